@@ -1,0 +1,15 @@
+# The libraries, as Debian packages them: the interface library sluice_dependencies.
+# `tools/deps` installs them.
+
+find_package(PkgConfig REQUIRED)
+find_package(Threads REQUIRED)
+pkg_check_modules(liburing REQUIRED IMPORTED_TARGET liburing>=2.3)
+find_package(fmt REQUIRED)
+find_package(spdlog REQUIRED) # Debian's is built against its own package of fmt
+find_package(nlohmann_json REQUIRED)
+find_package(CLI11 REQUIRED)
+
+add_library(sluice_dependencies INTERFACE)
+target_link_libraries(sluice_dependencies INTERFACE
+  PkgConfig::liburing fmt::fmt spdlog::spdlog nlohmann_json::nlohmann_json CLI11::CLI11
+  Threads::Threads)

@@ -1,0 +1,1 @@
+// Keeps the library a library while src/ holds headers only.
