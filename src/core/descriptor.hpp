@@ -1,0 +1,33 @@
+// Descriptor: a file descriptor that is closed at its end. A value that moves and does not copy, for
+// the control path; the data path uses File, which owns nothing.
+#pragma once
+
+#include <unistd.h>
+
+#include <utility>
+
+namespace sluice {
+
+class Descriptor {
+ public:
+  Descriptor() = default;
+  explicit Descriptor(int number) : number_(number) {}
+  Descriptor(Descriptor&& other) noexcept : number_(other.release()) {}
+  Descriptor& operator=(Descriptor&& other) noexcept {
+    std::swap(number_, other.number_);
+    return *this;
+  }
+  ~Descriptor() {
+    if (valid()) close(number_);
+  }
+
+  bool valid() const { return number_ >= 0; }
+  int number() const { return number_; }
+  // Gives it up: from here on somebody else closes it.
+  int release() { return std::exchange(number_, -1); }
+
+ private:
+  int number_ = -1;
+};
+
+}  // namespace sluice

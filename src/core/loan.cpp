@@ -1,0 +1,97 @@
+#include "core/loan.hpp"
+
+#include <cassert>
+#include <limits>
+
+namespace sluice {
+
+Loan::~Loan() { assert(references() == 0 && "a Loan must not die before it is returned"); }
+
+void Loan::lend_mapped(Lender& lender, Direction direction, std::span<std::byte> memory, int slot) {
+  assert(memory.size() <= std::numeric_limits<uint32_t>::max());
+  lend(lender, direction, static_cast<uint32_t>(memory.size()), slot);
+  address_ = memory.data();
+  copy_file_ = {};
+  copy_position_ = 0;
+}
+
+void Loan::lend_registered(Lender& lender, Direction direction, uint32_t length, int slot,
+                           File copy_file, uint64_t copy_position) {
+  assert(slot >= 0);
+  lend(lender, direction, length, slot);
+  address_ = nullptr;
+  copy_file_ = copy_file;
+  copy_position_ = copy_position;
+}
+
+void Loan::close() noexcept {
+  const bool was_open = open_.exchange(false, std::memory_order_acq_rel);
+  assert(was_open && "a Loan is closed once");
+  if (was_open) release();
+}
+
+View Loan::view(uint32_t offset, uint32_t length) noexcept {
+  if (!contains({offset, length}) || !acquire_if_lent()) return View::broken(EFAULT);
+  return View(this, {offset, length});
+}
+
+View Loan::view() noexcept { return view(0, length_); }
+
+void Loan::fill(Segment piece) noexcept {
+  assert(contains(piece));
+  if (piece.offset == 0 && piece.length == length_) {
+    filled_whole_.store(true, std::memory_order_release);
+    return;
+  }
+  while (map_guard_.test_and_set(std::memory_order_acquire)) {
+  }
+  map_.add(piece.offset, piece.offset + piece.length);
+  map_guard_.clear(std::memory_order_release);
+}
+
+bool Loan::filled(Segment piece) const noexcept {
+  if (!contains(piece)) return false;
+  if (filled_whole_.load(std::memory_order_acquire)) return true;
+  while (map_guard_.test_and_set(std::memory_order_acquire)) {
+  }
+  const bool covered = map_.covers(piece.offset, piece.offset + piece.length);
+  map_guard_.clear(std::memory_order_release);
+  return covered;
+}
+
+uint32_t Loan::filled_bytes() const noexcept {
+  if (filled_whole_.load(std::memory_order_acquire)) return length_;
+  while (map_guard_.test_and_set(std::memory_order_acquire)) {
+  }
+  const uint32_t bytes = map_.filled_bytes();
+  map_guard_.clear(std::memory_order_release);
+  return bytes;
+}
+
+void Loan::lend(Lender& lender, Direction direction, uint32_t length, int slot) {
+  assert(references() == 0 && "a Loan is lent again only after it was returned");
+  lender_ = &lender;
+  direction_ = direction;
+  length_ = length;
+  slot_ = slot;
+  filled_whole_.store(length == 0, std::memory_order_relaxed);
+  map_.clear();
+  references_.store(1, std::memory_order_relaxed);
+  open_.store(true, std::memory_order_release);
+}
+
+// Fails once the last reference is gone or the server has closed the loan.
+bool Loan::acquire_if_lent() noexcept {
+  uint32_t now = references_.load(std::memory_order_relaxed);
+  do {
+    if (now == 0 || !open_.load(std::memory_order_acquire)) return false;
+  } while (!references_.compare_exchange_weak(now, now + 1, std::memory_order_acq_rel));
+  return true;
+}
+
+void Loan::release() noexcept {
+  Lender* const lender = lender_;  // the loan may be lent anew as soon as the count is zero
+  if (references_.fetch_sub(1, std::memory_order_acq_rel) == 1) lender->returned(*this);
+}
+
+}  // namespace sluice

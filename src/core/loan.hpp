@@ -1,0 +1,130 @@
+// Loan: the pages of one request, lent by a front end until the last user has returned them.
+//
+// A front end (the Lender) owns the Loan object and reuses it for the tag's next request. Whoever uses
+// the pages holds a View (view.hpp); each View is one reference, and so is the server's own hold,
+// from lend_*() to close(). When the last reference goes, on whichever thread, the lender is told
+// once (P-1, P-2, P-4). Views may be taken, copied and dropped by any thread (P-16).
+//
+// A Loan never moves bytes itself: that is the Ring's work. It has a length, a direction, which the
+// lender alone decides from the request (P-5), and *optionally* an address.
+#pragma once
+
+#include <sys/uio.h>
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "core/file.hpp"
+#include "core/fill_map.hpp"
+#include "core/status.hpp"
+
+namespace sluice {
+
+class Arena;
+class Loan;
+class View;
+
+// What the request lets its server do with the pages (S3).
+enum class Direction : uint8_t {
+  source,       // WRITE: they may be read from
+  destination,  // READ: they may be filled
+};
+
+// A piece of a loan: bytes [offset, offset + length).
+struct Segment {
+  uint32_t offset = 0;
+  uint32_t length = 0;
+
+  friend bool operator==(const Segment&, const Segment&) = default;
+};
+
+class Lender {
+ public:
+  // All references to `loan` are gone. Called exactly once per loan, by the thread that dropped the
+  // last one; the loan may be lent again from here on.
+  virtual void returned(Loan& loan) noexcept = 0;
+
+ protected:
+  ~Lender() = default;
+};
+
+class Loan {
+ public:
+  static constexpr int kNoSlot = -1;
+
+  Loan() = default;
+  Loan(const Loan&) = delete;
+  Loan& operator=(const Loan&) = delete;
+  ~Loan();
+
+  // Memory of this process. `slot`: where the same memory is a registered buffer of the ring as well.
+  void lend_mapped(Lender& lender, Direction direction, std::span<std::byte> memory,
+                   int slot = kNoSlot);
+
+  // Pages that only the kernel can touch: slot `slot` of the ring's buffer table, base address 0.
+  // Bytes can still be copied in and out through `copy_file` (S127), at `copy_position` + offset,
+  // where it is valid.
+  void lend_registered(Lender& lender, Direction direction, uint32_t length, int slot,
+                       File copy_file = {}, uint64_t copy_position = 0);
+
+  // Drops the server's own hold. After this no new View can be taken.
+  void close() noexcept;
+
+  // A reference to [offset, offset + length). Beyond the end, or on a loan that is not lent: a View
+  // that carries EFAULT and makes every operation on it fail before a byte moves (P-6).
+  View view(uint32_t offset, uint32_t length) noexcept;
+  View view() noexcept;
+
+  uint32_t length() const { return length_; }
+  Direction direction() const { return direction_; }
+  int slot() const { return slot_; }
+  // Null where the pages have no address in this process.
+  std::byte* address() const { return address_; }
+  bool addressable() const { return address_ != nullptr; }
+  File copy_file() const { return copy_file_; }
+  uint64_t copy_position() const { return copy_position_; }
+
+  // Fill accounting (P-8): the ring records what reads, receives and copies have filled. Any thread.
+  // What is beyond the end is never filled.
+  void fill(Segment piece) noexcept;
+  bool filled(Segment piece) const noexcept;
+  uint32_t filled_bytes() const noexcept;
+
+  // References now held, the server's own included. For assertions and tests.
+  uint32_t references() const { return references_.load(std::memory_order_acquire); }
+
+ private:
+  friend class View;
+
+  void lend(Lender& lender, Direction direction, uint32_t length, int slot);
+  bool contains(Segment piece) const {
+    return piece.offset <= length_ && piece.length <= length_ - piece.offset;
+  }
+  bool acquire_if_lent() noexcept;
+  void acquire() noexcept { references_.fetch_add(1, std::memory_order_relaxed); }
+  void release() noexcept;
+
+  // Constant while lent.
+  Lender* lender_ = nullptr;
+  std::byte* address_ = nullptr;
+  uint32_t length_ = 0;
+  int slot_ = kNoSlot;
+  Direction direction_ = Direction::source;
+  File copy_file_;
+  uint64_t copy_position_ = 0;
+
+  std::atomic<uint32_t> references_ = 0;
+  std::atomic<bool> open_ = false;
+
+  // Most reads are filled by one operation: that needs no map and no guard. Pieces go into the map,
+  // guarded by a flag because their consumers may be on other threads.
+  std::atomic<bool> filled_whole_ = false;
+  mutable std::atomic_flag map_guard_;
+  FillMap map_;
+};
+
+}  // namespace sluice
+
+#include "core/view.hpp"

@@ -1,0 +1,16 @@
+#include "core/request.hpp"
+
+namespace sluice {
+
+const char* to_string(Op op) {
+  switch (op) {
+    case Op::read: return "read";
+    case Op::write: return "write";
+    case Op::flush: return "flush";
+    case Op::discard: return "discard";
+    case Op::write_zeroes: return "write_zeroes";
+  }
+  return "unknown";
+}
+
+}  // namespace sluice

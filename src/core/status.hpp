@@ -1,0 +1,37 @@
+// Status: how one block I/O, or one step of it, ended. Success, or a positive errno.
+//
+// Four bytes, returned by value on the data path. Success means that *all* bytes were moved: there is
+// no short success anywhere above the ring.
+#pragma once
+
+#include <cerrno>
+#include <cstdint>
+
+namespace sluice {
+
+class [[nodiscard]] Status {
+ public:
+  constexpr Status() = default;
+
+  // `error` is a positive errno; 0 means success.
+  static constexpr Status from_errno(int error) { return Status(error); }
+  // `result` is what the kernel puts into a CQE: a negative errno is an error, all else success.
+  static constexpr Status from_result(int64_t result) {
+    return Status(result < 0 ? static_cast<int>(-result) : 0);
+  }
+
+  constexpr bool ok() const { return errno_ == 0; }
+  // Positive errno, or 0 for success.
+  constexpr int error() const { return errno_; }
+
+  friend constexpr bool operator==(Status, Status) = default;
+
+ private:
+  explicit constexpr Status(int error) : errno_(error) {}
+
+  int32_t errno_ = 0;
+};
+
+inline constexpr Status kOk{};
+
+}  // namespace sluice

@@ -1,0 +1,65 @@
+// View: a sub-range of a Loan, or several of them in order, that keeps the loan alive.
+//
+// A value: copies are further references, the destructor drops one. Any number of views may overlap
+// and be in use at once (P-7). A view that asked for too much carries an errno instead of pages.
+#pragma once
+
+#include <utility>
+
+#include "core/loan.hpp"
+
+namespace sluice {
+
+class View {
+ public:
+  View() = default;
+  View(const View& other) noexcept { *this = other; }
+  View(View&& other) noexcept { *this = std::move(other); }
+  View& operator=(const View& other) noexcept;
+  View& operator=(View&& other) noexcept;
+  ~View() { drop(); }
+
+  // Ends the reference now. The view is empty afterwards.
+  void drop() noexcept;
+
+  // kOk, or why this view has no pages.
+  Status status() const { return Status::from_errno(error_); }
+  uint32_t length() const { return length_; }
+  Loan* loan() const { return loan_; }
+
+  // The pieces, in order, as offsets into the loan. Valid while the view and its arena live.
+  std::span<const Segment> segments() const {
+    if (count_ == 1) return {&single_, 1};
+    return {pieces_, count_};
+  }
+  bool scattered() const { return count_ > 1; }
+  // Where the pieces of a scattered view live; null for a view of one piece.
+  Arena* arena() const { return arena_; }
+
+  // Bytes [offset, offset + length) of this view. Beyond its end: a view that carries EFAULT.
+  View slice(uint32_t offset, uint32_t length, Arena& arena) const noexcept;
+
+  // These pieces of this view, in this order. Their list is kept in `arena`.
+  View select(std::span<const Segment> pieces, Arena& arena) const noexcept;
+
+ private:
+  friend class Loan;
+
+  View(Loan* adopted, Segment piece) noexcept
+      : loan_(adopted), length_(piece.length), error_(0), count_(1), single_(piece) {}
+  static View broken(int error) noexcept;
+  View hold(uint32_t length) const noexcept;
+  void set_single(Segment piece) noexcept;
+  template <typename Visit>
+  void for_each_part(std::span<const Segment> pieces, Visit visit) const noexcept;
+
+  Loan* loan_ = nullptr;
+  uint32_t length_ = 0;
+  int32_t error_ = EFAULT;
+  uint32_t count_ = 0;
+  Segment single_;
+  const Segment* pieces_ = nullptr;
+  Arena* arena_ = nullptr;
+};
+
+}  // namespace sluice

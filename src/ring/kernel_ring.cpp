@@ -1,0 +1,157 @@
+#include "ring/kernel_ring.hpp"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cassert>
+#include <cstdlib>
+#include <cstring>
+#include <vector>
+
+#include "ring/abi.hpp"
+#include "ring/probe.hpp"
+
+namespace sluice {
+
+Result<std::unique_ptr<KernelRing>> KernelRing::create(const Options& options) {
+  std::unique_ptr<KernelRing> ring(new KernelRing);
+  if (auto opened = ring->open(options); !opened) return std::unexpected(opened.error());
+  return ring;
+}
+
+Result<void> KernelRing::open(const Options& options) {
+  assert(options.slots <= kMaxSlots);
+  wake_fd_ = eventfd(0, EFD_CLOEXEC);
+  zero_fd_ = ::open("/dev/zero", O_RDONLY | O_CLOEXEC);
+  if (wake_fd_ < 0 || zero_fd_ < 0) {
+    return fail(errno, fmt::format("cannot open /dev/zero and an eventfd for an I/O ring: {}",
+                                   std::strerror(errno)));
+  }
+  if (auto opened = open_io_uring(options); !opened) return opened;
+  if (auto tables = register_tables(options); !tables) return tables;
+  set_limits(ring_.cq.ring_entries, options.slots);
+  set_abilities(probe(static_cast<int>(options.files.size())));
+  count_standing();
+  submit(doorbell_);
+  return {};
+}
+
+// The cheapest way of running completions that this kernel knows.
+Result<void> KernelRing::open_io_uring(const Options& options) {
+  constexpr uint32_t kFlags[] = {
+      IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN,  // Linux 6.1
+      IORING_SETUP_COOP_TASKRUN,                                // Linux 5.19
+      0,
+  };
+  int result = 0;
+  for (const uint32_t flags : kFlags) {
+    io_uring_params parameters{};
+    parameters.flags = flags | IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP;
+    parameters.cq_entries = options.cq_entries != 0 ? options.cq_entries : options.entries * 4;
+    result = io_uring_queue_init_params(options.entries, &ring_, &parameters);
+    open_ = result == 0;
+    if (result != -EINVAL) break;
+  }
+  if (open_) {
+    io_uring_register_ring_fd(&ring_);  // saves a table lookup per enter; old kernels refuse
+    return {};
+  }
+  const char* advice = result == -EPERM ? "; see /proc/sys/kernel/io_uring_disabled" : "";
+  return fail(-result, fmt::format("cannot set up an I/O ring with {} entries: {}{}",
+                                   options.entries, std::strerror(-result), advice));
+}
+
+Result<void> KernelRing::register_tables(const Options& options) {
+  std::vector<int> files(options.files.begin(), options.files.end());
+  files.push_back(zero_fd_);
+  int result = io_uring_register_files(&ring_, files.data(), static_cast<unsigned>(files.size()));
+  if (result == 0 && options.slots != 0) {
+    result = io_uring_register_buffers_sparse(&ring_, options.slots);
+  }
+  if (result == 0) return {};
+  return fail(-result,
+              fmt::format("cannot register {} files and {} buffer slots with an I/O ring: {}",
+                          files.size(), options.slots, std::strerror(-result)));
+}
+
+Ring::Abilities KernelRing::probe(int zero_slot) {
+  Abilities abilities;
+  abilities.zero = {.number = zero_slot, .registered = true};
+  io_uring_probe* const found = io_uring_get_probe_ring(&ring_);
+  if (found == nullptr) return abilities;
+  const auto has = [found](int op) {
+    return op <= found->last_op && (found->ops[op].flags & IO_URING_OP_SUPPORTED) != 0;
+  };
+  abilities.vectored_fixed = has(abi::kOpReadvFixed) && has(abi::kOpWritevFixed);
+  io_uring_free_probe(found);
+  abilities.socket_fixed = kernel_has_socket_fixed();
+  abilities.block_discard = kernel_has_block_discard();
+  return abilities;
+}
+
+KernelRing::~KernelRing() {
+  if (open_) io_uring_queue_exit(&ring_);
+  if (wake_fd_ >= 0) close(wake_fd_);
+  if (zero_fd_ >= 0) close(zero_fd_);
+}
+
+io_uring_sqe* KernelRing::next_sqe() {
+  io_uring_sqe* const sqe = io_uring_get_sqe(&ring_);
+  if (sqe == nullptr) return nullptr;
+  std::memset(sqe, 0, sizeof(*sqe));
+  ++unsubmitted_;
+  return sqe;
+}
+
+void KernelRing::enter(bool wait) {
+  if (unsubmitted_ == 0 && (!wait || io_uring_cq_ready(&ring_) != 0)) {
+    // Completions of a DEFER_TASKRUN ring appear only inside the kernel: look there when asked to.
+    if (!wait && (ring_.flags & IORING_SETUP_DEFER_TASKRUN) != 0 &&
+        (*ring_.sq.kflags & IORING_SQ_TASKRUN) != 0) {
+      io_uring_get_events(&ring_);
+      ++counters_.enters;
+    }
+    return;
+  }
+  const int result =
+      wait ? io_uring_submit_and_wait(&ring_, 1) : io_uring_submit_and_get_events(&ring_);
+  ++counters_.enters;
+  if (result >= 0) {
+    unsubmitted_ -= std::min(unsubmitted_, static_cast<uint32_t>(result));
+    return;
+  }
+  // EINTR: a signal; EAGAIN, EBUSY: no memory or too many completions now. All go away by
+  // collecting what is there and coming back.
+  if (result != -EINTR && result != -EAGAIN && result != -EBUSY) {
+    fmt::print(stderr, "sluice: io_uring_enter: {}\n", std::strerror(-result));
+    std::abort();
+  }
+}
+
+uint32_t KernelRing::reap(std::span<Cqe> batch) {
+  uint32_t count = 0;
+  io_uring_cqe* cqe = nullptr;
+  unsigned head = 0;
+  io_uring_for_each_cqe(&ring_, head, cqe) {
+    if (count == batch.size()) break;
+    batch[count++] = {cqe->user_data, cqe->res, cqe->flags};
+  }
+  io_uring_cq_advance(&ring_, count);
+  return count;
+}
+
+void KernelRing::wake() {
+  const uint64_t one = 1;
+  [[maybe_unused]] const ssize_t written = ::write(wake_fd_, &one, sizeof(one));
+}
+
+void KernelRing::Doorbell::prepare(io_uring_sqe& sqe) {
+  io_uring_prep_read(&sqe, ring_.wake_fd_, &rings_, sizeof(rings_), 0);
+}
+
+void KernelRing::Doorbell::complete(int32_t, uint32_t) { ring_.submit(*this); }
+
+}  // namespace sluice

@@ -1,0 +1,109 @@
+// Operation: one I/O on a lent buffer, or one control step, as something to co_await.
+//
+//   auto reading = ring.read(file, offset, view);
+//   const Status status = co_await reading;
+//
+// Nothing is submitted before it is awaited. It ends when *all* bytes have been moved, or with an
+// errno: short transfers are continued here (P-9), so that no target ever sees one. The direction of
+// the loan and the bounds of the view are checked before a byte moves (P-5, P-6). The operation holds
+// its view, and thereby the loan, until the kernel is done with the pages: for SEND_ZC that is the
+// notification, not the result (P-10).
+#pragma once
+
+#include <sys/uio.h>
+
+#include <coroutine>
+#include <cstdint>
+
+#include "core/file.hpp"
+#include "core/loan.hpp"
+#include "core/status.hpp"
+#include "ring/completion.hpp"
+
+namespace sluice {
+
+class Ring;
+
+class [[nodiscard]] Operation final : public Completion {
+ public:
+  bool await_ready();
+  void await_suspend(std::coroutine_handle<> coroutine);
+  Status await_resume() const { return status_; }
+
+  // Bytes moved so far, also when it failed.
+  uint32_t moved_bytes() const { return moved_; }
+
+  // What the ring calls; see Completion.
+  void prepare(io_uring_sqe& sqe) override;
+  void complete(int32_t result, uint32_t flags) override;
+
+ private:
+  friend class Ring;
+
+  enum class Verb : uint8_t {
+    read, write, send, send_zc, recv,   // between a file or socket and the view
+    copy_in, copy_out,                  // between memory and the view
+    zero,                               // zeroes into the view
+    sync, fallocate, discard, sleep,    // no view
+  };
+
+  struct Plan {
+    Verb verb;
+    File file = {};
+    uint64_t offset = 0;          // in the file; for sleep nanoseconds
+    uint64_t length = 0;          // fallocate, discard
+    View view = {};
+    std::byte* memory = nullptr;  // copy_in, copy_out
+    uint32_t flags = 0;           // RWF_*, MSG_*, fallocate mode, IORING_FSYNC_*
+  };
+
+  Operation(Ring& ring, Plan plan) : ring_(ring), plan_(std::move(plan)) {}
+
+  bool moves_data() const { return plan_.verb <= Verb::zero; }
+  bool fills() const;
+  Status check() const;
+  bool copy_at_once();
+  void prepare_transfer(io_uring_sqe& sqe);
+  void prepare_file_io(io_uring_sqe& sqe, Segment piece);
+  void prepare_vectored(io_uring_sqe& sqe);
+  void prepare_socket_io(io_uring_sqe& sqe, Segment piece);
+  void prepare_copy(io_uring_sqe& sqe, Segment piece);
+  Segment current_piece() const;
+  void advance(uint32_t bytes);
+  int end_of_data_error() const;
+  void go_on();
+
+  Ring& ring_;
+  Plan plan_;  // constant after construction
+
+  // Progress.
+  bool interrupted_ = false;
+  uint32_t moved_ = 0;             // bytes of the view
+  uint32_t piece_ = 0;             // index of the segment that is being moved ...
+  uint32_t piece_moved_ = 0;       // ... and how much of it is done
+  Status status_;
+  iovec* vectors_ = nullptr;       // in the view's arena; only for scattered views
+  __kernel_timespec time_{};
+  std::coroutine_handle<> coroutine_;
+};
+
+// RawOperation: an SQE as the caller made it; the CQE's result as it came.
+class [[nodiscard]] RawOperation final : public Completion {
+ public:
+  RawOperation(Ring& ring, const io_uring_sqe& sqe) : ring_(ring), sqe_(sqe) {}
+
+  bool await_ready() const { return false; }
+  void await_suspend(std::coroutine_handle<> coroutine);
+  int32_t await_resume() const { return result_; }
+
+  void prepare(io_uring_sqe& sqe) override { sqe = sqe_; }
+  void complete(int32_t result, uint32_t flags) override;
+
+ private:
+  Ring& ring_;
+  io_uring_sqe sqe_;
+  int32_t result_ = 0;
+  std::coroutine_handle<> coroutine_;
+};
+
+}  // namespace sluice

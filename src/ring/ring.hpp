@@ -1,0 +1,154 @@
+// Ring: one thread's io_uring with its registered files and buffer table. The only place that submits
+// and the only place that resumes anything.
+//
+// Owned by a reactor thread and used by it alone, except post() and stop(). The loop is: submit and
+// wait, collect *all* completions, run messages, then run the ready list.
+//
+// Every limit queues and none fails: without a free SQE, without room for the CQE or without a free
+// slot of the buffer table a caller waits its turn.
+//
+// This class holds everything but the system calls, so that the same code runs on KernelRing and on
+// the tests' ManualRing, which completes operations in any order with any result.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "core/ready_list.hpp"
+#include "ring/operation.hpp"
+
+namespace sluice {
+
+struct Cqe {
+  uint64_t user_data = 0;
+  int32_t result = 0;
+  uint32_t flags = 0;
+};
+
+struct RingCounters {
+  uint64_t submitted = 0;     // SQEs
+  uint64_t completed = 0;     // CQEs
+  uint64_t enters = 0;        // io_uring_enter calls
+  // By copy_in and copy_out: moved through this process. May be read by other threads.
+  std::atomic<uint64_t> copied_bytes = 0;
+};
+
+class Ring {
+ public:
+  // What the kernel under this ring can do.
+  struct Abilities {
+    bool vectored_fixed = false;     // READV_FIXED, WRITEV_FIXED
+    bool socket_fixed = false;       // fixed buffers on plain SEND and RECV
+    bool block_discard = false;      // BLOCK_URING_CMD_DISCARD
+    File zero;                       // /dev/zero, to clear pages that have no address
+  };
+
+  Ring(const Ring&) = delete;
+  Ring& operator=(const Ring&) = delete;
+  virtual ~Ring() = default;
+
+  // --- I/O on lent buffers. Offsets and lengths in bytes; EACCES for the wrong direction, EFAULT for
+  // a view that is broken, ENODATA when a file ends before the view is filled.
+  Operation read(File file, uint64_t offset, View destination);
+  Operation write(File file, uint64_t offset, View source, bool durable = false);  // RWF_DSYNC
+  Operation send(File socket, View source, int message_flags = 0);
+  Operation send_zc(File socket, View source, int message_flags = 0);
+  Operation recv(File socket, View destination);  // ECONNRESET when the peer closes early
+
+  // --- The explicit copy path (P-14): between a lent buffer and memory of the server.
+  // EOPNOTSUPP where the lender offers no way to the bytes. `memory` has the view's length.
+  Operation copy_in(View destination, std::span<const std::byte> memory);
+  Operation copy_out(View source, std::span<std::byte> memory);
+  Operation zero(View destination);
+
+  // --- Without a buffer.
+  Operation sync(File file, bool data_only);
+  Operation fallocate(File file, int mode, uint64_t offset, uint64_t length);
+  Operation discard(File block_device, uint64_t offset, uint64_t length);
+  Operation sleep(std::chrono::nanoseconds duration);
+
+  // --- Slots of the buffer table (P-18). co_await acquire_slot() gives a slot, waiting for one if
+  // all are taken.
+  class SlotWait;
+  SlotWait acquire_slot();
+  void release_slot(int slot);
+  uint32_t free_slots() const { return static_cast<uint32_t>(free_slots_.size()); }
+
+  // --- The loop.
+  void run();            // until stop() was called and nothing is in flight
+  void run_once(bool wait);
+  void stop();           // any thread
+  void abandon();        // any thread: run() returns at once, what is in flight dies with the ring
+  void post(Message& message);  // any thread
+
+  void submit(Completion& completion);
+  void cancel(Completion& completion);  // its result becomes ECANCELED, unless it is done first
+
+  ReadyList& ready() { return ready_; }
+  const Abilities& abilities() const { return abilities_; }
+  const RingCounters& counters() const { return counters_; }
+  uint32_t in_flight() const { return in_flight_; }
+  bool waiting() const { return waiting_head_ != nullptr; }
+
+ protected:
+  Ring() = default;
+
+  // Room for one SQE, zeroed; null when the submission queue is full.
+  virtual io_uring_sqe* next_sqe() = 0;
+  // Hands the SQEs to the kernel; with `wait`, returns once there is a completion.
+  virtual void enter(bool wait) = 0;
+  // Takes completions that are there. Returns how many, at most the size of `batch`.
+  virtual uint32_t reap(std::span<Cqe> batch) = 0;
+  // Makes enter(true) return; any thread.
+  virtual void wake() = 0;
+
+  void set_limits(uint32_t cq_entries, uint32_t slots);
+  void set_abilities(const Abilities& abilities) { abilities_ = abilities; }
+  // A completion that is always in flight and must not keep run() from ending.
+  void count_standing() { ++standing_; }
+
+  RingCounters counters_;
+
+ private:
+  friend class Operation;
+
+  bool try_submit(Completion& completion);
+  void submit_waiting();
+  void collect();
+  void run_messages();
+
+  ReadyList ready_;
+  Abilities abilities_;
+  uint32_t cq_entries_ = 0;
+  uint32_t in_flight_ = 0;
+  uint32_t standing_ = 0;
+  Completion* waiting_head_ = nullptr;  // FIFO of those without an SQE
+  Completion* waiting_tail_ = nullptr;
+  std::vector<int> free_slots_;
+  SlotWait* slot_waiters_head_ = nullptr;
+  SlotWait* slot_waiters_tail_ = nullptr;
+
+  std::atomic<Message*> messages_ = nullptr;  // newest first
+  std::atomic<bool> stopping_ = false;
+  std::atomic<bool> abandoned_ = false;
+};
+
+class [[nodiscard]] Ring::SlotWait {
+ public:
+  explicit SlotWait(Ring& ring) : ring_(ring) {}
+  bool await_ready();
+  void await_suspend(std::coroutine_handle<> coroutine);
+  int await_resume() const { return slot_; }
+
+ private:
+  friend class Ring;
+  Ring& ring_;
+  int slot_ = Loan::kNoSlot;
+  std::coroutine_handle<> coroutine_;
+  SlotWait* next_ = nullptr;
+};
+
+}  // namespace sluice

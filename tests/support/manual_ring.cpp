@@ -1,0 +1,163 @@
+#include "support/manual_ring.hpp"
+
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "ring/abi.hpp"
+
+namespace sluice::test {
+
+namespace {
+
+constexpr int kZeroSlot = 1000;
+
+}  // namespace
+
+// What a completion needs is there beforehand: tests count what a request allocates.
+ManualRing::ManualRing(uint32_t sq_entries, uint32_t cq_entries, uint32_t slots)
+    : sq_entries_(sq_entries), zero_file_(open("/dev/zero", O_RDONLY | O_CLOEXEC)) {
+  queue_.reserve(sq_entries);
+  pending_.reserve(cq_entries);
+  completed_.reserve(cq_entries);
+  set_limits(cq_entries, slots);
+  set_abilities({.vectored_fixed = true, .socket_fixed = true, .block_discard = true,
+                 .zero = {.number = kZeroSlot, .registered = true}});
+  files_[kZeroSlot] = zero_file_;
+}
+
+ManualRing::~ManualRing() { close(zero_file_); }
+
+void ManualRing::settle() {
+  do {
+    run_once(false);
+  } while (!completed_.empty() || !queue_.empty());
+}
+
+void ManualRing::complete(size_t index, int32_t result, uint32_t flags) {
+  finish(index, result, flags);
+  settle();
+}
+
+void ManualRing::perform(size_t index, uint32_t most) {
+  const io_uring_sqe sqe = pending_.at(index);
+  if (sqe.opcode != IORING_OP_ASYNC_CANCEL) {
+    complete(index, execute(sqe, most));
+    return;
+  }
+  const int32_t result = cancel_pending(sqe.addr);
+  const auto self = std::ranges::find(pending_, sqe.user_data, &io_uring_sqe::user_data);
+  complete(static_cast<size_t>(self - pending_.begin()), result);
+}
+
+void ManualRing::perform_all() {
+  settle();
+  while (pending() != 0) perform(0);
+}
+
+io_uring_sqe* ManualRing::next_sqe() {
+  if (queue_.size() == sq_entries_) return nullptr;
+  queue_.emplace_back();
+  std::memset(&queue_.back(), 0, sizeof(io_uring_sqe));
+  return &queue_.back();
+}
+
+void ManualRing::enter(bool) {
+  pending_.insert(pending_.end(), queue_.begin(), queue_.end());
+  queue_.clear();
+}
+
+uint32_t ManualRing::reap(std::span<Cqe> batch) {
+  const size_t count = std::min(batch.size(), completed_.size());
+  std::copy_n(completed_.begin(), count, batch.begin());
+  completed_.erase(completed_.begin(), completed_.begin() + static_cast<ptrdiff_t>(count));
+  return static_cast<uint32_t>(count);
+}
+
+void ManualRing::finish(size_t index, int32_t result, uint32_t flags) {
+  completed_.push_back({pending_.at(index).user_data, result, flags});
+  if ((flags & IORING_CQE_F_MORE) != 0) return;
+  pending_.erase(pending_.begin() + static_cast<ptrdiff_t>(index));
+}
+
+// What the kernel answers to a cancellation; here everything is found or is done already.
+int32_t ManualRing::cancel_pending(uint64_t user_data) {
+  const auto found = std::ranges::find(pending_, user_data, &io_uring_sqe::user_data);
+  if (found == pending_.end()) return -ENOENT;
+  completed_.push_back({user_data, -ECANCELED, 0});
+  pending_.erase(found);
+  return 0;
+}
+
+int32_t ManualRing::execute(const io_uring_sqe& sqe, uint32_t most) {
+  const int fd = (sqe.flags & IOSQE_FIXED_FILE) != 0 ? files_.at(sqe.fd) : sqe.fd;
+  const std::vector<iovec> memory = memory_of(sqe, most);
+  const int count = static_cast<int>(memory.size());
+  const off_t offset = static_cast<off_t>(sqe.off);
+  ssize_t result = 0;
+  switch (sqe.opcode) {
+    case IORING_OP_READ:
+    case IORING_OP_READ_FIXED:
+    case IORING_OP_READV:
+    case abi::kOpReadvFixed:
+      result = preadv(fd, memory.data(), count, offset);
+      break;
+    case IORING_OP_WRITE:
+    case IORING_OP_WRITE_FIXED:
+    case IORING_OP_WRITEV:
+    case abi::kOpWritevFixed:
+      result = pwritev2(fd, memory.data(), count, offset, sqe.rw_flags);
+      break;
+    case IORING_OP_FSYNC:
+      result = (sqe.fsync_flags & IORING_FSYNC_DATASYNC) != 0 ? fdatasync(fd) : fsync(fd);
+      break;
+    case IORING_OP_FALLOCATE:
+      result = ::fallocate(fd, static_cast<int>(sqe.len), offset, static_cast<off_t>(sqe.addr));
+      break;
+    case IORING_OP_SEND:
+    case IORING_OP_SEND_ZC:
+      result = ::send(fd, memory[0].iov_base, memory[0].iov_len, MSG_NOSIGNAL | MSG_DONTWAIT);
+      break;
+    case IORING_OP_RECV:
+      result = ::recv(fd, memory[0].iov_base, memory[0].iov_len, MSG_DONTWAIT);
+      break;
+    case IORING_OP_TIMEOUT:
+      return -ETIME;
+    default:
+      return -EINVAL;
+  }
+  return static_cast<int32_t>(result < 0 ? -errno : result);
+}
+
+// The memory an SQE means: addresses are offsets where it names a slot without an address.
+std::vector<iovec> ManualRing::memory_of(const io_uring_sqe& sqe, uint32_t most) const {
+  const bool fixed = sqe.opcode == IORING_OP_READ_FIXED || sqe.opcode == IORING_OP_WRITE_FIXED ||
+                     sqe.opcode == abi::kOpReadvFixed || sqe.opcode == abi::kOpWritevFixed ||
+                     ((sqe.opcode == IORING_OP_SEND || sqe.opcode == IORING_OP_RECV ||
+                       sqe.opcode == IORING_OP_SEND_ZC) &&
+                      (sqe.ioprio & abi::kRecvsendFixedBuf) != 0);
+  const bool vectored = sqe.opcode == IORING_OP_READV || sqe.opcode == IORING_OP_WRITEV ||
+                        sqe.opcode == abi::kOpReadvFixed || sqe.opcode == abi::kOpWritevFixed;
+  std::vector<iovec> memory;
+  if (vectored) {
+    const auto* vectors = reinterpret_cast<const iovec*>(sqe.addr);
+    memory.assign(vectors, vectors + sqe.len);
+  } else {
+    memory.push_back({reinterpret_cast<void*>(sqe.addr), sqe.len});
+  }
+  for (iovec& vector : memory) {
+    if (fixed && buffers_.contains(sqe.buf_index)) {
+      const uint64_t offset = reinterpret_cast<uint64_t>(vector.iov_base);
+      vector.iov_base = buffers_.at(sqe.buf_index).data() + offset;
+    }
+    vector.iov_len = std::min<size_t>(vector.iov_len, most);
+    most -= static_cast<uint32_t>(vector.iov_len);
+  }
+  std::erase_if(memory, [](const iovec& vector) { return vector.iov_len == 0; });
+  return memory;
+}
+
+}  // namespace sluice::test

@@ -1,0 +1,58 @@
+// ManualRing: a Ring without a kernel. A test sees every SQE that would be submitted and completes
+// them in any order, with any result: one it makes up, or that of really doing the I/O.
+#pragma once
+
+#include <map>
+#include <span>
+#include <vector>
+
+#include "ring/ring.hpp"
+
+namespace sluice::test {
+
+class ManualRing final : public Ring {
+ public:
+  explicit ManualRing(uint32_t sq_entries = 64, uint32_t cq_entries = 256, uint32_t slots = 64);
+  ~ManualRing() override;
+
+  // What slot `slot` of the buffer table stands for, and what registered file `slot` is.
+  void set_buffer(int slot, std::span<std::byte> memory) { buffers_[slot] = memory; }
+  void set_file(int slot, int descriptor) { files_[slot] = descriptor; }
+  void change_abilities(const Abilities& abilities) { set_abilities(abilities); }
+
+  // Submits and resumes until nothing moves without a completion.
+  void settle();
+
+  // The SQEs that were submitted and not completed, oldest first.
+  size_t pending() const { return pending_.size(); }
+  const io_uring_sqe& sqe(size_t index) const { return pending_.at(index); }
+
+  // Completes pending SQE `index`, then settles. With IORING_CQE_F_MORE it stays pending.
+  void complete(size_t index, int32_t result, uint32_t flags = 0);
+  // Does the I/O of pending SQE `index` on its real file and completes it with the result. `most`
+  // bytes at the most: a short transfer. A cancellation completes what it cancels, then itself.
+  void perform(size_t index, uint32_t most = UINT32_MAX);
+  // Performs everything, oldest first, until nothing is pending.
+  void perform_all();
+
+ private:
+  io_uring_sqe* next_sqe() override;
+  void enter(bool wait) override;
+  uint32_t reap(std::span<Cqe> batch) override;
+  void wake() override {}
+
+  void finish(size_t index, int32_t result, uint32_t flags);
+  int32_t cancel_pending(uint64_t user_data);
+  int32_t execute(const io_uring_sqe& sqe, uint32_t most);
+  std::vector<iovec> memory_of(const io_uring_sqe& sqe, uint32_t most) const;
+
+  uint32_t sq_entries_;
+  std::vector<io_uring_sqe> queue_;  // what next_sqe() handed out; never reallocates
+  std::vector<io_uring_sqe> pending_;
+  std::vector<Cqe> completed_;  // oldest first
+  std::map<int, std::span<std::byte>> buffers_;
+  std::map<int, int> files_;
+  int zero_file_;
+};
+
+}  // namespace sluice::test
