@@ -1,0 +1,145 @@
+#include "daemon/operations.hpp"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sched.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstring>
+#include <thread>
+
+#include "frontend/ublk/control.hpp"
+
+namespace sluice {
+namespace {
+
+using ublk::Control;
+
+constexpr std::chrono::seconds kServerPatience{10};  // for a server to end after its device
+
+Result<DeviceRecord> record_of(const Result<std::string>& reported) {
+  if (!reported) return std::unexpected(reported.error());
+  return read_record(static_cast<uint32_t>(std::stoul(*reported)));
+}
+
+// A mounted file system, a swap area or a device-mapper table holds a block device exclusively.
+bool held_exclusively(uint32_t id) {
+  const int file = open(ublk::block_device_path(id).c_str(), O_RDONLY | O_EXCL | O_CLOEXEC);
+  if (file < 0) return errno == EBUSY;
+  close(file);
+  return false;
+}
+
+Error in_use(uint32_t id) {
+  return {EBUSY, fmt::format("{} is in use (mounted or open): unmount it first, or use --force and "
+                             "lose what is not yet written", ublk::block_device_path(id))};
+}
+
+Result<void> stop(Control& control, uint32_t id, bool force) {
+  if (force) return control.stop(id);
+  const auto stopped = control.try_stop(id);
+  if (stopped) return stopped;
+  const int error = stopped.error().error;
+  if (error == EBUSY) return std::unexpected(in_use(id));
+  if (error == ENODEV) return control.stop(id);  // never went live
+  if (error != EOPNOTSUPP && error != EINVAL) return stopped;
+  // Before Linux 7.0 the driver cannot say; an exclusive holder can be seen all the same.
+  if (held_exclusively(id)) return std::unexpected(in_use(id));
+  return control.stop(id);
+}
+
+void wait_for_server(const DeviceRecord& record) {
+  const auto give_up = std::chrono::steady_clock::now() + kServerPatience;
+  while (server_alive(record) && std::chrono::steady_clock::now() < give_up) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  }
+}
+
+}  // namespace
+
+Result<DeviceRecord> add_device(const ServeOptions& options) {
+  return record_of(
+      run_in_background([&](const Ready& ready) { return serve_new_device(options, ready); }));
+}
+
+Result<void> add_device_in_foreground(const ServeOptions& options, const Ready& ready) {
+  return serve_new_device(options, ready);
+}
+
+Result<DeviceRecord> recover_device(uint32_t id) {
+  const auto record = read_record(id);
+  if (!record) return record;
+  if (server_alive(*record)) {
+    return fail(EBUSY, fmt::format("device {} is being served by process {}: there is nothing to "
+                                   "recover", id, record->pid));
+  }
+  return record_of(run_in_background(
+      [&](const Ready& ready) { return serve_recovered_device(*record, ready); }));
+}
+
+Result<void> delete_device(uint32_t id, const DeleteOptions& options) {
+  auto control = Control::open();
+  if (!control) return std::unexpected(control.error());
+  if (const auto info = (*control)->info(id); !info) return std::unexpected(info.error());
+  const auto record = read_record(id);
+  if (auto stopped = stop(**control, id, options.force); !stopped) return stopped;
+  const auto removed = (*control)->remove(id, options.wait);
+  if (!removed && removed.error().error != ENODEV) return removed;
+  if (record && options.wait) wait_for_server(*record);
+  if (record) remove_record(id);
+  return {};
+}
+
+Result<void> set_queue_affinity(uint32_t id, uint16_t queue, const std::vector<int>& processors) {
+  const auto record = read_record(id);
+  if (!record) return std::unexpected(record.error());
+  if (!server_alive(*record)) {
+    return fail(ESRCH, fmt::format("the server of device {} (process {}) is gone: recover the "
+                                   "device first", id, record->pid));
+  }
+  if (queue >= record->threads.size()) {
+    return fail(EINVAL, fmt::format("device {} has no queue {}: its queues are 0 to {}", id, queue,
+                                    record->threads.size() - 1));
+  }
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  for (const int processor : processors) CPU_SET(static_cast<size_t>(processor), &set);
+  if (sched_setaffinity(record->threads[queue], sizeof(set), &set) == 0) return {};
+  return fail(errno, fmt::format("cannot bind queue {} of device {} to these processors: {}", queue,
+                                 id, std::strerror(errno)));
+}
+
+Result<std::vector<DeviceListing>> list_devices(std::optional<uint32_t> id) {
+  auto control = Control::open();
+  if (!control) return std::unexpected(control.error());
+  std::vector<DeviceListing> listings;
+  for (const uint32_t each : id ? std::vector<uint32_t>{*id} : Control::ids()) {
+    DeviceListing listing;
+    const auto info = (*control)->info(each);
+    if (!info) {
+      if (id) return std::unexpected(info.error());
+      continue;  // deleted meanwhile
+    }
+    listing.info = *info;
+    if (const auto parameters = (*control)->parameters(each)) listing.parameters = *parameters;
+    if (auto record = read_record(each)) {
+      listing.alive = server_alive(*record);
+      listing.record = std::move(*record);
+    }
+    for (uint16_t queue = 0; queue < info->queues; ++queue) {
+      const auto processors = (*control)->queue_affinity(each, queue);
+      listing.affinities.push_back(processors ? *processors : std::vector<int>{});
+    }
+    listings.push_back(std::move(listing));
+  }
+  return listings;
+}
+
+Result<uint64_t> driver_features() {
+  auto control = Control::open();
+  if (!control) return std::unexpected(control.error());
+  return (*control)->features();
+}
+
+}  // namespace sluice

@@ -1,0 +1,48 @@
+// What the command line does with devices. Each call is complete: on failure nothing is left behind
+// that was not there before.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/error.hpp"
+#include "daemon/server.hpp"
+#include "daemon/state.hpp"
+
+namespace sluice {
+
+// Starts a server for a new device and returns its record once the device can be opened. With
+// options.foreground the caller's own process serves: `ready` is called at that moment, and the call
+// returns when the device is gone.
+Result<DeviceRecord> add_device(const ServeOptions& options);
+Result<void> add_device_in_foreground(const ServeOptions& options, const Ready& ready);
+
+// EBUSY: its server still lives, or (with advice) the device was not added for recovery.
+Result<DeviceRecord> recover_device(uint32_t id);
+
+struct DeleteOptions {
+  bool force = false;  // also when it is mounted or open
+  bool wait = true;    // until the id is free again and the server has gone
+};
+// EBUSY: in use, and not forced.
+Result<void> delete_device(uint32_t id, const DeleteOptions& options);
+
+// Binds the thread of a queue to processors.
+Result<void> set_queue_affinity(uint32_t id, uint16_t queue, const std::vector<int>& processors);
+
+// A device as `list` shows it: what the driver says, and what our record says where there is one.
+struct DeviceListing {
+  ublk::abi::DeviceInfo info{};
+  ublk::abi::Parameters parameters{};
+  std::optional<DeviceRecord> record;
+  bool alive = false;                        // the recorded server runs
+  std::vector<std::vector<int>> affinities;  // by queue
+};
+Result<std::vector<DeviceListing>> list_devices(std::optional<uint32_t> id);
+
+// The features that the driver knows.
+Result<uint64_t> driver_features();
+
+}  // namespace sluice

@@ -1,0 +1,193 @@
+#include "daemon/process.hpp"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sched.h>
+#include <signal.h>
+#include <spdlog/sinks/rotating_file_sink.h>
+#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/sinks/syslog_sink.h>
+#include <spdlog/spdlog.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <sstream>
+#include <string_view>
+#include <vector>
+
+#ifndef PR_SET_IO_FLUSHER
+#define PR_SET_IO_FLUSHER 57
+#endif
+
+namespace sluice {
+namespace {
+
+constexpr uint32_t kLogBytes = 1 << 20;
+
+void log_failure(const char* what) {
+  spdlog::debug("cannot {}: {}", what, std::strerror(errno));
+}
+
+// Whether the server may still need what is mounted there: the root, system directories that nobody
+// unmounts, and what holds its state.
+bool is_needed(const std::string& mount_point, const std::string& kept) {
+  constexpr std::string_view kSystem[] = {"/", "/dev", "/proc", "/sys", "/run"};
+  if (std::ranges::find(kSystem, mount_point) != std::end(kSystem)) return true;
+  return kept.starts_with(mount_point) &&
+         (kept.size() == mount_point.size() || kept[mount_point.size()] == '/');
+}
+
+// Mount points contain no white space: the kernel writes \040 for a blank.
+std::vector<std::string> mount_points() {
+  std::vector<std::string> points;
+  std::ifstream file("/proc/self/mountinfo");
+  std::string line;
+  while (std::getline(file, line)) {
+    std::istringstream fields(line);
+    std::string skipped;
+    std::string point;
+    fields >> skipped >> skipped >> skipped >> skipped >> point;
+    points.push_back(point);
+  }
+  return points;
+}
+
+std::string unescape(const std::string& point) {
+  std::string plain;
+  for (size_t i = 0; i < point.size(); ++i) {
+    if (point[i] == '\\' && i + 3 < point.size()) {
+      plain.push_back(static_cast<char>(std::stoi(point.substr(i + 1, 3), nullptr, 8)));
+      i += 3;
+    } else {
+      plain.push_back(point[i]);
+    }
+  }
+  return plain;
+}
+
+void send(int pipe, const nlohmann::json& message) {
+  const std::string text = message.dump();
+  [[maybe_unused]] const ssize_t written = write(pipe, text.data(), text.size());
+  close(pipe);
+}
+
+// Away from the terminal and from the caller's directory and files.
+void detach() {
+  setsid();
+  [[maybe_unused]] const int moved = chdir("/");
+  const int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+  for (const int file : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) dup2(null, file);
+  close(null);
+}
+
+[[noreturn]] void serve_in_child(int pipe,
+                                 const std::function<Result<void>(const Ready&)>& serve) {
+  detach();
+  bool reported = false;
+  const Ready ready = [&](const std::string& text) {
+    if (!std::exchange(reported, true)) send(pipe, {{"ready", text}});
+  };
+  const auto served = serve(ready);
+  if (!served && !std::exchange(reported, true)) {
+    send(pipe, {{"errno", served.error().error}, {"error", served.error().text}});
+  }
+  spdlog::shutdown();
+  _exit(served ? 0 : 1);
+}
+
+Result<std::string> receive(int pipe) {
+  std::string text;
+  std::array<char, 4096> buffer;
+  ssize_t length = 0;
+  while ((length = read(pipe, buffer.data(), buffer.size())) > 0 ||
+         (length < 0 && errno == EINTR)) {
+    if (length > 0) text.append(buffer.data(), static_cast<size_t>(length));
+  }
+  try {
+    const nlohmann::json message = nlohmann::json::parse(text);
+    if (message.contains("ready")) return message.at("ready").get<std::string>();
+    return fail(message.at("errno").get<int>(), message.at("error").get<std::string>());
+  } catch (const nlohmann::json::exception&) {
+    return fail(ECHILD, "the server of the device ended before it was ready, without a word: look "
+                        "at the system log");
+  }
+}
+
+}  // namespace
+
+void protect_process() {
+  if (prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0) != 0) log_failure("become an I/O flusher");
+  // MCL_ONFAULT: locks what is used, not what is only reserved.
+  if (mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) != 0) log_failure("lock memory");
+  std::ofstream score("/proc/self/oom_score_adj");
+  score << -1000 << std::flush;
+  if (!score) log_failure("change the out-of-memory score");
+}
+
+void leave_mount_namespace(const std::string& kept) {
+  if (unshare(CLONE_NEWNS) != 0) {
+    log_failure("get a mount namespace");
+    return;
+  }
+  if (mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) {
+    log_failure("make the mounts private");
+    return;
+  }
+  // Innermost first.
+  std::vector<std::string> points = mount_points();
+  std::ranges::reverse(points);
+  for (const std::string& point : points) {
+    const std::string plain = unescape(point);
+    if (!is_needed(plain, kept)) umount2(plain.c_str(), MNT_DETACH);
+  }
+}
+
+Result<std::string> run_in_background(const std::function<Result<void>(const Ready&)>& serve) {
+  int pipe[2];
+  if (pipe2(pipe, O_CLOEXEC) != 0) return fail(errno, "cannot make a pipe");
+  const pid_t child = fork();
+  if (child < 0) {
+    const int cause = errno;
+    close(pipe[0]);
+    close(pipe[1]);
+    return fail(cause, fmt::format("cannot start a server process: {}", std::strerror(cause)));
+  }
+  if (child == 0) {
+    close(pipe[0]);
+    serve_in_child(pipe[1], serve);
+  }
+  close(pipe[1]);
+  auto report = receive(pipe[0]);
+  close(pipe[0]);
+  if (!report) waitpid(child, nullptr, 0);
+  return report;
+}
+
+void start_logging(bool foreground, const std::string& path, uint32_t debug_mask) {
+  std::shared_ptr<spdlog::logger> logger;
+  try {
+    if (foreground) {
+      logger = std::make_shared<spdlog::logger>(
+          "sluice", std::make_shared<spdlog::sinks::stderr_sink_mt>());
+    } else if (access("/dev/log", F_OK) == 0) {
+      logger = spdlog::syslog_logger_mt("sluice", "sluice", LOG_PID, LOG_DAEMON, true);
+    } else {
+      logger = spdlog::rotating_logger_mt("sluice", path, kLogBytes, 1);
+    }
+    spdlog::set_default_logger(logger);
+  } catch (const spdlog::spdlog_ex&) {
+    // No place to log to: the default logger's, the standard error, is all there is.
+  }
+  spdlog::set_level(debug_mask == 0 ? spdlog::level::info : spdlog::level::debug);
+  spdlog::flush_on(spdlog::level::debug);
+}
+
+}  // namespace sluice

@@ -1,0 +1,175 @@
+#include "daemon/server.hpp"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <pthread.h>
+#include <signal.h>
+#include <spdlog/spdlog.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstring>
+#include <filesystem>
+#include <thread>
+
+#include "target/stack.hpp"
+
+namespace sluice {
+namespace {
+
+using ublk::UblkDevice;
+
+constexpr std::chrono::seconds kNodePatience{5};
+
+// Stops the device when the process is told to end, until it goes out of scope. The signals are
+// blocked in every thread, those of the device included, and are waited for in one.
+class SignalWatch {
+ public:
+  explicit SignalWatch(UblkDevice& device) : device_(device) {
+    thread_ = std::thread([this] { watch(); });
+  }
+  ~SignalWatch() {
+    pthread_kill(thread_.native_handle(), kDone);
+    thread_.join();
+  }
+
+  static void block_signals() {
+    const sigset_t signals = watched();
+    pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  }
+
+ private:
+  static constexpr int kDone = SIGUSR1;
+
+  static sigset_t watched() {
+    sigset_t signals;
+    sigemptyset(&signals);
+    for (const int signal : {SIGTERM, SIGINT, SIGHUP, kDone}) sigaddset(&signals, signal);
+    return signals;
+  }
+
+  void watch() {
+    const sigset_t signals = watched();
+    int signal = 0;
+    while (sigwait(&signals, &signal) == 0 && signal != kDone) {
+      spdlog::info("signal {}: stopping device {}", signal, device_.id());
+      if (const auto stopped = device_.stop(); !stopped) spdlog::error("{}", stopped.error().text);
+    }
+  }
+
+  UblkDevice& device_;
+  std::thread thread_;
+};
+
+std::string to_string(ublk::Recovery recovery) {
+  switch (recovery) {
+    case ublk::Recovery::none: return "none";
+    case ublk::Recovery::wait: return "wait";
+    case ublk::Recovery::reissue: return "reissue";
+    case ublk::Recovery::fail_io: return "fail_io";
+  }
+  return "none";
+}
+
+// The device is live; udev may still be making its node.
+Result<void> wait_for_block_device(uint32_t id) {
+  const std::string path = ublk::block_device_path(id);
+  const auto give_up = std::chrono::steady_clock::now() + kNodePatience;
+  while (access(path.c_str(), F_OK) != 0) {
+    if (std::chrono::steady_clock::now() > give_up) {
+      return fail(ENOENT, fmt::format("{} did not appear within {} seconds: is udev running, or "
+                                      "devtmpfs mounted on /dev?", path, kNodePatience.count()));
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  return {};
+}
+
+void fill_in_server(DeviceRecord& record, const UblkDevice& device) {
+  record.id = device.id();
+  record.pid = getpid();
+  record.pid_started = process_start_time(record.pid).value_or(0);
+  record.threads.clear();
+  for (const ublk::QueueReport& report : device.reports()) {
+    record.threads.push_back(report.thread_id);
+  }
+}
+
+void report_totals(const UblkDevice& device) {
+  for (const ublk::QueueReport& report : device.reports()) {
+    spdlog::info("device {}: {} requests, {} errors, {} bytes copied, {} arena overflows",
+                 device.id(), report.requests, report.errors, report.copied_bytes,
+                 report.arena_overflows);
+  }
+}
+
+// Serves until the driver has taken every tag back, then frees what the device held.
+Result<void> serve(UblkDevice& device, DeviceRecord& record, const Ready& ready) {
+  SignalWatch::block_signals();
+  protect_process();
+  leave_mount_namespace(state_directory());
+  if (auto served = device.serve(); !served) return served;
+  fill_in_server(record, device);
+  auto announced = write_record(record);
+  if (announced) announced = wait_for_block_device(device.id());
+  if (announced) {
+    spdlog::info("device {} is live, mode {}", device.id(), record.mode);
+    ready(std::to_string(device.id()));
+  } else if (const auto stopped = device.stop(); !stopped) {
+    spdlog::error("{}", stopped.error().text);
+  }
+  {
+    const SignalWatch watch(device);
+    device.wait();
+  }
+  report_totals(device);
+  // Whoever deletes the device does this too; the one that comes second finds it gone.
+  const auto removed = device.remove();
+  if (!removed && removed.error().error != ENODEV) spdlog::warn("{}", removed.error().text);
+  remove_record(record.id);
+  return announced;
+}
+
+}  // namespace
+
+Result<void> serve_new_device(const ServeOptions& options, const Ready& ready) {
+  auto stack = Stack::open(options.spec, options.read_only);
+  if (!stack) return std::unexpected(stack.error());
+  (*stack)->trace_requests((options.debug_mask & kDebugRequests) != 0);
+  SignalWatch::block_signals();
+  auto device = UblkDevice::add(**stack, options.device);
+  if (!device) return std::unexpected(device.error());
+  start_logging(options.foreground, log_path((*device)->id()), options.debug_mask);
+  const ublk::abi::DeviceInfo& info = (*device)->info();
+  DeviceRecord record{
+      .spec = options.spec,
+      .read_only = options.read_only,
+      .queues = info.queues,
+      .depth = info.depth,
+      .max_io_bytes = info.max_io_buf_bytes,
+      .mode = std::string(ublk::to_string((*device)->mode().mode)),
+      .mode_reason = (*device)->mode().reason,
+      .recovery = to_string(options.device.recovery),
+      .unprivileged = (info.flags & ublk::abi::kUnprivilegedDev) != 0,
+      .debug_mask = options.debug_mask,
+      .threads = {},
+  };
+  return serve(**device, record, ready);
+}
+
+Result<void> serve_recovered_device(const DeviceRecord& record, const Ready& ready) {
+  const auto mode = ublk::parse_mode(record.mode);
+  if (!mode) return fail(EINVAL, fmt::format("the state file of device {} names a mode '{}' that "
+                                             "does not exist", record.id, record.mode));
+  auto stack = Stack::open(record.spec, record.read_only);
+  if (!stack) return std::unexpected(stack.error());
+  (*stack)->trace_requests((record.debug_mask & kDebugRequests) != 0);
+  SignalWatch::block_signals();
+  auto device = UblkDevice::recover(**stack, record.id, *mode);
+  if (!device) return std::unexpected(device.error());
+  start_logging(false, log_path(record.id), record.debug_mask);
+  DeviceRecord renewed = record;
+  return serve(**device, renewed, ready);
+}
+
+}  // namespace sluice

@@ -1,0 +1,94 @@
+// UblkDevice: a stack served as /dev/ublkbN.
+//
+// Owned by the control path. Each queue has a reactor, a thread with a ring, from serve() until the
+// driver has taken every tag back. The stack outlives the device.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/error.hpp"
+#include "frontend/ublk/control.hpp"
+#include "frontend/ublk/mode.hpp"
+#include "target/stack.hpp"
+
+namespace sluice::ublk {
+
+class Reactor;
+
+// What becomes of requests in flight, and of new ones, when the server dies.
+enum class Recovery : uint8_t {
+  none,     // the device goes away
+  wait,     // new requests wait for the next server; those in flight fail
+  reissue,  // new ones wait; those in flight are given to the next server once more
+  fail_io,  // all fail until the next server is there
+};
+
+struct DeviceOptions {
+  uint32_t id = kAnyId;
+  uint16_t queues = 1;
+  uint16_t depth = 128;
+  uint32_t max_io_bytes = 512 * 1024;
+  Recovery recovery = Recovery::none;
+  ModeWish wish;
+};
+
+// What one queue of a running device has done, and who does it.
+struct QueueReport {
+  int thread_id = 0;
+  uint64_t requests = 0;
+  uint64_t errors = 0;
+  uint64_t copied_bytes = 0;
+  uint64_t arena_overflows = 0;
+};
+
+class UblkDevice {
+ public:
+  // Makes the device: chosen mode, parameters from the stack's geometry; not served yet. If anything
+  // fails it is removed again. EEXIST: the id is taken; ENOSPC or ENOMEM: no more devices.
+  static Result<std::unique_ptr<UblkDevice>> add(Stack& stack, const DeviceOptions& options);
+  // Takes over a device whose server has died. EBUSY while the old server still lives; EINVAL when the
+  // stack no longer fits the device.
+  static Result<std::unique_ptr<UblkDevice>> recover(Stack& stack, uint32_t id, BufferMode mode);
+  UblkDevice(const UblkDevice&) = delete;
+  UblkDevice& operator=(const UblkDevice&) = delete;
+  // Ends the reactors; a device that was added and never went live is removed.
+  ~UblkDevice();
+
+  // Starts the reactors and makes the device live.
+  Result<void> serve();
+  // Returns when the driver has taken every tag back.
+  void wait();
+  // Makes wait() return: no new requests, those in flight are answered.
+  Result<void> stop();
+  // Frees the id, after wait().
+  Result<void> remove();
+
+  uint32_t id() const { return info_.dev_id; }
+  const abi::DeviceInfo& info() const { return info_; }
+  const ModeChoice& mode() const { return mode_; }
+  std::vector<QueueReport> reports() const;
+
+ private:
+
+  UblkDevice(Stack& stack, std::unique_ptr<Control> control);
+  Result<void> create(const DeviceOptions& options);
+  Result<void> adopt(uint32_t id, BufferMode mode);
+  Result<void> open_char_device();
+  Result<void> start_reactors();
+
+  Stack& stack_;
+  std::unique_ptr<Control> control_;
+  abi::DeviceInfo info_{};
+  ModeChoice mode_;
+  bool recovering_ = false;
+  bool added_ = false;  // by us
+  bool live_ = false;
+  int char_fd_ = -1;
+  std::vector<std::unique_ptr<Reactor>> reactors_;
+};
+
+}  // namespace sluice::ublk

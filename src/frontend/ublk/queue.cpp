@@ -1,0 +1,299 @@
+#include "frontend/ublk/queue.hpp"
+
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+#include <sys/mman.h>
+
+#include <atomic>
+#include <cstring>
+
+#include "core/private_loan.hpp"
+
+namespace sluice::ublk {
+namespace {
+
+constexpr uint32_t kSectorShift = 9;
+
+// Counters have one writer: no locked instruction is needed.
+void add(std::atomic<uint64_t>& counter, uint64_t amount) {
+  counter.store(counter.load(std::memory_order_relaxed) + amount, std::memory_order_relaxed);
+}
+
+Op to_op(uint8_t code) {
+  switch (code) {
+    case abi::kOpRead: return Op::read;
+    case abi::kOpWrite: return Op::write;
+    case abi::kOpDiscard: return Op::discard;
+    case abi::kOpWriteZeroes: return Op::write_zeroes;
+    default: return Op::flush;
+  }
+}
+
+bool is_known(uint8_t code) {
+  return code <= abi::kOpDiscard || code == abi::kOpWriteZeroes;
+}
+
+}  // namespace
+
+// What belongs to one tag for as long as the device lives.
+struct Queue::Tag final : Lender, Message {
+  enum State : int { kLent, kAwaited, kBack };
+
+  Queue* queue = nullptr;
+  uint16_t number = 0;
+  int slot = Loan::kNoSlot;          // of the buffer table
+  bool by_hand = false;              // this request needs work before and after it is served
+  bool registered = false;           // by hand
+  std::byte* buffer = nullptr;       // in the copying modes
+  Loan loan;
+  Request request;
+  Arena arena;
+  uint64_t overflows_counted = 0;
+  std::atomic<int> state = kBack;    // of the loan
+  std::coroutine_handle<> waiting;
+
+  // The last user has returned the pages, perhaps on another thread (P-16).
+  void returned(Loan&) noexcept override {
+    if (state.exchange(kBack, std::memory_order_acq_rel) == kAwaited) queue->ring_.post(*this);
+  }
+  void run() override { queue->ring_.ready().push(waiting); }
+};
+
+// Waits until the loan of a tag is back (P-4). Mostly it is back already.
+struct Queue::Returned {
+  Tag& tag;
+  bool await_ready() const { return tag.state.load(std::memory_order_acquire) == Tag::kBack; }
+  void await_suspend(std::coroutine_handle<> coroutine) {
+    tag.waiting = coroutine;
+    int lent = Tag::kLent;
+    if (!tag.state.compare_exchange_strong(lent, Tag::kAwaited, std::memory_order_acq_rel)) {
+      tag.run();
+    }
+  }
+  void await_resume() const {}
+};
+
+Result<std::unique_ptr<Queue>> Queue::create(const Setup& setup, Ring& ring, Stack& stack,
+                                             QueueListener& listener) {
+  std::unique_ptr<Queue> queue(new Queue(setup, ring, stack, listener));
+  if (auto allocated = queue->allocate_buffers(); !allocated) {
+    return std::unexpected(allocated.error());
+  }
+  return queue;
+}
+
+Queue::Queue(const Setup& setup, Ring& ring, Stack& stack, QueueListener& listener)
+    : setup_(setup),
+      ring_(ring),
+      stack_(stack),
+      listener_(listener),
+      tags_(std::make_unique<Tag[]>(setup.depth)) {}
+
+// Only address space: pages come when a request needs them.
+Result<void> Queue::allocate_buffers() {
+  if (is_zero_copy(setup_.mode)) return {};
+  const size_t bytes = size_t{setup_.depth} * setup_.max_io_bytes;
+  void* const place = mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
+                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (place == MAP_FAILED) {
+    return fail(errno, fmt::format("no address space for {} buffers of {} bytes: use a smaller "
+                                   "depth or --max_io_buf_bytes",
+                                   setup_.depth, setup_.max_io_bytes));
+  }
+  buffers_ = {static_cast<std::byte*>(place), bytes};
+  return {};
+}
+
+Queue::~Queue() {
+  if (!buffers_.empty()) munmap(buffers_.data(), buffers_.size());
+}
+
+void Queue::start() {
+  live_tags_ = setup_.depth;
+  for (uint16_t i = 0; i < setup_.depth; ++i) {
+    Tag& tag = tags_[i];
+    tag.queue = this;
+    tag.number = i;
+    tag.request.ring = &ring_;
+    tag.request.arena = &tag.arena;
+    tag.request.ready = &ring_.ready();
+    if (!buffers_.empty()) tag.buffer = buffers_.data() + size_t{i} * setup_.max_io_bytes;
+    serve(tag);
+  }
+}
+
+Service Queue::serve(Tag& tag) {
+  if (setup_.mode == BufferMode::auto_register) {
+    auto slot_wait = ring_.acquire_slot();
+    tag.slot = co_await slot_wait;
+  }
+  auto fetching = fetch(abi::kFetchReq, tag, 0);
+  int32_t delivered = co_await fetching;
+  while (delivered >= 0) {
+    if (delivered == abi::kResultNeedGetData) {
+      auto asking = command(abi::kNeedGetData, tag, 0, reinterpret_cast<uint64_t>(tag.buffer));
+      delivered = co_await asking;
+      continue;
+    }
+    Status status = decode(tag);
+    if (status.ok() && tag.by_hand) {
+      Task preparing = prepare_by_hand(tag.request, tag);
+      status = co_await preparing;
+    }
+    if (status.ok()) {
+      lend(tag);
+      Task serving = stack_.submit(tag.request);
+      status = co_await serving;
+      take_back(tag);
+      co_await Returned{tag};
+    }
+    if (tag.by_hand) {
+      Task finishing = finish_by_hand(tag.request, tag, status);
+      status = co_await finishing;
+    }
+    const int32_t result = conclude(tag, status);
+    auto committing = fetch(abi::kCommitAndFetchReq, tag, result);
+    delivered = co_await committing;
+  }
+  if (tag.slot != Loan::kNoSlot) ring_.release_slot(tag.slot);
+  if (--live_tags_ == 0) listener_.finished();
+}
+
+// Reads the driver's description of the request that was just delivered.
+Status Queue::decode(Tag& tag) {
+  const abi::IoDescriptor& descriptor = setup_.descriptors[tag.number];
+  const uint8_t code = descriptor.op_flags & 0xff;
+  tag.by_hand = false;
+  if (!is_known(code)) return Status::from_errno(EOPNOTSUPP);
+  Request& request = tag.request;
+  request.op = to_op(code);
+  request.fua = (descriptor.op_flags & abi::kIoFua) != 0;
+  request.may_unmap = (descriptor.op_flags & abi::kIoNoUnmap) == 0;
+  request.offset = descriptor.start_sector << kSectorShift;
+  request.length = uint64_t{descriptor.sectors} << kSectorShift;
+  if (!request.has_data()) return kOk;
+  if (request.length > setup_.max_io_bytes) return Status::from_errno(EINVAL);
+  tag.by_hand = setup_.mode == BufferMode::register_buf ||
+                setup_.mode == BufferMode::user_copy ||
+                (descriptor.op_flags & abi::kIoNeedRegBuf) != 0;
+  return kOk;
+}
+
+// Makes the request's bytes reachable where the driver did not: by registering its pages (also where
+// the automatic registration found no room, P-17) or by copying what is to be written.
+Task Queue::prepare_by_hand(Request& request, Tag& tag) {
+  if (setup_.mode == BufferMode::user_copy) {
+    if (request.op == Op::read) co_return kOk;
+    PrivateLoan loan(Direction::destination, bytes_of(tag));
+    auto copying = ring_.read(setup_.char_device, position(tag), loan.view());
+    co_return co_await copying;
+  }
+  if (setup_.mode == BufferMode::register_buf) {
+    auto slot_wait = ring_.acquire_slot();
+    tag.slot = co_await slot_wait;
+  }
+  auto registering = command(abi::kRegisterIoBuf, tag, 0, static_cast<uint64_t>(tag.slot));
+  const int32_t result = co_await registering;
+  tag.registered = result >= 0;
+  co_return Status::from_result(result);
+}
+
+// The other way round. The status of the request is handed through; only a failed delivery changes it.
+Task Queue::finish_by_hand(Request& request, Tag& tag, Status status) {
+  if (setup_.mode == BufferMode::user_copy) {
+    if (request.op == Op::write || !status.ok()) co_return status;
+    PrivateLoan loan(Direction::source, bytes_of(tag));
+    auto copying = ring_.write(setup_.char_device, position(tag), loan.view());
+    co_return co_await copying;
+  }
+  if (tag.registered) {
+    auto unregistering = command(abi::kUnregisterIoBuf, tag, 0, static_cast<uint64_t>(tag.slot));
+    const int32_t result = co_await unregistering;
+    if (result < 0) {
+      spdlog::error("the driver did not unregister a request's buffer: {}", std::strerror(-result));
+    }
+    tag.registered = false;
+  }
+  if (setup_.mode == BufferMode::register_buf) {
+    ring_.release_slot(tag.slot);
+    tag.slot = Loan::kNoSlot;
+  }
+  co_return status;
+}
+
+void Queue::lend(Tag& tag) {
+  Request& request = tag.request;
+  if (!request.has_data()) return;
+  const Direction direction =
+      request.op == Op::read ? Direction::destination : Direction::source;
+  tag.state.store(Tag::kLent, std::memory_order_relaxed);
+  if (is_zero_copy(setup_.mode)) {
+    tag.loan.lend_registered(tag, direction, static_cast<uint32_t>(request.length), tag.slot,
+                             setup_.user_copy ? setup_.char_device : File{}, position(tag));
+  } else {
+    tag.loan.lend_mapped(tag, direction, bytes_of(tag));
+  }
+  request.data = tag.loan.view();
+}
+
+void Queue::take_back(Tag& tag) {
+  if (!tag.request.has_data()) return;
+  tag.request.data.drop();
+  tag.loan.close();
+}
+
+// What the driver is told: the bytes moved, or a negative errno. A read that claims more than was
+// filled would show the client somebody else's memory (P-8).
+int32_t Queue::conclude(Tag& tag, Status status) {
+  const Request& request = tag.request;
+  const auto op = static_cast<size_t>(request.op);
+  if (status.ok() && request.op == Op::read &&
+      tag.loan.filled_bytes() != static_cast<uint32_t>(request.length)) {
+    spdlog::critical("a read of {} bytes at {} was reported done with {} bytes filled",
+                     request.length, request.offset, tag.loan.filled_bytes());
+    status = Status::from_errno(EIO);
+  }
+  add(counters_.requests[op], 1);
+  add(counters_.arena_overflows, tag.arena.overflows() - tag.overflows_counted);
+  tag.overflows_counted = tag.arena.overflows();
+  tag.arena.reset();
+  if (!status.ok()) {
+    add(counters_.errors, 1);
+    return -status.error();
+  }
+  add(counters_.bytes[op], request.length);
+  if (request.has_data() && !is_zero_copy(setup_.mode)) {
+    add(counters_.copied_bytes, request.length);
+  }
+  return request.has_data() ? static_cast<int32_t>(request.length) : 0;
+}
+
+RawOperation Queue::fetch(unsigned long op, const Tag& tag, int32_t result) {
+  const bool copies = setup_.mode == BufferMode::copy || setup_.mode == BufferMode::get_data;
+  return command(op, tag, result, copies ? reinterpret_cast<uint64_t>(tag.buffer) : 0);
+}
+
+RawOperation Queue::command(unsigned long op, const Tag& tag, int32_t result, uint64_t address) {
+  const abi::IoCommand command{
+      .queue_id = setup_.id, .tag = tag.number, .result = result, .address = address};
+  io_uring_sqe sqe{};
+  sqe.opcode = IORING_OP_URING_CMD;
+  sqe.fd = setup_.char_device.number;
+  sqe.flags = IOSQE_FIXED_FILE;
+  sqe.cmd_op = static_cast<uint32_t>(op);
+  std::memcpy(sqe.cmd, &command, sizeof(command));
+  if (setup_.mode == BufferMode::auto_register) {
+    sqe.addr = static_cast<uint64_t>(tag.slot) | abi::kAutoBufRegFallback;
+  }
+  return {ring_, sqe};
+}
+
+std::span<std::byte> Queue::bytes_of(const Tag& tag) const {
+  return {tag.buffer, static_cast<size_t>(tag.request.length)};
+}
+
+uint64_t Queue::position(const Tag& tag) const {
+  return abi::io_buffer_position(setup_.id, tag.number);
+}
+
+}  // namespace sluice::ublk

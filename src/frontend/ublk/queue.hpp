@@ -1,0 +1,93 @@
+// Queue: serves one hardware queue of a ublk device on one ring.
+//
+// One immortal coroutine per tag: fetch, decode, lend, submit to the stack, commit, and again. Created
+// and used by the ring's thread only, but for counters(). When the driver has taken every tag back
+// (the device is stopped) the queue is finished and calls `on_finished`.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+
+#include "core/task.hpp"
+#include "frontend/ublk/abi.hpp"
+#include "frontend/ublk/mode.hpp"
+#include "ring/ring.hpp"
+#include "target/stack.hpp"
+
+namespace sluice::ublk {
+
+// What a queue has done. Written by its thread, read by any.
+struct QueueCounters {
+  std::atomic<uint64_t> requests[kOpCount] = {};
+  std::atomic<uint64_t> bytes[kOpCount] = {};
+  std::atomic<uint64_t> errors = 0;
+  std::atomic<uint64_t> copied_bytes = 0;   // for the front end; the ring counts those of targets
+  std::atomic<uint64_t> arena_overflows = 0;
+};
+
+class QueueListener {
+ public:
+  virtual void finished() = 0;
+
+ protected:
+  ~QueueListener() = default;
+};
+
+class Queue {
+ public:
+  struct Setup {
+    uint16_t id = 0;
+    uint16_t depth = 0;
+    uint32_t max_io_bytes = 0;
+    BufferMode mode = BufferMode::copy;
+    bool user_copy = false;           // explicit copies work: the device has USER_COPY
+    File char_device;                 // /dev/ublkcN, registered
+    const abi::IoDescriptor* descriptors = nullptr;  // `depth` of them, mapped from the driver
+  };
+
+  // ENOMEM: no room for the buffers of a copying mode.
+  static Result<std::unique_ptr<Queue>> create(const Setup& setup, Ring& ring, Stack& stack,
+                                               QueueListener& listener);
+  Queue(const Queue&) = delete;
+  Queue& operator=(const Queue&) = delete;
+  ~Queue();
+
+  // Fetches every tag; the device can start once the ring has submitted that.
+  void start();
+
+  const QueueCounters& counters() const { return counters_; }
+
+ private:
+  struct Tag;
+  struct Returned;
+
+  Queue(const Setup& setup, Ring& ring, Stack& stack, QueueListener& listener);
+  Result<void> allocate_buffers();
+
+  Service serve(Tag& tag);
+  Status decode(Tag& tag);
+  Task prepare_by_hand(Request& request, Tag& tag);
+  Task finish_by_hand(Request& request, Tag& tag, Status status);
+  void lend(Tag& tag);
+  void take_back(Tag& tag);
+  int32_t conclude(Tag& tag, Status status);
+
+  RawOperation command(unsigned long op, const Tag& tag, int32_t result, uint64_t address);
+  RawOperation fetch(unsigned long op, const Tag& tag, int32_t result);
+  std::span<std::byte> bytes_of(const Tag& tag) const;
+  uint64_t position(const Tag& tag) const;
+
+  const Setup setup_;
+  Ring& ring_;
+  Stack& stack_;
+  QueueListener& listener_;
+  std::unique_ptr<Tag[]> tags_;
+  std::span<std::byte> buffers_;  // depth x max_io_bytes, in the copying modes
+  uint32_t live_tags_ = 0;
+  QueueCounters counters_;
+};
+
+}  // namespace sluice::ublk

@@ -1,0 +1,108 @@
+#include "frontend/ublk/reactor.hpp"
+
+#include <fmt/format.h>
+#include <pthread.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "ring/kernel_ring.hpp"
+
+namespace sluice::ublk {
+namespace {
+
+size_t descriptor_bytes(uint16_t depth) {
+  const auto page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+  return (depth * sizeof(abi::IoDescriptor) + page - 1) / page * page;
+}
+
+// Best effort: a processor may be offline or not ours to use.
+void run_on(std::span<const int> processors) {
+  if (processors.empty()) return;
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  for (const int processor : processors) CPU_SET(static_cast<size_t>(processor), &set);
+  pthread_setaffinity_np(pthread_self(), sizeof(set), &set);
+}
+
+}  // namespace
+
+Reactor::Reactor(Setup setup, Stack& stack) : setup_(std::move(setup)), stack_(stack) {}
+
+Reactor::~Reactor() {
+  join();
+  queues_.clear();
+  for (const std::span<std::byte> mapping : mappings_) munmap(mapping.data(), mapping.size());
+}
+
+Result<void> Reactor::start() {
+  auto ready = ready_.get_future();
+  thread_ = std::thread([this] { run(); });
+  return ready.get();
+}
+
+void Reactor::join() {
+  if (thread_.joinable()) thread_.join();
+}
+
+void Reactor::abandon() {
+  if (thread_.joinable() && ring_) ring_->abandon();
+  join();
+}
+
+void Reactor::run() {
+  thread_id_.store(gettid(), std::memory_order_relaxed);
+  pthread_setname_np(pthread_self(), fmt::format("sluice-q{}", setup_.queues.front().id).c_str());
+  run_on(setup_.processors);
+  if (auto prepared = prepare(); !prepared) {
+    ready_.set_value(std::unexpected(prepared.error()));
+    return;
+  }
+  for (const auto& queue : queues_) queue->start();
+  ring_->run_once(false);
+  ready_.set_value({});
+  ring_->run();
+}
+
+Result<void> Reactor::prepare() {
+  uint32_t tags = 0;
+  for (const Queue::Setup& queue : setup_.queues) tags += queue.depth;
+  // A tag has its command and one or more operations of its request in flight.
+  auto ring = KernelRing::create({.entries = std::clamp(2 * tags, 64U, 4096U),
+                                  .cq_entries = std::max(8 * tags, 1024U),
+                                  .slots = std::min(tags, KernelRing::kMaxSlots),
+                                  .files = setup_.files});
+  if (!ring) return std::unexpected(ring.error());
+  ring_ = std::move(*ring);
+  for (Queue::Setup& setup : setup_.queues) {
+    auto descriptors = map_descriptors(setup);
+    if (!descriptors) return std::unexpected(descriptors.error());
+    setup.descriptors = *descriptors;
+    auto queue = Queue::create(setup, *ring_, stack_, *this);
+    if (!queue) return std::unexpected(queue.error());
+    queues_.push_back(std::move(*queue));
+  }
+  live_queues_ = static_cast<uint32_t>(queues_.size());
+  return {};
+}
+
+Result<const abi::IoDescriptor*> Reactor::map_descriptors(const Queue::Setup& queue) {
+  const size_t stride = descriptor_bytes(abi::kMaxQueueDepth);
+  const size_t bytes = descriptor_bytes(queue.depth);
+  void* const place = mmap(nullptr, bytes, PROT_READ, MAP_SHARED | MAP_POPULATE, setup_.char_fd,
+                           static_cast<off_t>(queue.id * stride));
+  if (place == MAP_FAILED) {
+    return fail(errno, fmt::format("cannot map the requests of queue {}: {}", queue.id,
+                                   std::strerror(errno)));
+  }
+  mappings_.emplace_back(static_cast<std::byte*>(place), bytes);
+  return static_cast<const abi::IoDescriptor*>(place);
+}
+
+void Reactor::finished() {
+  if (--live_queues_ == 0) ring_->stop();
+}
+
+}  // namespace sluice::ublk

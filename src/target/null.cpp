@@ -1,0 +1,54 @@
+// null: accepts writes, reads zeroes. The smallest target: it measures everything but storage.
+#include <fmt/format.h>
+
+#include "ring/ring.hpp"
+#include "target/open.hpp"
+
+namespace sluice {
+namespace {
+
+class Null final : public Target {
+ public:
+  explicit Null(uint64_t size_bytes) {
+    geometry_.size_bytes = size_bytes;
+    geometry_.can_discard = true;
+    geometry_.can_write_zeroes = true;
+  }
+
+ private:
+  // Zeroes are really put there: a READ never returns what was not filled (P-8).
+  Task do_submit(Request& request) override {
+    if (request.op == Op::read) return read(request);
+    return kOk;
+  }
+
+  Task read(Request& request) {
+    auto clearing = request.ring->zero(request.data);
+    co_return co_await clearing;
+  }
+};
+
+constexpr uint64_t kDefaultBytes = 250ULL << 30;  // as ublksrv's null target has
+
+constexpr OptionSyntax kOptions[] = {
+    {.name = "size", .kind = OptionKind::size, .fallback = "250G", .minimum = 512,
+     .help = "how large it is"},
+};
+
+Result<std::unique_ptr<Target>> open(const Spec& spec, Target::Children, OpenContext&) {
+  const uint64_t size_bytes = spec.number("size", kDefaultBytes);
+  if (size_bytes % 512 != 0) {
+    return fail(EINVAL, fmt::format("size {} of null is no multiple of 512 bytes: give {}",
+                                    size_bytes, (size_bytes / 512 + 1) * 512));
+  }
+  return std::make_unique<Null>(size_bytes);
+}
+
+}  // namespace
+
+constinit const TargetType kNullTarget = {
+    .syntax = {.name = "null", .summary = "reads zeroes, forgets writes", .leaf_option = "size",
+               .options = kOptions},
+    .open = open};
+
+}  // namespace sluice

@@ -1,0 +1,25 @@
+// The targets that can be opened, for the registry alone: each is a constant that the target's own
+// file defines next to its options:
+//
+//   constexpr OptionSyntax kOptions[] = {{.name = "size", .kind = OptionKind::size, ...}};
+//   Result<std::unique_ptr<Target>> open(const Spec&, Target::Children, OpenContext&) {...}
+//
+//   constinit const TargetType kNullTarget = {
+//       .syntax = {.name = "null", .summary = "...", .options = kOptions}, .open = open};
+//
+// A new target is declared here and listed in registry.cpp; nothing else knows it by name.
+#pragma once
+
+#include "target/registry.hpp"
+
+namespace sluice {
+
+extern const TargetType kNullTarget;
+extern const TargetType kMemTarget;
+extern const TargetType kLoopTarget;
+extern const TargetType kLinearTarget;
+extern const TargetType kStripeTarget;
+extern const TargetType kFaultTarget;
+extern const TargetType kVerifyTarget;
+
+}  // namespace sluice

@@ -1,0 +1,79 @@
+#include "target/stack.hpp"
+
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+#include <unistd.h>
+
+#include <cstring>
+
+#include "target/registry.hpp"
+
+namespace sluice {
+namespace {
+
+Result<std::unique_ptr<Target>> open_target(const Spec& spec, OpenContext& context) {
+  Target::Children children;
+  for (const Spec& child : spec.children) {
+    auto opened = open_target(child, context);
+    if (!opened) return opened;
+    children.push_back(std::move(*opened));
+  }
+  for (const TargetType& type : target_types()) {
+    if (type.syntax.name == spec.target) return type.open(spec, std::move(children), context);
+  }
+  return fail(EINVAL, fmt::format("unknown target '{}'", spec.target));
+}
+
+// A failed flush may have dropped what was acknowledged before. A durable write that was refused or
+// found no room has dropped nothing.
+bool lost_data(const Request& request, Status status) {
+  if (status.ok() || request.op == Op::flush) return !status.ok();
+  const int error = status.error();
+  return error != EINVAL && error != EROFS && error != ENOSPC && error != EDQUOT;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Stack>> Stack::open(const Spec& spec, bool read_only) {
+  if (auto checked = check_spec(spec, target_vocabulary()); !checked) {
+    return std::unexpected(checked.error());
+  }
+  OpenContext context(read_only);
+  auto root = open_target(spec, context);
+  std::vector<int> files = context.take_files();
+  if (root) return std::make_unique<Stack>(std::move(*root), std::move(files));
+  for (const int file : files) close(file);
+  return std::unexpected(root.error());
+}
+
+Stack::Stack(std::unique_ptr<Target> root, std::vector<int> files)
+    : root_(std::move(root)), files_(std::move(files)) {}
+
+Stack::~Stack() {
+  root_.reset();
+  for (const int file : files_) close(file);
+}
+
+Task Stack::submit(Request& request) {
+  if (trace_) [[unlikely]] {
+    spdlog::debug("{}{} offset {} length {}", to_string(request.op), request.fua ? " fua" : "",
+                  request.offset, request.length);
+  }
+  const bool changes = request.op != Op::read;
+  if (changes && failed()) return Status::from_errno(EIO);
+  if (request.op == Op::flush || (changes && request.fua)) return submit_durable(request);
+  return root_->submit(request);
+}
+
+Task Stack::submit_durable(Request& request) {
+  Task serving = root_->submit(request);
+  const Status status = co_await serving;
+  if (lost_data(request, status) && !failed_.exchange(true)) {
+    spdlog::error("{} failed: {}; refusing writes until the device is opened again",
+                  request.op == Op::flush ? "flush" : "durable write",
+                  std::strerror(status.error()));
+  }
+  co_return status;
+}
+
+}  // namespace sluice

@@ -1,0 +1,50 @@
+// Stack: a tree of targets with one entry.
+//
+// Opened from a Spec by the control path; submit() is called by every queue's thread. It owns the
+// targets and the files they use. After a failed flush what was acknowledged may be gone: from then on
+// the stack refuses writes and flushes with EIO until it is opened again.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "core/error.hpp"
+#include "spec/spec.hpp"
+#include "target/target.hpp"
+
+namespace sluice {
+
+class Stack {
+ public:
+  // Opens the targets from the leaves up; on failure nothing stays open.
+  static Result<std::unique_ptr<Stack>> open(const Spec& spec, bool read_only);
+  // For tests and embedding: a tree that was made by hand.
+  Stack(std::unique_ptr<Target> root, std::vector<int> files);
+  Stack(const Stack&) = delete;
+  Stack& operator=(const Stack&) = delete;
+  ~Stack();
+
+  // Serves one request of the front end.
+  Task submit(Request& request);
+
+  // Logs every request as it comes in. Before the first one.
+  void trace_requests(bool trace) { trace_ = trace; }
+
+  const Geometry& geometry() const { return root_->geometry(); }
+  Target& root() const { return *root_; }
+  // What every ring that serves this stack registers, in this order.
+  std::span<const int> files() const { return files_; }
+  bool failed() const { return failed_.load(std::memory_order_relaxed); }
+
+ private:
+  Task submit_durable(Request& request);
+
+  std::unique_ptr<Target> root_;
+  std::vector<int> files_;
+  bool trace_ = false;
+  std::atomic<bool> failed_ = false;
+};
+
+}  // namespace sluice

@@ -1,0 +1,72 @@
+// Target: a layer that serves requests: null, loop, stripe ...
+//
+// Everyone comes in through one checked, non-virtual door, submit(). It asserts the range, splits at
+// the limits the target declares and emulates what the target lacks (FUA, write zeroes), so that a
+// target implements exactly what it is good at, and that a layer that only changes an offset is one
+// line.
+//
+// A target is opened once, before any request, and is immutable afterwards unless it guards its state
+// itself: every queue's thread calls it. It never knows which front end it serves nor how the data of
+// a request is lent; data moves only through request.ring.
+#pragma once
+
+#include <memory>
+#include <string_view>
+#include <vector>
+
+#include "core/geometry.hpp"
+#include "core/task.hpp"
+
+namespace sluice {
+
+class Target {
+ public:
+  using Children = std::vector<std::unique_ptr<Target>>;
+
+  explicit Target(Children children = {}) : children_(std::move(children)) {}
+  Target(const Target&) = delete;
+  Target& operator=(const Target&) = delete;
+  virtual ~Target() = default;
+
+  // Serves one request. Errors: EROFS, EOPNOTSUPP (discard where there is none), EINVAL (outside the
+  // target or not aligned to its blocks), and whatever the target itself reports.
+  Task submit(Request& request);
+
+  const Geometry& geometry() const { return geometry_; }
+  const Children& children() const { return children_; }
+  Target& child(size_t index) const { return *children_[index]; }
+
+ protected:
+  // Gets only what the geometry allows: in range, aligned, within limits, with data where there
+  // should be.
+  virtual Task do_submit(Request& request) = 0;
+
+  // Serves a write_zeroes request by writing zeroes, for a target that only finds out at run time
+  // that it has nothing better.
+  Task write_zeroes_by_hand(Request& request);
+
+  // What do_submit() of a layer is mostly made of. Nobody changes a request that another made, so
+  // that one request can be at several children at once.
+  //
+  // The same operation, data included, on one child, at another offset there.
+  Task forward(Request& request, Target& to, uint64_t offset);
+  // The very same request on every child in parallel. Children without a volatile cache have
+  // answered a flush at their door.
+  Task submit_to_all(Request& request);
+
+  // Set by the derived class while it is opened.
+  Geometry geometry_;
+
+ private:
+  Status check(const Request& request) const;
+  Task write_durably(Request& request);
+  Task split(Request& request, uint64_t most_bytes);
+  Task forward_moved(Request& request, Target& to, uint64_t offset);
+
+  Children children_;
+};
+
+// What holds for every one of them; see combine().
+Geometry common_geometry(const Target::Children& children);
+
+}  // namespace sluice
