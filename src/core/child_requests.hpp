@@ -1,4 +1,5 @@
-// ChildRequests: the requests that a parent makes for its children, as many as turn out to be needed.
+// ChildRequests: the requests that a parent makes for its children, as many as turn out to be
+// needed.
 //
 //   ChildRequests parts(request, members_.size());
 //   Gather children(request, members_.size());

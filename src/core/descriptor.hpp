@@ -1,5 +1,5 @@
-// Descriptor: a file descriptor that is closed at its end. A value that moves and does not copy, for
-// the control path; the data path uses File, which owns nothing.
+// Descriptor: a file descriptor that is closed at its end. A value that moves and does not copy,
+// for the control path; the data path uses File, which owns nothing.
 #pragma once
 
 #include <unistd.h>

@@ -88,7 +88,8 @@ class Task::promise_type {
   void return_value(Status status) noexcept {
     status_ = status;
     finished_ = true;
-    if (waiter_ == nullptr) return;
+    // The analyzer does not see that a promise is constructed.
+    if (waiter_ == nullptr) return;  // NOLINT(clang-analyzer-core.UndefinedBinaryOperatorResult)
     waiter_->record(status);
     // Without a parent all have finished before anybody waited.
     if (--waiter_->pending == 0 && waiter_->parent) ready_.push(waiter_->parent);

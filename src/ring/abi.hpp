@@ -17,6 +17,10 @@ inline constexpr uint32_t kBlockUringCmdDiscard = 0x1200;
 // IORING_RECVSEND_FIXED_BUF on plain SEND and RECV: Linux 7.2 (S129).
 inline constexpr uint16_t kRecvsendFixedBuf = 1U << 2;
 
+// Most bytes that one operation moves (MAX_RW_COUNT): plain ones are cut short there, fixed ones
+// fail.
+inline constexpr uint32_t kMaxTransferBytes = 0x7ffff000;
+
 // Most vectors that one READV or WRITEV may carry (UIO_MAXIOV).
 inline constexpr uint32_t kMaxVectors = 1024;
 

@@ -25,9 +25,13 @@ class Completion {
   Completion& operator=(const Completion&) = delete;
   ~Completion() = default;
 
+  // Ring::cancel was called: what is short now must not go on.
+  bool cancelled() const { return cancelled_; }
+
  private:
   friend class Ring;
   Completion* next_waiting_ = nullptr;
+  bool cancelled_ = false;
 };
 
 // Message: work handed to a ring by another thread (Ring::post). Owned by the sender until it ran.

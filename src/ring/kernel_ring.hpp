@@ -23,12 +23,18 @@ class KernelRing final : public Ring {
     uint32_t entries = 256;      // submission queue; a full one queues
     uint32_t cq_entries = 0;     // most that can be in flight; 0: four times `entries`
     uint32_t slots = 0;          // size of the buffer table, at most kMaxSlots
-    std::span<const int> files;  // slot i is files[i]
+    std::span<const int> files{};  // slot i is files[i]
   };
 
   // ENOSYS, EPERM, ENOMEM: the kernel has no io_uring, forbids it, or has no memory for it.
   static Result<std::unique_ptr<KernelRing>> create(const Options& options);
   ~KernelRing() override;
+
+  // Makes `memory` the registered buffer of `slot`, in place of what was there; no memory empties
+  // the slot. It stays pinned until then, and until the last operation that uses it has ended
+  // (P-12). The ring's thread only. EINVAL: no such slot; EFAULT: no such memory; ENOMEM: more than
+  // RLIMIT_MEMLOCK allows.
+  Result<void> register_memory(int slot, std::span<std::byte> memory);
 
  private:
   KernelRing() = default;

@@ -41,14 +41,14 @@ Operation Ring::recv(File socket, View destination) {
 }
 
 Operation Ring::copy_in(View destination, std::span<const std::byte> memory) {
-  assert(memory.size() == destination.length());
+  assert(!destination.status().ok() || memory.size() == destination.length());
   return {*this,
           {.verb = Operation::Verb::copy_in, .view = std::move(destination),
            .memory = const_cast<std::byte*>(memory.data())}};
 }
 
 Operation Ring::copy_out(View source, std::span<std::byte> memory) {
-  assert(memory.size() == source.length());
+  assert(!source.status().ok() || memory.size() == source.length());
   return {*this,
           {.verb = Operation::Verb::copy_out, .view = std::move(source),
            .memory = memory.data()}};
@@ -217,11 +217,14 @@ void Operation::prepare_vectored(io_uring_sqe& sqe) {
   }
   const uint32_t most = std::min(static_cast<uint32_t>(pieces.size()), abi::kMaxVectors);
   if (vectors_ == nullptr) vectors_ = plan_.view.arena()->array<iovec>(most).data();
-  const uint32_t count = std::min(static_cast<uint32_t>(pieces.size()) - piece_, most);
-  for (uint32_t i = 0; i < count; ++i) {
-    const Segment piece = i == 0 ? current_piece() : pieces[piece_ + i];
+  const uint32_t left = std::min(static_cast<uint32_t>(pieces.size()) - piece_, most);
+  uint32_t count = 0;
+  for (uint32_t bytes = 0; count < left && bytes < abi::kMaxTransferBytes; ++count) {
+    const Segment piece = count == 0 ? current_piece() : pieces[piece_ + count];
+    const uint32_t length = std::min(piece.length, abi::kMaxTransferBytes - bytes);
     const uint64_t address = reinterpret_cast<uint64_t>(loan.address()) + piece.offset;
-    vectors_[i] = {reinterpret_cast<void*>(address), piece.length};
+    vectors_[count] = {reinterpret_cast<void*>(address), length};
+    bytes += length;
   }
   const int op = fills() ? (fixed ? int{abi::kOpReadvFixed} : int{IORING_OP_READV})
                          : (fixed ? int{abi::kOpWritevFixed} : int{IORING_OP_WRITEV});
@@ -253,9 +256,11 @@ void Operation::prepare_copy(io_uring_sqe& sqe, Segment piece) {
                    loan.copy_position() + piece.offset);
 }
 
+// What is left of it, as far as one operation can move it.
 Segment Operation::current_piece() const {
   const Segment piece = plan_.view.segments()[piece_];
-  return {piece.offset + piece_moved_, piece.length - piece_moved_};
+  return {piece.offset + piece_moved_,
+          std::min(piece.length - piece_moved_, abi::kMaxTransferBytes)};
 }
 
 void Operation::complete(int32_t result, uint32_t flags) {
@@ -292,10 +297,11 @@ int Operation::end_of_data_error() const {
 // Continues what is short (P-9), or makes the waiting coroutine ready.
 void Operation::go_on() {
   const bool unfinished = moves_data() ? moved_ < plan_.view.length() : interrupted_;
-  if (status_.ok() && unfinished) {
+  if (status_.ok() && unfinished && !cancelled()) {
     ring_.submit(*this);
     return;
   }
+  if (status_.ok() && unfinished) status_ = Status::from_errno(ECANCELED);
   ring_.ready().push(coroutine_);
 }
 

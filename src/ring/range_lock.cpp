@@ -1,5 +1,6 @@
 #include "ring/range_lock.hpp"
 
+#include <algorithm>
 #include <cassert>
 
 #include "ring/ring.hpp"
@@ -33,7 +34,7 @@ bool RangeLock::admits(const Hold& hold) const {
 
 bool RangeLock::Hold::conflicts(const Hold& other) const {
   if (mode_ == Mode::shared && other.mode_ == Mode::shared) return false;
-  return begin_ < other.end_ && other.begin_ < end_;
+  return std::max(begin_, other.begin_) < std::min(end_, other.end_);
 }
 
 void RangeLock::leave(Hold& hold) {

@@ -3,9 +3,9 @@
 //   RangeLock::Hold hold(lock_, *request.ring, offset, length, RangeLock::Mode::exclusive);
 //   co_await hold;
 //
-// Part of a target, used by the threads of all its queues: who waits is resumed by its own ring. First
-// come, first served among those that overlap, so nobody starves. Made for the number of requests
-// that are in flight, not for thousands: it looks through all of them.
+// Part of a target, used by the threads of all its queues: who waits is resumed by its own ring.
+// First come, first served among those that overlap, so nobody starves. Made for the number of
+// requests that are in flight, not for thousands: it looks through all of them.
 #pragma once
 
 #include <coroutine>

@@ -25,10 +25,16 @@ class CancelResult final : public Completion {
 
 void Ring::run() {
   while (!abandoned_.load(std::memory_order_acquire)) {
-    const bool idle = ready_.empty() && waiting_head_ == nullptr && in_flight_ == standing_;
-    if (idle && stopping_.load(std::memory_order_acquire)) return;
+    // Asked before the messages are looked at: what was posted before stop() is seen, and runs.
+    const bool stopping = stopping_.load(std::memory_order_acquire);
+    if (stopping && idle()) return;
     run_once(true);
   }
+}
+
+bool Ring::idle() const {
+  return ready_.empty() && waiting_head_ == nullptr && in_flight_ == standing_ &&
+         messages_.load(std::memory_order_acquire) == nullptr;
 }
 
 void Ring::run_once(bool wait) {
@@ -70,7 +76,10 @@ void Ring::submit(Completion& completion) {
   waiting_tail_ = &completion;
 }
 
-void Ring::cancel(Completion& completion) { submit(*new CancelResult(completion)); }
+void Ring::cancel(Completion& completion) {
+  completion.cancelled_ = true;
+  submit(*new CancelResult(completion));
+}
 
 bool Ring::try_submit(Completion& completion) {
   if (in_flight_ >= cq_entries_) return false;

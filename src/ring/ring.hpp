@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "core/ready_list.hpp"
+#include "ring/counters.hpp"
 #include "ring/operation.hpp"
 
 namespace sluice {
@@ -26,14 +27,6 @@ struct Cqe {
   uint64_t user_data = 0;
   int32_t result = 0;
   uint32_t flags = 0;
-};
-
-struct RingCounters {
-  uint64_t submitted = 0;     // SQEs
-  uint64_t completed = 0;     // CQEs
-  uint64_t enters = 0;        // io_uring_enter calls
-  // By copy_in and copy_out: moved through this process. May be read by other threads.
-  std::atomic<uint64_t> copied_bytes = 0;
 };
 
 class Ring {
@@ -115,6 +108,7 @@ class Ring {
  private:
   friend class Operation;
 
+  bool idle() const;
   bool try_submit(Completion& completion);
   void submit_waiting();
   void collect();

@@ -31,10 +31,14 @@ class Null final : public Target {
 constexpr uint64_t kDefaultBytes = 250ULL << 30;  // as ublksrv's null target has
 
 constexpr OptionSyntax kOptions[] = {
-    {.name = "size", .kind = OptionKind::size, .fallback = "250G", .minimum = 512,
+    {.name = "size",
+     .kind = OptionKind::size,
+     .fallback = "250G",
+     .minimum = 512,
      .help = "how large it is"},
 };
 
+// NOLINTNEXTLINE(performance-unnecessary-value-param): all open functions are of one type
 Result<std::unique_ptr<Target>> open(const Spec& spec, Target::Children, OpenContext&) {
   const uint64_t size_bytes = spec.number("size", kDefaultBytes);
   if (size_bytes % 512 != 0) {
@@ -47,8 +51,14 @@ Result<std::unique_ptr<Target>> open(const Spec& spec, Target::Children, OpenCon
 }  // namespace
 
 constinit const TargetType kNullTarget = {
-    .syntax = {.name = "null", .summary = "reads zeroes, forgets writes", .leaf_option = "size",
-               .options = kOptions},
-    .open = open};
+    .syntax =
+        {
+            .name = "null",
+            .summary = "reads zeroes, forgets writes",
+            .leaf_option = "size",
+            .options = kOptions,
+        },
+    .open = open,
+};
 
 }  // namespace sluice

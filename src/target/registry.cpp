@@ -9,13 +9,8 @@ namespace {
 
 // The one table: a line per target, in the order in which they are shown.
 constexpr const TargetType* kTargets[] = {
-    &kLoopTarget,
-    &kMemTarget,
-    &kNullTarget,
-    &kLinearTarget,
-    &kStripeTarget,
-    &kFaultTarget,
-    &kVerifyTarget,
+    &kLoopTarget,   &kMemTarget,   &kNullTarget,   &kLinearTarget,
+    &kStripeTarget, &kFaultTarget, &kVerifyTarget,
 };
 
 }  // namespace

@@ -66,7 +66,10 @@ Task Target::write_durably(Request& request) {
   flush.op = Op::flush;
   flush.fua = false;
   Task flushing = do_submit(flush);
-  co_return co_await flushing;
+  const Status flushed = co_await flushing;
+  // Whatever it says, earlier writes may be lost with it: not to be taken for a write that found no
+  // room or was refused.
+  co_return flushed.ok() ? flushed : Status::from_errno(EIO);
 }
 
 Task Target::write_zeroes_by_hand(Request& request) {

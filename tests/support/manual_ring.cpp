@@ -24,7 +24,9 @@ ManualRing::ManualRing(uint32_t sq_entries, uint32_t cq_entries, uint32_t slots)
   pending_.reserve(cq_entries);
   completed_.reserve(cq_entries);
   set_limits(cq_entries, slots);
-  set_abilities({.vectored_fixed = true, .socket_fixed = true, .block_discard = true,
+  set_abilities({.vectored_fixed = true,
+                 .socket_fixed = true,
+                 .block_discard = true,
                  .zero = {.number = kZeroSlot, .registered = true}});
   files_[kZeroSlot] = zero_file_;
 }
@@ -32,9 +34,11 @@ ManualRing::ManualRing(uint32_t sq_entries, uint32_t cq_entries, uint32_t slots)
 ManualRing::~ManualRing() { close(zero_file_); }
 
 void ManualRing::settle() {
+  uint64_t moved = 0;
   do {
+    moved = counters_.submitted + counters_.completed;
     run_once(false);
-  } while (!completed_.empty() || !queue_.empty());
+  } while (!queue_.empty() || counters_.submitted + counters_.completed != moved);
 }
 
 void ManualRing::complete(size_t index, int32_t result, uint32_t flags) {

@@ -1,6 +1,6 @@
-// Member: the simplest child for the tests of a layer: each request is one operation of the ring, at
-// the same offset, on the file whose number is the member's. On a ManualRing the number tells the
-// SQEs of several members apart, or is that of a real file.
+// Member: the simplest child for the tests of a layer: each request is one operation of the ring,
+// at the same offset, on the file whose number is the member's. On a ManualRing the number tells
+// the SQEs of several members apart, or is that of a real file.
 #pragma once
 
 #include <fcntl.h>
@@ -35,15 +35,18 @@ class Member final : public Target {
   Operation the_operation(const Request& request) const {
     Ring& ring = *request.ring;
     switch (request.op) {
-      case Op::read: return ring.read(file_, request.offset, request.data);
-      case Op::write: return ring.write(file_, request.offset, request.data, request.fua);
-      case Op::flush: return ring.sync(file_, true);
+      case Op::read:
+        return ring.read(file_, request.offset, request.data);
+      case Op::write:
+        return ring.write(file_, request.offset, request.data, request.fua);
+      case Op::flush:
+        return ring.sync(file_, true);
       case Op::discard:
-        return ring.fallocate(file_, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, request.offset,
-                              request.length);
-      case Op::write_zeroes: break;
+      case Op::write_zeroes:
+        break;
     }
-    return ring.fallocate(file_, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, request.offset,
+    // The one thing of the kind that every file system can do, tmpfs included.
+    return ring.fallocate(file_, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, request.offset,
                           request.length);
   }
 

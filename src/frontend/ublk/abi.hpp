@@ -1,6 +1,6 @@
-// The user-space ABI of the ublk driver (Linux 7.2, include/uapi/linux/ublk_cmd.h), as far as it is
-// used here. Debian 12's headers stop at 6.1. Field and flag meanings are those of
-// Documentation/block/ublk.rst.
+// The ublk driver's user-space ABI (Linux 7.2, include/uapi/linux/ublk_cmd.h), as far as it is used
+// here: control commands, features, devices. abi_io.hpp has requests, abi_parameters.hpp parameters.
+// Debian 12's headers stop at 6.1. Meanings are those of Documentation/block/ublk.rst.
 #pragma once
 
 #include <sys/ioctl.h>
@@ -35,24 +35,6 @@ inline constexpr unsigned long kGetDevInfo2 = _IOR('u', 0x12, ControlCommand);
 inline constexpr unsigned long kGetFeatures = _IOR('u', 0x13, ControlCommand);
 inline constexpr unsigned long kDelDevAsync = _IOR('u', 0x14, ControlCommand);
 inline constexpr unsigned long kTryStopDev = _IOWR('u', 0x17, ControlCommand);
-
-struct IoCommand {
-  uint16_t queue_id;
-  uint16_t tag;
-  int32_t result;
-  uint64_t address;
-};
-static_assert(sizeof(IoCommand) == 16);
-
-inline constexpr unsigned long kFetchReq = _IOWR('u', 0x20, IoCommand);
-inline constexpr unsigned long kCommitAndFetchReq = _IOWR('u', 0x21, IoCommand);
-inline constexpr unsigned long kNeedGetData = _IOWR('u', 0x22, IoCommand);
-inline constexpr unsigned long kRegisterIoBuf = _IOWR('u', 0x23, IoCommand);
-inline constexpr unsigned long kUnregisterIoBuf = _IOWR('u', 0x24, IoCommand);
-
-// Results of FETCH and COMMIT_AND_FETCH.
-inline constexpr int32_t kResultOk = 0;
-inline constexpr int32_t kResultNeedGetData = 1;
 
 // Device features.
 inline constexpr uint64_t kSupportZeroCopy = 1ULL << 0;
@@ -96,113 +78,7 @@ struct DeviceInfo {
 };
 static_assert(sizeof(DeviceInfo) == 64);
 
-// What a request is: the array that the driver maps, one per tag.
-struct IoDescriptor {
-  uint32_t op_flags;  // op in bits 0-7
-  uint32_t sectors;
-  uint64_t start_sector;
-  uint64_t address;
-};
-static_assert(sizeof(IoDescriptor) == 24);
-
 inline constexpr uint32_t kMaxQueueDepth = 4096;
 inline constexpr uint32_t kMaxQueues = 4096;
-
-inline constexpr uint8_t kOpRead = 0;
-inline constexpr uint8_t kOpWrite = 1;
-inline constexpr uint8_t kOpFlush = 2;
-inline constexpr uint8_t kOpDiscard = 3;
-inline constexpr uint8_t kOpWriteZeroes = 5;
-
-inline constexpr uint32_t kIoFua = 1U << 13;
-inline constexpr uint32_t kIoNoUnmap = 1U << 15;
-inline constexpr uint32_t kIoNeedRegBuf = 1U << 17;
-
-// sqe->addr of FETCH and COMMIT_AND_FETCH on an AUTO_BUF_REG device.
-inline constexpr uint64_t kAutoBufRegFallback = 1ULL << 16;
-
-// Positions in /dev/ublkcN for pread and pwrite: a request's bytes (S2, S127).
-inline constexpr uint64_t kIoBufferOffset = 0x80000000;
-inline constexpr uint32_t kIoBufferBits = 25;
-inline constexpr uint32_t kTagBits = 16;
-inline constexpr uint32_t kMaxIoBytes = 1U << kIoBufferBits;
-
-constexpr uint64_t io_buffer_position(uint16_t queue_id, uint16_t tag) {
-  return kIoBufferOffset + (uint64_t{queue_id} << (kIoBufferBits + kTagBits)) +
-         (uint64_t{tag} << kIoBufferBits);
-}
-
-// Parameters.
-inline constexpr uint32_t kAttrReadOnly = 1U << 0;
-inline constexpr uint32_t kAttrRotational = 1U << 1;
-inline constexpr uint32_t kAttrVolatileCache = 1U << 2;
-inline constexpr uint32_t kAttrFua = 1U << 3;
-
-struct BasicParameters {
-  uint32_t attributes;
-  uint8_t logical_block_shift;
-  uint8_t physical_block_shift;
-  uint8_t io_opt_shift;
-  uint8_t io_min_shift;
-  uint32_t max_sectors;
-  uint32_t chunk_sectors;
-  uint64_t device_sectors;
-  uint64_t virt_boundary_mask;
-};
-
-struct DiscardParameters {
-  uint32_t alignment;
-  uint32_t granularity;
-  uint32_t max_discard_sectors;
-  uint32_t max_write_zeroes_sectors;
-  uint16_t max_segments;
-  uint16_t reserved;
-};
-
-struct DevtParameters {
-  uint32_t char_major;
-  uint32_t char_minor;
-  uint32_t disk_major;
-  uint32_t disk_minor;
-};
-
-struct ZonedParameters {
-  uint32_t max_open_zones;
-  uint32_t max_active_zones;
-  uint32_t max_zone_append_sectors;
-  uint8_t reserved[20];
-};
-
-struct DmaAlignParameters {
-  uint32_t alignment_mask;
-  uint8_t padding[4];
-};
-
-struct SegmentParameters {
-  uint64_t boundary_mask;
-  uint32_t max_segment_bytes;
-  uint16_t max_segments;
-  uint8_t padding[2];
-};
-
-inline constexpr uint32_t kMinSegmentBytes = 4096;
-
-inline constexpr uint32_t kParamBasic = 1U << 0;
-inline constexpr uint32_t kParamDiscard = 1U << 1;
-inline constexpr uint32_t kParamDmaAlign = 1U << 4;
-inline constexpr uint32_t kParamSegment = 1U << 5;
-
-// Ends before the integrity parameters of Linux 7.0, which are not used: `length` says so, and older
-// drivers take the shorter form as well.
-struct Parameters {
-  uint32_t length;
-  uint32_t types;
-  BasicParameters basic;
-  DiscardParameters discard;
-  DevtParameters devt;
-  ZonedParameters zoned;
-  DmaAlignParameters dma;
-  SegmentParameters segment;
-};
 
 }  // namespace sluice::ublk::abi

@@ -16,6 +16,7 @@
 
 #include "core/error.hpp"
 #include "frontend/ublk/abi.hpp"
+#include "frontend/ublk/abi_parameters.hpp"
 
 namespace sluice::ublk {
 

@@ -186,7 +186,7 @@ Result<void> UblkDevice::stop() { return control_->stop(info_.dev_id); }
 Result<void> UblkDevice::remove() {
   reactors_.clear();
   if (char_fd_ >= 0) close(std::exchange(char_fd_, -1));
-  return control_->remove(info_.dev_id, true);
+  return control_->remove(info_.dev_id, false);  // whoever still has it open keeps the id
 }
 
 std::vector<QueueReport> UblkDevice::reports() const {

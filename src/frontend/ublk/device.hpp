@@ -64,7 +64,7 @@ class UblkDevice {
   void wait();
   // Makes wait() return: no new requests, those in flight are answered.
   Result<void> stop();
-  // Frees the id, after wait().
+  // Frees the id, after wait(); while somebody has the block device open, once that ends.
   Result<void> remove();
 
   uint32_t id() const { return info_.dev_id; }

@@ -5,7 +5,7 @@
 
 #include "core/error.hpp"
 #include "core/geometry.hpp"
-#include "frontend/ublk/abi.hpp"
+#include "frontend/ublk/abi_parameters.hpp"
 
 namespace sluice::ublk {
 

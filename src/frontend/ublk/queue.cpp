@@ -131,7 +131,7 @@ Service Queue::serve(Tag& tag) {
   int32_t delivered = co_await fetching;
   while (delivered >= 0) {
     if (delivered == abi::kResultNeedGetData) {
-      auto asking = command(abi::kNeedGetData, tag, 0, reinterpret_cast<uint64_t>(tag.buffer));
+      auto asking = command(abi::kNeedGetData, tag, reinterpret_cast<uint64_t>(tag.buffer));
       delivered = co_await asking;
       continue;
     }
@@ -192,7 +192,7 @@ Task Queue::prepare_by_hand(Request& request, Tag& tag) {
     auto slot_wait = ring_.acquire_slot();
     tag.slot = co_await slot_wait;
   }
-  auto registering = command(abi::kRegisterIoBuf, tag, 0, static_cast<uint64_t>(tag.slot));
+  auto registering = command(abi::kRegisterIoBuf, tag, static_cast<uint64_t>(tag.slot));
   const int32_t result = co_await registering;
   tag.registered = result >= 0;
   co_return Status::from_result(result);
@@ -207,7 +207,7 @@ Task Queue::finish_by_hand(Request& request, Tag& tag, Status status) {
     co_return co_await copying;
   }
   if (tag.registered) {
-    auto unregistering = command(abi::kUnregisterIoBuf, tag, 0, static_cast<uint64_t>(tag.slot));
+    auto unregistering = command(abi::kUnregisterIoBuf, tag, static_cast<uint64_t>(tag.slot));
     const int32_t result = co_await unregistering;
     if (result < 0) {
       spdlog::error("the driver did not unregister a request's buffer: {}", std::strerror(-result));
@@ -268,12 +268,22 @@ int32_t Queue::conclude(Tag& tag, Status status) {
   return request.has_data() ? static_cast<int32_t>(request.length) : 0;
 }
 
+// FETCH, or COMMIT_AND_FETCH with the result of the last request: both say where the next one's data
+// is to go, a buffer of ours or a slot of the buffer table.
 RawOperation Queue::fetch(unsigned long op, const Tag& tag, int32_t result) {
   const bool copies = setup_.mode == BufferMode::copy || setup_.mode == BufferMode::get_data;
-  return command(op, tag, result, copies ? reinterpret_cast<uint64_t>(tag.buffer) : 0);
+  const bool registers = setup_.mode == BufferMode::auto_register;
+  return {ring_, make_sqe(op, tag, result, copies ? reinterpret_cast<uint64_t>(tag.buffer) : 0,
+                          registers ? static_cast<uint64_t>(tag.slot) | abi::kAutoBufRegFallback
+                                    : 0)};
 }
 
-RawOperation Queue::command(unsigned long op, const Tag& tag, int32_t result, uint64_t address) {
+RawOperation Queue::command(unsigned long op, const Tag& tag, uint64_t address) {
+  return {ring_, make_sqe(op, tag, 0, address, 0)};
+}
+
+io_uring_sqe Queue::make_sqe(unsigned long op, const Tag& tag, int32_t result, uint64_t address,
+                             uint64_t auto_buffer) const {
   const abi::IoCommand command{
       .queue_id = setup_.id, .tag = tag.number, .result = result, .address = address};
   io_uring_sqe sqe{};
@@ -281,11 +291,9 @@ RawOperation Queue::command(unsigned long op, const Tag& tag, int32_t result, ui
   sqe.fd = setup_.char_device.number;
   sqe.flags = IOSQE_FIXED_FILE;
   sqe.cmd_op = static_cast<uint32_t>(op);
+  sqe.addr = auto_buffer;
   std::memcpy(sqe.cmd, &command, sizeof(command));
-  if (setup_.mode == BufferMode::auto_register) {
-    sqe.addr = static_cast<uint64_t>(tag.slot) | abi::kAutoBufRegFallback;
-  }
-  return {ring_, sqe};
+  return sqe;
 }
 
 std::span<std::byte> Queue::bytes_of(const Tag& tag) const {

@@ -12,7 +12,7 @@
 #include <span>
 
 #include "core/task.hpp"
-#include "frontend/ublk/abi.hpp"
+#include "frontend/ublk/abi_io.hpp"
 #include "frontend/ublk/mode.hpp"
 #include "ring/ring.hpp"
 #include "target/stack.hpp"
@@ -75,8 +75,10 @@ class Queue {
   void take_back(Tag& tag);
   int32_t conclude(Tag& tag, Status status);
 
-  RawOperation command(unsigned long op, const Tag& tag, int32_t result, uint64_t address);
   RawOperation fetch(unsigned long op, const Tag& tag, int32_t result);
+  RawOperation command(unsigned long op, const Tag& tag, uint64_t address);
+  io_uring_sqe make_sqe(unsigned long op, const Tag& tag, int32_t result, uint64_t address,
+                        uint64_t auto_buffer) const;
   std::span<std::byte> bytes_of(const Tag& tag) const;
   uint64_t position(const Tag& tag) const;
 

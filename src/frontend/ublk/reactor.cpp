@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "frontend/ublk/abi.hpp"
 #include "ring/kernel_ring.hpp"
 
 namespace sluice::ublk {

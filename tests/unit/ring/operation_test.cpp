@@ -88,7 +88,8 @@ TEST_F(OperationTest, ARegisteredFileIsNamedByItsSlot) {
 }
 
 TEST_F(OperationTest, MemoryWithASlotIsReadFixedAtItsAddress) {
-  const io_uring_sqe sqe = sqe_of(slotted_destination_.loan.view(512, 512), read_from(kSlotFile, 0));
+  const io_uring_sqe sqe =
+      sqe_of(slotted_destination_.loan.view(512, 512), read_from(kSlotFile, 0));
   EXPECT_EQ(sqe.opcode, IORING_OP_READ_FIXED);
   EXPECT_EQ(sqe.buf_index, 3);
   EXPECT_EQ(sqe.addr, address_of(&memory_[512]));
@@ -144,7 +145,8 @@ TEST_F(OperationTest, SocketsUseRegisteredPagesInPlace) {
   EXPECT_EQ(sent.ioprio, abi::kRecvsendFixedBuf);
   EXPECT_EQ(sent.buf_index, 9);
   EXPECT_EQ(sent.addr, 64U);
-  const io_uring_sqe got = sqe_of(registered_destination_.loan.view(64, 32), recv_from(kDescriptor));
+  const io_uring_sqe got =
+      sqe_of(registered_destination_.loan.view(64, 32), recv_from(kDescriptor));
   EXPECT_EQ(got.ioprio, abi::kRecvsendFixedBuf);
   EXPECT_EQ(got.buf_index, 9);
   EXPECT_EQ(got.addr, 64U);
@@ -238,9 +240,8 @@ TEST_F(OperationTest, DiscardIsABlockCommandWithItsRange) {
 }
 
 TEST_F(OperationTest, SleepIsATimeoutWhoseEndIsSuccess) {
-  Started sleeping(ring_, [](Request& request) {
-    return request.ring->sleep(std::chrono::milliseconds(2500));
-  });
+  Started sleeping(
+      ring_, [](Request& request) { return request.ring->sleep(std::chrono::milliseconds(2500)); });
   ring_.settle();
   const io_uring_sqe& sqe = ring_.sqe(0);
   EXPECT_EQ(sqe.opcode, IORING_OP_TIMEOUT);

@@ -1,0 +1,114 @@
+// linear: its children one after the other, or a slice of them.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <numeric>
+
+#include "core/child_requests.hpp"
+#include "core/gather.hpp"
+#include "spec/size.hpp"
+#include "target/open.hpp"
+
+namespace sluice {
+namespace {
+
+class Linear final : public Target {
+ public:
+  Linear(Children members, const Geometry& geometry, uint64_t begin)
+      : Target(std::move(members)), begin_(begin) {
+    geometry_ = geometry;
+    uint64_t end = 0;
+    for (const auto& member : children()) {
+      // What is aligned here is aligned there only as far as the member's own place is.
+      geometry_.physical_block_bytes =
+          static_cast<uint32_t>(std::gcd(uint64_t{geometry_.physical_block_bytes}, begin_ - end));
+      ends_.push_back(end += member->geometry().size_bytes);
+    }
+  }
+
+ private:
+  Task do_submit(Request& request) override {
+    if (request.op == Op::flush) return submit_to_all(request);
+    const uint64_t place = begin_ + request.offset;
+    const size_t index = member_at(place);
+    if (place + request.length > ends_[index]) return spread(request, index);
+    return forward(request, child(index), place - begin_of(index));
+  }
+
+  // The parts of a request that goes on beyond member `first`, all at once.
+  Task spread(Request& request, size_t first) {
+    const uint64_t end = begin_ + request.offset + request.length;
+    const size_t count = member_at(end - 1) - first + 1;
+    ChildRequests parts(request, count);
+    Gather children(request, count);
+    for (size_t i = first; i < first + count; ++i) {
+      const uint64_t part_begin = std::max(begin_of(i), begin_ + request.offset);
+      const uint64_t part_bytes = std::min(ends_[i], end) - part_begin;
+      Request& part = parts.add(request.child(part_begin - begin_of(i), part_bytes));
+      if (request.has_data()) {
+        const uint64_t done = part_begin - begin_ - request.offset;
+        part.data = request.data.slice(static_cast<uint32_t>(done),
+                                       static_cast<uint32_t>(part_bytes), *request.arena);
+      }
+      children.add(child(i).submit(part));
+    }
+    co_return co_await children;
+  }
+
+  // The member that byte `place` of the whole, the slice left aside, is in.
+  size_t member_at(uint64_t place) const {
+    return static_cast<size_t>(std::ranges::upper_bound(ends_, place) - ends_.begin());
+  }
+  uint64_t begin_of(size_t index) const { return index == 0 ? 0 : ends_[index - 1]; }
+
+  const uint64_t begin_;        // of the slice
+  std::vector<uint64_t> ends_;  // of the members
+};
+
+constexpr OptionSyntax kOptions[] = {
+    {.name = "offset",
+     .kind = OptionKind::size,
+     .fallback = "0",
+     .help = "where in the children it begins"},
+    {.name = "size",
+     .kind = OptionKind::size,
+     .minimum = 512,
+     .help = "how much of the children it is; all the rest if not given"},
+};
+
+Result<std::unique_ptr<Target>> open(const Spec& spec, Target::Children children, OpenContext&) {
+  Geometry geometry = common_geometry(children);
+  const uint64_t block = geometry.logical_block_bytes;
+  uint64_t total = 0;
+  for (size_t i = 0; i < children.size(); ++i) {
+    const uint64_t bytes = children[i]->geometry().size_bytes;
+    if (bytes > kSizeMax - total) return fail(EFBIG, "linear: the children exceed 8 EiB together");
+    if (bytes % block != 0) {
+      return fail(EINVAL, fmt::format("linear: child {} has {} bytes, no multiple of the {}-byte "
+                                      "blocks in use here; put linear(..., size={}) around it",
+                                      i + 1, bytes, block, bytes - bytes % block));
+    }
+    total += bytes;
+  }
+  const uint64_t offset = spec.number("offset", 0);
+  const uint64_t size = spec.number("size", total - std::min(offset, total));
+  if (offset >= total || size > total - offset || (offset | size) % block != 0) {
+    return fail(EINVAL, fmt::format("linear: cannot take {} bytes at offset {} of the {} bytes of "
+                                    "the children; both must be multiples of {}",
+                                    size, offset, total, block));
+  }
+  geometry.size_bytes = size;
+  return std::make_unique<Linear>(std::move(children), geometry, offset);
+}
+
+}  // namespace
+
+constinit const TargetType kLinearTarget = {
+    .syntax = {.name = "linear",
+               .summary = "its children one after the other, or a slice of them",
+               .children_minimum = 1,
+               .children_maximum = UINT32_MAX,
+               .options = kOptions},
+    .open = open};
+
+}  // namespace sluice

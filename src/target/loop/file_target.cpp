@@ -1,0 +1,129 @@
+#include "target/loop/file_target.hpp"
+
+#include <fcntl.h>
+#include <linux/falloc.h>
+
+#include <utility>
+
+#include "ring/ring.hpp"
+#include "target/loop/file_lock.hpp"
+
+namespace sluice {
+namespace {
+
+// On a regular file it frees the blocks; on a block device it zeroes with unmapping allowed. Both
+// read back as zeroes.
+constexpr int kPunchHole = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+// Zeroes and keeps the blocks; a driver that cannot gets zeroes written by the kernel.
+constexpr int kZeroRange = FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE;
+
+}  // namespace
+
+FileTarget::FileTarget(Place place, const Geometry& geometry)
+    : place_(std::move(place)), errors_(place_.name) {
+  geometry_ = geometry;
+}
+
+FileTarget::~FileTarget() { unlock_file(place_.descriptor); }
+
+Task FileTarget::do_submit(Request& request) {
+  switch (request.op) {
+    case Op::read:
+      return read(request);
+    case Op::write:
+      return write(request);
+    case Op::flush:
+      return flush(request);
+    case Op::discard:
+      return discard(request);
+    case Op::write_zeroes:
+      return write_zeroes(request);
+  }
+  return Status::from_errno(EOPNOTSUPP);
+}
+
+Task FileTarget::read(Request& request) {
+  auto reading = request.ring->read(place_.file, place_.begin_bytes + request.offset, request.data);
+  const Status status = co_await reading;
+  // Direct I/O cannot even ask for what follows an end inside a block.
+  const bool cut =
+      status.error() == EINVAL && reading.moved_bytes() % geometry_.logical_block_bytes != 0;
+  if (status.error() != ENODATA && !cut) co_return judge(request, status);
+  // Zeroes would pretend to be data.
+  errors_.report(request, EIO, "the file has become shorter than the device");
+  co_return Status::from_errno(EIO);
+}
+
+Task FileTarget::write(Request& request) {
+  const bool durable = request.fua && geometry_.volatile_cache;
+  auto writing =
+      request.ring->write(place_.file, place_.begin_bytes + request.offset, request.data, durable);
+  const Status status = co_await writing;
+  co_return judge(request, status);
+}
+
+Task FileTarget::flush(Request& request) {
+  auto syncing = request.ring->sync(place_.file, /*data_only=*/true);
+  const Status status = co_await syncing;
+  co_return judge(request, status);
+}
+
+Task FileTarget::discard(Request& request) {
+  const bool command = place_.block_device && request.ring->abilities().block_discard &&
+                       !lacks_discard_command_.load(std::memory_order_relaxed);
+  if (command) return discard_by_command(request);
+  if (!lacks_punch_hole_.load(std::memory_order_relaxed)) return punch_hole(request);
+  return Status::from_errno(EOPNOTSUPP);
+}
+
+Task FileTarget::discard_by_command(Request& request) {
+  auto discarding =
+      request.ring->discard(place_.file, place_.begin_bytes + request.offset, request.length);
+  const Status status = co_await discarding;
+  if (!is_unsupported(status)) co_return judge(request, status);
+  lacks_discard_command_.store(true, std::memory_order_relaxed);
+  Task punching = discard(request);
+  co_return co_await punching;
+}
+
+Task FileTarget::punch_hole(Request& request) {
+  auto punching = request.ring->fallocate(place_.file, kPunchHole,
+                                          place_.begin_bytes + request.offset, request.length);
+  const Status status = co_await punching;
+  if (!is_unsupported(status)) co_return judge(request, status);
+  lacks_punch_hole_.store(true, std::memory_order_relaxed);
+  co_return Status::from_errno(EOPNOTSUPP);  // a client may not care: nothing to log
+}
+
+Task FileTarget::write_zeroes(Request& request) {
+  const uint64_t offset = place_.begin_bytes + request.offset;
+  for (const int mode : {kPunchHole, kZeroRange}) {
+    if (mode == kPunchHole && !request.may_unmap) continue;
+    std::atomic<bool>& lacking = mode == kPunchHole ? lacks_punch_hole_ : lacks_zero_range_;
+    if (lacking.load(std::memory_order_relaxed)) continue;
+    auto zeroing = request.ring->fallocate(place_.file, mode, offset, request.length);
+    const Status zeroed = co_await zeroing;
+    if (is_unsupported(zeroed)) {
+      lacking.store(true, std::memory_order_relaxed);
+      continue;
+    }
+    if (!zeroed.ok() || !request.fua || !geometry_.volatile_cache) co_return judge(request, zeroed);
+    auto syncing = request.ring->sync(place_.file, /*data_only=*/true);
+    const Status synced = co_await syncing;
+    co_return judge(request, synced);
+  }
+  Task writing = write_zeroes_by_hand(request);
+  co_return co_await writing;
+}
+
+Status FileTarget::judge(const Request& request, Status status) {
+  if (!status.ok()) errors_.report(request, status.error());
+  return status;
+}
+
+bool FileTarget::is_unsupported(Status status) {
+  const int error = status.error();
+  return error == EOPNOTSUPP || error == ENOTTY || error == ENOSYS;
+}
+
+}  // namespace sluice

@@ -1,0 +1,52 @@
+// FileTarget: a part of one open file, or block device, served as a target. Behind loop and mem.
+//
+// Immutable once made, but for what it learns about the file system; every queue's thread calls it.
+// It never opens, closes or resizes the file: the stack owns the descriptor.
+#pragma once
+
+#include <atomic>
+#include <string>
+
+#include "core/file.hpp"
+#include "target/error_log.hpp"
+#include "target/target.hpp"
+
+namespace sluice {
+
+class FileTarget final : public Target {
+ public:
+  struct Place {
+    std::string name;          // for the log
+    File file;                 // its slot in the rings ...
+    int descriptor = -1;       // ... and the same file for the control path
+    uint64_t begin_bytes = 0;  // where in the file the target begins
+    bool block_device = false;
+  };
+
+  FileTarget(Place place, const Geometry& geometry);
+  // Gives up the lock on the file, which otherwise lives until the last ring has let go of it.
+  ~FileTarget() override;
+
+ private:
+  Task do_submit(Request& request) override;
+  Task read(Request& request);
+  Task write(Request& request);
+  Task flush(Request& request);
+  Task discard(Request& request);
+  Task discard_by_command(Request& request);
+  Task punch_hole(Request& request);
+  Task write_zeroes(Request& request);
+
+  Status judge(const Request& request, Status status);
+  static bool is_unsupported(Status status);
+
+  const Place place_;
+  ErrorLog errors_;
+
+  // What the file system or the driver turned out not to have. Set once, never cleared.
+  std::atomic<bool> lacks_punch_hole_ = false;
+  std::atomic<bool> lacks_zero_range_ = false;
+  std::atomic<bool> lacks_discard_command_ = false;
+};
+
+}  // namespace sluice

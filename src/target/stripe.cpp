@@ -1,0 +1,119 @@
+// stripe: RAID0. Chunk after chunk goes to member after member.
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <numeric>
+
+#include "core/child_requests.hpp"
+#include "core/gather.hpp"
+#include "spec/size.hpp"
+#include "target/open.hpp"
+
+namespace sluice {
+namespace {
+
+class Stripe final : public Target {
+ public:
+  Stripe(Children members, const Geometry& geometry, uint64_t chunk_bytes)
+      : Target(std::move(members)), count_(children().size()), chunk_(chunk_bytes) {
+    geometry_ = geometry;
+  }
+
+ private:
+  Task do_submit(Request& request) override {
+    if (request.op == Op::flush) return submit_to_all(request);
+    if (request.offset % chunk_ + request.length > chunk_ && count_ > 1) return spread(request);
+    const uint64_t member = request.offset / chunk_ % count_;
+    return forward(request, child(member), place_on(member, request.offset));
+  }
+
+  // One request for each member, because what lies on one member of a range is contiguous there.
+  Task spread(Request& request) {
+    const uint64_t end = request.offset + request.length;
+    const uint64_t chunks = (end - 1) / chunk_ - request.offset / chunk_ + 1;
+    const uint64_t members = std::min(chunks, count_);
+    // Only data comes in pieces, and then their number is small: a discard may have billions.
+    const std::span<Segment> pieces =
+        request.arena->array<Segment>(request.has_data() ? (chunks - 1) / count_ + 1 : 0);
+    ChildRequests parts(request, members);
+    Gather children(request, members);
+    for (uint64_t i = 0; i < members; ++i) {
+      const uint64_t member = (request.offset / chunk_ + i) % count_;
+      const uint64_t begin = place_on(member, request.offset);
+      Request& part = parts.add(request.child(begin, place_on(member, end) - begin));
+      if (request.has_data()) part.data = data_of(request, member, part, pieces);
+      children.add(child(member).submit(part));
+    }
+    co_return co_await children;
+  }
+
+  View data_of(const Request& request, uint64_t member, const Request& part,
+               std::span<Segment> pieces) const {
+    size_t count = 0;
+    for (uint64_t done = 0; done < part.length;) {
+      const uint64_t place = part.offset + done;
+      const uint64_t whole = (place / chunk_ * count_ + member) * chunk_ + place % chunk_;
+      const uint64_t bytes = std::min(chunk_ - place % chunk_, part.length - done);
+      pieces[count++] = {uint32_t(whole - request.offset), uint32_t(bytes)};
+      done += bytes;
+    }
+    return request.data.select(pieces.first(count), *request.arena);
+  }
+
+  // How much of the first `offset` bytes of the whole is on `member`: where it goes on there.
+  uint64_t place_on(uint64_t member, uint64_t offset) const {
+    const uint64_t row = chunk_ * count_;
+    const uint64_t in_row = std::min(offset % row, (member + 1) * chunk_);
+    return offset / row * chunk_ + in_row - std::min(in_row, member * chunk_);
+  }
+
+  const uint64_t count_;  // of members
+  const uint64_t chunk_;  // in bytes
+};
+
+constexpr OptionSyntax kOptions[] = {
+    {.name = "chunk",
+     .kind = OptionKind::size,
+     .fallback = "64k",
+     .minimum = 512,
+     .maximum = 1 << 30,
+     .help = "how much goes to one child before the next has its turn"},
+};
+
+Result<std::unique_ptr<Target>> open(const Spec& spec, Target::Children children, OpenContext&) {
+  Geometry geometry = common_geometry(children);  // its size is that of the smallest
+  const auto chunk = static_cast<uint32_t>(spec.number("chunk", 64 << 10));
+  const uint64_t count = children.size();
+  if (chunk % geometry.logical_block_bytes != 0) {
+    return fail(EINVAL, fmt::format("stripe: chunk {} is no multiple of the {}-byte blocks in use",
+                                    chunk, geometry.logical_block_bytes));
+  }
+  const uint64_t used = geometry.size_bytes - geometry.size_bytes % chunk;
+  if (used == 0 || used > kSizeMax / count) {
+    return fail(EINVAL,
+                fmt::format("stripe: {} children of {} bytes in chunks of {} make {}", count,
+                            geometry.size_bytes, chunk, used == 0 ? "nothing" : "more than 8 EiB"));
+  }
+  for (size_t i = 0; i < count; ++i) {
+    const uint64_t unused = children[i]->geometry().size_bytes - used;
+    if (unused != 0) spdlog::info("stripe: {} bytes of child {} stay unused", unused, i + 1);
+  }
+  geometry.size_bytes = used * count;
+  geometry.physical_block_bytes = std::gcd(geometry.physical_block_bytes, chunk);
+  geometry.io_min_bytes = chunk;
+  geometry.io_opt_bytes = count <= UINT32_MAX / chunk ? uint32_t(chunk * count) : 0;
+  return std::make_unique<Stripe>(std::move(children), geometry, chunk);
+}
+
+}  // namespace
+
+constinit const TargetType kStripeTarget = {
+    .syntax = {.name = "stripe",
+               .summary = "chunks spread over its children (RAID 0)",
+               .children_minimum = 1,
+               .children_maximum = UINT32_MAX,
+               .options = kOptions},
+    .open = open};
+
+}  // namespace sluice

@@ -1,0 +1,111 @@
+// The stack that `sluice add` is asked for: in one word, as JSON, from the input, or by options.
+#include <unistd.h>
+
+#include <filesystem>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "unit/cli/cli_lines.hpp"
+
+namespace sluice::cli::test {
+namespace {
+
+Spec accepted(const Words& words, const std::string& input = {}) {
+  const auto request = read_words(words, input);
+  EXPECT_TRUE(request.has_value()) << testing::PrintToString(words) << request.error().text;
+  return request ? request->serve.spec : Spec{};
+}
+
+std::string refused(const Words& words, Exit exit = Exit::failure, const std::string& input = {}) {
+  const auto request = read_words(words, input);
+  if (request) return "accepted";
+  EXPECT_EQ(request.error().exit, exit) << testing::PrintToString(words);
+  return request.error().text;
+}
+
+Spec file(const std::string& path) { return {.target = "loop", .options = {{"file", path}}}; }
+
+TEST(AddSpec, AWordIsASpec) {
+  EXPECT_EQ(accepted({"null:1G"}),
+            (Spec{.target = "null", .options = {{"size", uint64_t{1} << 30}}}));
+  EXPECT_EQ(accepted({"/a.img"}), file("/a.img"));
+  EXPECT_EQ(accepted({"-n", "3", "linear(/a, /b)", "-q", "2"}),
+            (Spec{.target = "linear", .options = {}, .children = {file("/a"), file("/b")}}));
+  EXPECT_EQ(accepted({R"({"target":"loop","file":"/a.img"})"}), file("/a.img"));
+}
+
+TEST(AddSpec, ADashReadsTheInput) {
+  EXPECT_EQ(accepted({"-"}, "  /a.img\n"), file("/a.img"));
+  EXPECT_EQ(accepted({"-"}, "{\"target\":\"loop\",\n \"file\":\"/a.img\"}\n"), file("/a.img"));
+  EXPECT_NE(refused({"-"}, Exit::failure, ""), "accepted");
+  EXPECT_THAT(refused({"-"}, Exit::failure, std::string(kSpecBytesMax + 10, 'a')),
+              testing::HasSubstr("1048576"));
+}
+
+TEST(AddSpec, RelativePathsAreOfThisDirectory) {
+  const std::string here = std::filesystem::current_path();
+  EXPECT_EQ(accepted({"a.img"}), file(here + "/a.img"));
+  EXPECT_EQ(accepted({"-t", "loop", "-f", "a.img"}), file(here + "/a.img"));
+  EXPECT_EQ(accepted({"-t", "stripe", "-f", "a", "-f", "/b"}).children[0], file(here + "/a"));
+}
+
+TEST(AddSpec, OptionsMakeTheSameSpec) {
+  EXPECT_EQ(accepted({"-t", "null", "--size", "1G"}), accepted({"null:1G"}));
+  EXPECT_EQ(accepted({"-t", "loop", "-f", "/a", "-o", "8s", "--buffered_io", "--size=1M"}),
+            (Spec{.target = "loop",
+                  .options = {{"file", "/a"},
+                              {"offset", uint64_t{4096}},
+                              {"size", uint64_t{1} << 20},
+                              {"buffered_io", true}}}));
+  EXPECT_EQ(accepted({"-t", "loop", "-f", "/a", "--buffered-io=no"}).flag("buffered_io"), false);
+  EXPECT_EQ(accepted({"--chunk", "128k", "-f", "/a", "-t", "stripe", "-f", "/b"}),
+            accepted({"stripe(/a, /b, chunk=128k)"}));
+  EXPECT_EQ(accepted({"-t", "fault", "-f", "/a", "--errors", "1%", "--power-cut-after", "3"}),
+            accepted({"fault(/a, errors=\"1%\", power_cut_after=3)"}));
+}
+
+TEST(AddSpec, FilesAreAsManyAsTheTargetTakes) {
+  EXPECT_EQ(refused({"-t", "loop"}), "target 'loop' needs -f FILE, a regular file or block device");
+  EXPECT_EQ(refused({"-t", "loop", "-f", "a", "-f", "b"}),
+            "target 'loop' takes one -f FILE, found 2");
+  EXPECT_EQ(refused({"-t", "null", "-f", "a"}), "target 'null' takes no -f FILE");
+  EXPECT_EQ(refused({"-t", "stripe"}), "target 'stripe' takes at least 1 -f FILE, found 0");
+  EXPECT_EQ(refused({"-t", "fault", "-f", "a", "-f", "b"}),
+            "target 'fault' takes at most 1 -f FILE, found 2");
+}
+
+TEST(AddSpec, ValuesOfATargetAreChecked) {
+  EXPECT_THAT(refused({"-t", "null", "--size", "10X"}),
+              testing::StartsWith("'10X' for --size is not a size"));
+  EXPECT_EQ(refused({"-t", "null", "--size", "0"}), "--size takes 512 or more");
+  EXPECT_EQ(refused({"-t", "stripe", "-f", "/a", "--chunk", "2G"}), "--chunk takes 1G or less");
+  EXPECT_EQ(refused({"-t", "fault", "-f", "/a", "--after", "-1"}),
+            "--after takes a whole number, found '-1'");
+  EXPECT_EQ(refused({"-t", "loop", "-f", "/a", "--buffered_io=maybe"}),
+            "--buffered_io takes yes or no, found 'maybe'");
+  EXPECT_EQ(refused({"-t", "null", "--size", "1G", "--size", "2G"}),
+            "--size is given twice: give it once");
+  EXPECT_EQ(refused({"-t", "mem"}), "target 'mem' needs --size SIZE, how large it is");
+}
+
+TEST(AddSpec, ThereIsOneWayToSayWhat) {
+  EXPECT_EQ(refused({}, Exit::usage),
+            "what to serve? Give -t TYPE, or a SPEC (see 'sluice help add')");
+  EXPECT_EQ(refused({"-t", "null", "null:1G"}, Exit::usage),
+            "-t null and the SPEC 'null:1G' both say what to serve: give one of them");
+  EXPECT_EQ(refused({"null:1G", "-f", "a"}, Exit::usage),
+            "-f goes with -t TYPE only: write the file into the SPEC, as in 'stripe(a, b)'");
+  EXPECT_EQ(refused({"null:1G", "null:2G"}, Exit::usage),
+            "unexpected argument 'null:2G' (see 'sluice help add')");
+}
+
+TEST(AddSpec, ASpecThatIsWrongIsAFailure) {
+  EXPECT_THAT(refused({"strip(a, b)"}), testing::HasSubstr("did you mean 'stripe'?"));
+  EXPECT_NE(refused({"stripe(a"}), "accepted");
+  EXPECT_NE(refused({"null(size=10X)"}), "accepted");
+  EXPECT_NE(refused({""}), "accepted");
+}
+
+}  // namespace
+}  // namespace sluice::cli::test

@@ -1,0 +1,127 @@
+// The command line as a whole: exit codes, and what goes to which stream.
+#include "cli/cli.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "cli/command.hpp"
+#include "unit/cli/cli_lines.hpp"
+
+namespace sluice::cli::test {
+namespace {
+
+using testing::HasSubstr;
+using testing::StartsWith;
+
+void expect_usage(const Words& words, const std::string& sentence) {
+  const Ended ended = run_words(words);
+  EXPECT_EQ(ended.code, 2) << testing::PrintToString(words);
+  EXPECT_EQ(ended.out, "") << testing::PrintToString(words);
+  EXPECT_EQ(ended.error, "sluice: " + sentence + "\n") << testing::PrintToString(words);
+}
+
+TEST(Cli, TellsItsVersion) {
+  for (const char* const word : {"--version", "-v"}) {
+    const Ended ended = run_words({word});
+    EXPECT_EQ(ended.code, 0);
+    EXPECT_THAT(ended.out, StartsWith("sluice "));
+    EXPECT_EQ(ended.error, "");
+  }
+}
+
+TEST(Cli, HelpListsTheCommands) {
+  for (const char* const word : {"help", "--help", "-h"}) {
+    const Ended ended = run_words({word});
+    EXPECT_EQ(ended.code, 0);
+    for (const Command* const command : commands()) {
+      EXPECT_THAT(ended.out, HasSubstr(std::string("\n  ").append(command->name)));
+    }
+  }
+}
+
+TEST(Cli, EveryCommandHasHelp) {
+  for (const Command* const command : commands()) {
+    const std::string name(command->name);
+    const Ended asked = run_words({name, "--help"});
+    EXPECT_EQ(asked.code, 0) << name;
+    EXPECT_THAT(asked.out, StartsWith("usage: sluice " + name));
+    EXPECT_EQ(asked.error, "");
+    EXPECT_EQ(run_words({name, "-h"}).out, asked.out);
+    EXPECT_EQ(run_words({"help", name}).out, asked.out);
+    const std::vector<std::string> lines = [&] {
+      std::istringstream text(asked.out);
+      std::vector<std::string> split;
+      for (std::string line; std::getline(text, line);) split.push_back(line);
+      return split;
+    }();
+    for (const std::string& line : lines) EXPECT_LE(line.size(), 100U) << line;
+  }
+}
+
+TEST(Cli, HelpOfATargetListsItsOptions) {
+  EXPECT_THAT(run_words({"help", "-t", "stripe"}).out, HasSubstr("--chunk SIZE"));
+  EXPECT_THAT(run_words({"add", "-t", "stripe", "--help"}).out, HasSubstr("--chunk SIZE"));
+  EXPECT_EQ(run_words({"help", "-t", "strip"}).code, 1);
+  EXPECT_EQ(run_words({"help", "-t", "null", "list"}).code, 2);
+}
+
+TEST(Cli, UnknownWordsGetTheNearest) {
+  expect_usage({}, "which command? 'sluice help' lists them");
+  expect_usage({"lsit"}, "unknown command 'lsit': did you mean 'list'?");
+  expect_usage({"frobnicate"}, "unknown command 'frobnicate': 'sluice help' lists all");
+  expect_usage({"help", "ad"}, "unknown command 'ad': did you mean 'add'?");
+  expect_usage({"--json"}, "unknown option '--json': 'sluice help' lists all");
+  expect_usage({"list", "--jsno"},
+               "unknown option '--jsno' of 'sluice list': did you mean '--json'?");
+  expect_usage({"list", "-x"}, "unknown option '-x' of 'sluice list' (see 'sluice help list')");
+  expect_usage({"list", "3"}, "unexpected argument '3' (see 'sluice help list')");
+  expect_usage({"--version", "x"}, "unexpected argument 'x'");
+}
+
+TEST(Cli, CommandsSayWhatTheyNeed) {
+  expect_usage({"del"}, "'sluice del' needs -n ID, or -a for all devices");
+  expect_usage({"del", "-n0", "-a"}, "-n ID and -a exclude each other: choose one");
+  const std::string id = " needs -n ID, the number of the device ('sluice list' shows them)";
+  expect_usage({"recover"}, "'sluice recover'" + id);
+  expect_usage({"set_affinity", "-q0", "--cpuset", "0"}, "'sluice set_affinity'" + id);
+  expect_usage({"set-affinity", "-n0", "--cpuset", "0"},
+               "'sluice set_affinity' needs -q QUEUE, from 0");
+  expect_usage({"set_affinity", "-n0", "-q0"},
+               "'sluice set_affinity' needs --cpuset LIST, such as 0-3,8");
+  expect_usage({"set_affinity", "-n0", "-q0", "--cpuset", "1-0"},
+               "'1-0' is no list of processors such as 0-3,8: '1-0' runs backwards");
+}
+
+TEST(Cli, ErrorsAreOneLine) {
+  for (const Words& words : {Words{"add", "null(\n\nsize=\x1b[2J)"}, Words{"add", "-t", "a\nb"},
+                             Words{"a\nb"}, Words{"list", "--a\nb"}, Words{"add", "{\n\"x\"\n}"}}) {
+    const Ended ended = run_words(words);
+    EXPECT_NE(ended.code, 0);
+    EXPECT_EQ(ended.out, "");
+    EXPECT_EQ(std::ranges::count(ended.error, '\n'), 1) << ended.error;
+    EXPECT_FALSE(ended.error.contains('\x1b'));
+  }
+}
+
+TEST(Cli, OutputThatCannotBeWrittenIsAFailure) {
+  std::istringstream in;
+  std::ostringstream out;
+  out.setstate(std::ios::badbit);
+  std::ostringstream error;
+  EXPECT_EQ(run({"targets"}, {in, out, error}), 1);
+  EXPECT_THAT(error.str(), StartsWith("sluice: cannot write to the standard output"));
+}
+
+TEST(Cli, TargetsCanBeAskedFor) {
+  EXPECT_EQ(run_words({"targets"}).code, 0);
+  EXPECT_THAT(run_words({"targets", "null"}).out, StartsWith("null: "));
+  EXPECT_THAT(run_words({"targets", "--json", "null"}).out,
+              StartsWith("[\n  {\n    \"name\": \"null\""));
+  EXPECT_EQ(run_words({"targets", "nul"}).error,
+            "sluice: unknown target 'nul': did you mean 'null'? ('sluice targets' lists all)\n");
+}
+
+}  // namespace
+}  // namespace sluice::cli::test

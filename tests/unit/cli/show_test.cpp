@@ -1,0 +1,184 @@
+// What `list`, `add`, `features` and `targets` print: scripts of ublk's tool look for these lines.
+#include "cli/show.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <sstream>
+
+#include "cli/features.hpp"
+#include "target/registry.hpp"
+
+namespace sluice::cli::test {
+namespace {
+
+DeviceListing loop_device() {
+  DeviceListing device;
+  device.info.queues = 2;
+  device.info.depth = 128;
+  device.info.state = 1;
+  device.info.max_io_buf_bytes = 524288;
+  device.info.dev_id = 3;
+  device.info.server_pid = 4711;
+  device.info.flags = 0x843;
+  device.info.owner_uid = 1001;
+  device.info.owner_gid = 100;
+  device.parameters.basic.logical_block_shift = 9;
+  device.parameters.basic.device_sectors = 2048;
+  device.parameters.devt = {.char_major = 237, .char_minor = 3, .disk_major = 259, .disk_minor = 1};
+  device.record.emplace();
+  device.record->id = 3;
+  device.record->pid = 4711;
+  device.record->spec = {.target = "loop", .options = {{"file", "/tmp/a.img"}}};
+  device.record->mode = "auto";
+  device.record->recovery = "wait";
+  device.record->threads = {4712, 4713};
+  device.alive = true;
+  device.affinities = {{0}, {1}};
+  return device;
+}
+
+const std::vector<Processors> kBound = {{0, 1}, {1}};
+
+// The word of a line as awk counts, from 1.
+std::string word_of(const std::string& text, const std::string& with, size_t index) {
+  std::istringstream lines(text);
+  std::string line;
+  std::string found;
+  size_t matches = 0;
+  while (std::getline(lines, line)) {
+    if (!line.contains(with)) continue;
+    ++matches;
+    std::istringstream words(line);
+    for (size_t i = 0; i < index; ++i) words >> found;
+  }
+  EXPECT_EQ(matches, 1U) << "lines with " << with << " in\n" << text;
+  return found;
+}
+
+TEST(ShowDevice, PrintsWhatUblkListPrints) {
+  EXPECT_EQ(device_text(loop_device(), kBound, false),
+            "dev id 3: nr_hw_queues 2 queue_depth 128 block size 512 dev_capacity 2048\n"
+            "\tmax rq size 524288 daemon pid 4711 state LIVE\n"
+            "\tflags 0x843 [ SUPPORT_ZERO_COPY URING_CMD_COMP_IN_TASK CMD_IOCTL_ENCODE AUTO_ZC ]\n"
+            "\tublkc: 237:3 ublkb: 259:1 owner: 1001:100\n"
+            "\tqueue 0: tid 4712 affinity(0 1)\n"
+            "\tqueue 1: tid 4713 affinity(1)\n"
+            "\ttarget {\"backing_file\":\"/tmp/a.img\",\"dev_size\":1048576,\"name\":\"loop\"}\n"
+            "\tspec /tmp/a.img\n"
+            "\tmode auto\n"
+            "\trecovery wait\n");
+}
+
+// The pipelines of ublksrv's tests (tests/common/fio_common there).
+TEST(ShowDevice, ScriptsOfUblkFindTheirWords) {
+  for (const bool verbose : {false, true}) {
+    const std::string text = device_text(loop_device(), kBound, verbose);
+    EXPECT_EQ(word_of(text, "pid", 7), "4711");
+    EXPECT_EQ(word_of(text, "state", 9), "LIVE");
+    EXPECT_EQ(word_of(text, "queue 1", 4), "4713");
+  }
+  EXPECT_THAT(word_of(device_text(loop_device(), kBound, false), "loop", 2),
+              testing::StartsWith("{\"backing_file\":\"/tmp/a.img\","));
+  DeviceListing dead = loop_device();
+  dead.alive = false;
+  dead.info.state = 2;
+  const std::string text = device_text(dead, {{}, {}}, false);
+  EXPECT_EQ(word_of(text, "state", 9), "QUIESCED");
+  EXPECT_EQ(word_of(text, "pid", 7), "4711");
+  EXPECT_THAT(text, testing::HasSubstr("server gone: 'sluice recover -n 3' starts another"));
+}
+
+TEST(ShowDevice, SaysWhyTheModeIsNotTheBest) {
+  DeviceListing device = loop_device();
+  device.record->mode = "user_copy";
+  device.record->mode_reason = "not 'auto': a target of this stack must see the data";
+  device.record->read_only = true;
+  const std::string text = device_text(device, kBound, true);
+  EXPECT_THAT(text, testing::HasSubstr("\tmode user_copy (not 'auto': a target of this stack must "
+                                       "see the data)\n"));
+  EXPECT_THAT(text, testing::HasSubstr("\tspec /tmp/a.img (read-only)\n"));
+  EXPECT_THAT(text, testing::HasSubstr("\tqueue 0: tid 4712 affinity(0 1) driver(0)\n"));
+  EXPECT_THAT(text, testing::HasSubstr("\tjson {\"target\":\"loop\",\"file\":\"/tmp/a.img\"}\n"));
+}
+
+TEST(ShowDevice, KnowsLittleOfOtherServersDevices) {
+  DeviceListing device = loop_device();
+  device.record.reset();
+  device.alive = false;
+  const std::string text = device_text(device, {}, false);
+  EXPECT_EQ(std::ranges::count(text, '\n'), 5);
+  EXPECT_THAT(text, testing::HasSubstr("\tserver not sluice's"));
+  const Json json = device_json(device, {});
+  EXPECT_EQ(json["served_by_sluice"], false);
+  EXPECT_FALSE(json.contains("spec"));
+}
+
+TEST(ShowDevice, JsonHasEverything) {
+  const Json json = device_json(loop_device(), kBound);
+  EXPECT_EQ(json["id"], 3);
+  EXPECT_EQ(json["device"], "/dev/ublkb3");
+  EXPECT_EQ(json["state"], "LIVE");
+  EXPECT_EQ(json["size_bytes"], 1048576);
+  EXPECT_EQ(json["block_bytes"], 512);
+  EXPECT_EQ(json["flag_names"].size(), 4U);
+  EXPECT_EQ(json["spec"]["file"], "/tmp/a.img");
+  EXPECT_EQ(json["spec_text"], "/tmp/a.img");
+  EXPECT_EQ(json["affinities"], Json::parse("[[0, 1], [1]]"));
+  EXPECT_EQ(json["driver_affinities"], Json::parse("[[0], [1]]"));
+  EXPECT_EQ(json["threads"], Json::parse("[4712, 4713]"));
+}
+
+TEST(ShowDevice, NamesFromOutsideCannotBreakTheLines) {
+  DeviceListing device = loop_device();
+  device.record->spec.options = {{"file", "/tmp/\x1b[2Jx\npid 1\xff"}};
+  const std::string text = device_text(device, kBound, true);
+  EXPECT_EQ(std::ranges::count(text, '\n'), 11);
+  EXPECT_FALSE(text.contains('\x1b'));
+  EXPECT_FALSE(text.contains('\xff'));
+  EXPECT_TRUE(Json::accept(written(device_json(device, kBound))));
+}
+
+TEST(ShowFacts, FeaturesAreWrittenAsUblkWritesThem) {
+  const std::string text = features_text(0x1 | 0x800 | 1ULL << 40);
+  EXPECT_THAT(text, testing::StartsWith("ublk_drv features: 0x10000000801\n"
+                                        "\tZERO_COPY           : 0x1\n"
+                                        "\tAUTO_ZC             : 0x800\n"
+                                        "\tunknown             : 0x10000000000\n"));
+  EXPECT_THAT(text, testing::HasSubstr("\tuser_copy           : 0x80 missing\n"));
+  EXPECT_FALSE(text.contains("USER_COPY"));
+  EXPECT_THAT(text, testing::HasSubstr("\tauto                : can be used\n"));
+  EXPECT_THAT(text, testing::HasSubstr("\tuser_copy           : mode 'user_copy' cannot be had: "));
+}
+
+TEST(ShowFacts, EveryFeatureIsNamedOnce) {
+  uint64_t seen = 0;
+  for (const Feature& feature : features()) {
+    EXPECT_EQ(seen & feature.bit, 0U) << feature.name;
+    EXPECT_GT(feature.bit, seen) << feature.name;
+    seen |= feature.bit;
+  }
+  const Json json = features_json(0);
+  EXPECT_EQ(json["known"].size(), features().size());
+  EXPECT_EQ(json["modes"].size(), ublk::mode_names().size());
+  EXPECT_EQ(json["modes"][0]["usable"], false);
+  EXPECT_TRUE(json["modes"][0].contains("reason"));
+  EXPECT_EQ(json["modes"][4]["usable"], true);
+}
+
+TEST(ShowFacts, TargetsAreShownWithTheirOptions) {
+  const Json json = targets_json(target_vocabulary());
+  ASSERT_EQ(json.size(), target_vocabulary().size());
+  EXPECT_EQ(json[0]["name"], "loop");
+  EXPECT_EQ(json[0]["prefix"], "file");
+  EXPECT_EQ(json[0]["options"][0]["name"], "file");
+  EXPECT_EQ(json[0]["options"][0]["required"], true);
+  const std::string text = targets_text(target_vocabulary());
+  for (const TargetSyntax& target : target_vocabulary()) {
+    EXPECT_TRUE(text.contains(std::string(target.name) + ": ")) << target.name;
+  }
+}
+
+}  // namespace
+}  // namespace sluice::cli::test

@@ -1,0 +1,134 @@
+// Who may attach a file while somebody else has it: we ourselves, and QEMU.
+#include <gmock/gmock.h>
+#include <unistd.h>
+
+#include <cstdio>
+
+#include "unit/target/loop_rig.hpp"
+
+namespace sluice::test {
+namespace {
+
+using testing::AllOf;
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+class LoopLock : public testing::Test {
+ protected:
+  const TempDir directory_;
+  const std::string path_ = directory_.file("a.img", 1 << 20);
+};
+
+TEST_F(LoopLock, OneWriterExcludesEverybodyElse) {
+  auto writer = open_stack(path_);
+  ASSERT_TRUE(writer);
+  EXPECT_THAT(open_error(path_), AllOf(HasSubstr("attached for writing elsewhere"),
+                                       HasSubstr("detach it there first")));
+  EXPECT_THAT(open_error(path_, /*read_only=*/true), HasSubstr("attached for writing elsewhere"));
+  writer->reset();
+  EXPECT_THAT(open_error(path_), IsEmpty());
+}
+
+TEST_F(LoopLock, TheSameFileTwiceInOneStackIsRefused) {
+  EXPECT_THAT(open_error("stripe(" + path_ + ", " + path_ + ")"), HasSubstr("elsewhere, here or"));
+}
+
+TEST_F(LoopLock, ReadersAreTogetherAndExcludeWriters) {
+  auto one = open_stack(path_, /*read_only=*/true);
+  ASSERT_TRUE(one);
+  auto other = open_stack("loop(" + path_ + ", read_only)");
+  ASSERT_TRUE(other);
+  EXPECT_THAT(open_error(path_),
+              AllOf(HasSubstr("lets nobody else write"), HasSubstr("option read_only")));
+  one->reset();
+  other->reset();
+  EXPECT_THAT(open_error(path_), IsEmpty());
+}
+
+TEST_F(LoopLock, IsGivenUpWithTheStackEvenWhileARingHoldsTheFile) {
+  auto stack = open_stack(path_);
+  ASSERT_TRUE(stack);
+  auto ring = KernelRing::create({.files = (*stack)->files()});
+  ASSERT_TRUE(ring);
+  stack->reset();
+  EXPECT_THAT(open_error(path_), IsEmpty());
+}
+
+// The file holds a qcow2 image, because QEMU's raw format lets others write while it reads.
+class LoopLockAndQemu : public LoopLock {
+ protected:
+  void SetUp() override {
+    if (!has_command("qemu-io") || !has_command("qemu-img")) {
+      GTEST_SKIP() << "needs qemu-io and qemu-img (package qemu-utils)";
+    }
+    const CommandResult made = run_command("qemu-img create -f qcow2 " + path_ + " 1M");
+    ASSERT_EQ(made.code, 0) << made.output;
+  }
+
+  CommandResult qemu_io(const std::string& options) const {
+    return run_command("qemu-io " + options + " " + path_);
+  }
+};
+
+TEST_F(LoopLockAndQemu, QemuIsKeptOutWhileWeWrite) {
+  auto stack = open_stack(path_);
+  ASSERT_TRUE(stack);
+  EXPECT_THAT(qemu_io("-c 'write 0 4k'").output, HasSubstr("Failed to get \"write\" lock"));
+  EXPECT_THAT(qemu_io("-f raw -c 'write 0 4k'").output, HasSubstr("Failed to get \"write\" lock"));
+  EXPECT_THAT(qemu_io("-r -c 'read 0 4k'").output,
+              HasSubstr("Failed to get shared \"write\" lock"));
+  EXPECT_THAT(run_command("qemu-img info " + path_).output,
+              HasSubstr("Failed to get shared \"write\" lock"));
+  EXPECT_EQ(run_command("qemu-img info -U " + path_).code, 0);
+  stack->reset();
+  EXPECT_EQ(qemu_io("-c 'write 0 4k'").code, 0);
+}
+
+TEST_F(LoopLockAndQemu, QemuMayReadWhileWeRead) {
+  auto stack = open_stack(path_, /*read_only=*/true);
+  ASSERT_TRUE(stack);
+  EXPECT_EQ(qemu_io("-r -c 'read 0 4k'").code, 0);
+  EXPECT_EQ(run_command("qemu-img info " + path_).code, 0);
+  EXPECT_THAT(qemu_io("-c 'write 0 4k'").output, HasSubstr("Failed to get \"write\" lock"));
+}
+
+// qemu-io that has the file open until it is told to go.
+class RunningQemuIo {
+ public:
+  RunningQemuIo(const std::string& path, const std::string& options)
+      : pipe_(popen(("qemu-io " + options + " " + path + " >/dev/null 2>&1").c_str(), "w")) {}
+  RunningQemuIo(const RunningQemuIo&) = delete;
+  RunningQemuIo& operator=(const RunningQemuIo&) = delete;
+  ~RunningQemuIo() { pclose(pipe_); }
+
+ private:
+  FILE* pipe_;
+};
+
+// What opening says once it says anything; empty when it never does within five seconds.
+std::string eventual_error(const std::string& path, bool read_only) {
+  for (int i = 0; i < 500; ++i) {
+    const std::string text = open_error(path, read_only);
+    if (!text.empty()) return text;
+    usleep(10'000);
+  }
+  return {};
+}
+
+TEST_F(LoopLockAndQemu, WeAreKeptOutWhileQemuWrites) {
+  {
+    const RunningQemuIo writer(path_, "");
+    EXPECT_THAT(eventual_error(path_, false), HasSubstr("attached for writing elsewhere"));
+    EXPECT_THAT(open_error(path_, /*read_only=*/true), HasSubstr("attached for writing elsewhere"));
+  }
+  EXPECT_THAT(open_error(path_), IsEmpty());
+}
+
+TEST_F(LoopLockAndQemu, WeMayReadWhileQemuReads) {
+  const RunningQemuIo reader(path_, "-r");
+  EXPECT_THAT(eventual_error(path_, false), HasSubstr("lets nobody else write"));
+  EXPECT_THAT(open_error(path_, /*read_only=*/true), IsEmpty());
+}
+
+}  // namespace
+}  // namespace sluice::test
