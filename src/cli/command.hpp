@@ -1,0 +1,42 @@
+// Command: one word after `sluice`, such as `add`.
+//
+// Constants, one per command, each defined beside its code (add.cpp, devices.cpp, facts.cpp) and
+// listed once, in cli.cpp.
+#pragma once
+
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "cli/cli.hpp"
+#include "cli/command_line.hpp"
+#include "cli/failure.hpp"
+
+namespace sluice::cli {
+
+struct Command {
+  std::string_view name;
+  std::string_view synopsis;  // what follows the name, a line per form
+  std::string_view summary;   // one sentence
+  // Declares the options. `arguments` are those given: what there is can depend on them.
+  void (*declare)(CommandLine& line, std::span<const std::string> arguments);
+  Outcome<void> (*run)(const CommandLine& line, const Streams& streams);
+};
+
+extern const Command kAddCommand;
+extern const Command kDelCommand;
+extern const Command kListCommand;
+extern const Command kRecoverCommand;
+extern const Command kSetAffinityCommand;
+extern const Command kFeaturesCommand;
+extern const Command kTargetsCommand;
+extern const Command kHelpCommand;
+
+// In the order in which they are shown.
+std::span<const Command* const> commands();
+const Command* find_command(std::string_view name);
+
+// A command's usage and options; with arguments that name a target, its options too.
+std::string command_help(const Command& command, std::span<const std::string> arguments);
+
+}  // namespace sluice::cli

@@ -1,0 +1,132 @@
+#include "cli/complete.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "cli/add_options.hpp"
+#include "cli/command.hpp"
+#include "daemon/state.hpp"
+#include "frontend/ublk/control.hpp"
+#include "target/registry.hpp"
+
+namespace sluice::cli {
+namespace {
+
+using Candidates = std::vector<std::string>;
+
+Candidates all_candidates(std::span<const std::string> before, const std::string& current);
+Candidates command_words();
+const OptionInfo* option_named(const CommandLine& line, const std::string& word);
+Candidates values_of(std::string_view placeholder);
+Candidates option_words(const CommandLine& line);
+Candidates ids();
+
+}  // namespace
+
+Candidates complete(std::span<const std::string> words) {
+  const std::string current = words.empty() ? std::string() : words.back();
+  Candidates fitting;
+  for (std::string& each :
+       all_candidates(words.first(words.empty() ? 0 : words.size() - 1), current)) {
+    if (each == kFilesWanted || each.starts_with(current)) fitting.push_back(std::move(each));
+  }
+  return fitting;
+}
+
+namespace {
+
+Candidates all_candidates(std::span<const std::string> before, const std::string& current) {
+  if (before.empty()) return command_words();
+  const Command* const command = find_command(before.front());
+  if (command == nullptr) return {};
+  const auto arguments = before.subspan(1);
+  CommandLine line{std::string(command->name)};
+  command->declare(line, arguments);
+
+  if (!arguments.empty()) {
+    const OptionInfo* const previous = option_named(line, arguments.back());
+    if (previous != nullptr && !previous->value.empty()) return values_of(previous->value);
+  }
+  const size_t equals = current.find('=');
+  if (current.starts_with("--") && equals != std::string::npos) {
+    const std::string name = current.substr(0, equals);
+    const OptionInfo* const option = option_named(line, name);
+    if (option == nullptr) return {};
+    Candidates words = values_of(option->flag_value ? "yes|no" : option->value);
+    for (std::string& word : words) {
+      if (word != kFilesWanted) word = fmt::format("{}={}", name, word);
+    }
+    return words;
+  }
+  if (current.starts_with('-') && current != "-") return option_words(line);
+  if (line.word_name().empty() || current == "-") return option_words(line);
+  return values_of(line.word_name());
+}
+
+Candidates command_words() {
+  Candidates words;
+  for (const Command* const command : commands()) {
+    words.push_back(fmt::format("{}\t{}", command->name, command->summary));
+  }
+  words.emplace_back("--help\tlist the commands");
+  words.emplace_back("--version\tprint the version");
+  return words;
+}
+
+const OptionInfo* option_named(const CommandLine& line, const std::string& word) {
+  for (const OptionInfo& option : line.options()) {
+    const bool is_letter = option.letter != 0 && word == fmt::format("-{}", option.letter);
+    const bool is_name =
+        word.starts_with("--") && canonical_name(std::string_view(word).substr(2)) == option.name;
+    if (is_letter || is_name) return &option;
+  }
+  return nullptr;
+}
+
+// By what stands for the value in the help.
+Candidates values_of(std::string_view placeholder) {
+  if (placeholder == "ID") return ids();
+  if (placeholder == "0|1") return {"0", "1"};
+  if (placeholder == "yes|no") return {"yes", "no"};
+  if (placeholder == "FILE" || placeholder == "SPEC") return {std::string(kFilesWanted)};
+  Candidates words;
+  if (placeholder == "TYPE" || placeholder == "TARGET") {
+    for (const TargetSyntax& target : target_vocabulary()) {
+      words.push_back(fmt::format("{}\t{}", target.name, target.summary));
+    }
+  } else if (placeholder == "MODE") {
+    for (const std::string_view name : ublk::mode_names()) words.emplace_back(name);
+  } else if (placeholder == "COMMAND") {
+    for (const Command* const command : commands()) {
+      words.push_back(fmt::format("{}\t{}", command->name, command->summary));
+    }
+  }
+  return words;
+}
+
+Candidates option_words(const CommandLine& line) {
+  Candidates words;
+  for (const OptionInfo& option : line.options()) {
+    words.push_back(fmt::format("--{}\t{}", option.name, option.help));
+  }
+  for (const OptionInfo& option : line.options()) {
+    if (option.letter != 0) words.push_back(fmt::format("-{}\t{}", option.letter, option.help));
+  }
+  return words;
+}
+
+// Devices that exist, and those that are left of a server.
+Candidates ids() {
+  std::vector<uint32_t> numbers = ublk::Control::ids();
+  for (const DeviceRecord& record : read_records()) numbers.push_back(record.id);
+  std::ranges::sort(numbers);
+  const auto doubles = std::ranges::unique(numbers);
+  numbers.erase(doubles.begin(), doubles.end());
+  Candidates words;
+  for (const uint32_t number : numbers) words.push_back(fmt::format("{}", number));
+  return words;
+}
+
+}  // namespace
+}  // namespace sluice::cli

@@ -1,0 +1,19 @@
+// What the commands on devices share.
+//
+// Used by one thread.
+#pragma once
+
+#include <cstdint>
+
+#include "cli/cli.hpp"
+#include "cli/failure.hpp"
+#include "daemon/operations.hpp"
+
+namespace sluice::cli {
+
+Outcome<DeviceListing> look_at(uint32_t id);
+
+// A device that has just come to life: its path, and what `list` says of it.
+void print_new_device(const DeviceListing& device, bool json, const Streams& streams);
+
+}  // namespace sluice::cli

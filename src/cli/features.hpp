@@ -1,0 +1,21 @@
+// The names that ublk's own tool gives to the features of its driver: scripts look for them.
+//
+// A constant table, safe on any thread.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+namespace sluice::cli {
+
+struct Feature {
+  uint64_t bit;
+  std::string_view name;         // in `features`
+  std::string_view device_name;  // in the flags of a device, in `list`
+};
+
+// By bit, from the lowest.
+std::span<const Feature> features();
+
+}  // namespace sluice::cli

@@ -1,0 +1,207 @@
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <sched.h>
+
+#include "cli/features.hpp"
+#include "cli/show.hpp"
+#include "frontend/ublk/control.hpp"
+#include "spec/shown.hpp"
+#include "target/registry.hpp"
+
+namespace sluice::cli {
+namespace {
+
+std::string driver_lines(const DeviceListing& device);
+std::string queue_lines(const DeviceListing& device, const std::vector<Processors>& bound,
+                        bool verbose);
+std::string stack_lines(const DeviceListing& device, bool verbose);
+Json target_summary(const DeviceListing& device);
+std::string_view state_name(uint16_t state);
+std::vector<std::string_view> flag_names(uint64_t flags);
+uint64_t block_bytes(const DeviceListing& device);
+uint64_t size_bytes(const DeviceListing& device);
+std::string compact(const Json& json);
+
+}  // namespace
+
+std::vector<Processors> bound_processors(const DeviceListing& device) {
+  std::vector<Processors> bound;
+  if (!device.record) return bound;
+  for (const int thread : device.record->threads) {
+    Processors processors;
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    // A dead server's threads may be somebody else's by now.
+    if (device.alive && sched_getaffinity(thread, sizeof(set), &set) == 0) {
+      for (int i = 0; i < CPU_SETSIZE; ++i) {
+        if (CPU_ISSET(i, &set)) processors.push_back(i);
+      }
+    }
+    bound.push_back(std::move(processors));
+  }
+  return bound;
+}
+
+std::string device_text(const DeviceListing& device, const std::vector<Processors>& bound,
+                        bool verbose) {
+  std::string text = driver_lines(device);
+  if (device.record) {
+    text += queue_lines(device, bound, verbose);
+    text += stack_lines(device, verbose);
+  } else {
+    text += "\tserver not sluice's: nothing is known about what it serves\n";
+  }
+  return text;
+}
+
+Json device_json(const DeviceListing& device, const std::vector<Processors>& bound) {
+  const ublk::abi::DeviceInfo& info = device.info;
+  const ublk::abi::DevtParameters& numbers = device.parameters.devt;
+  Json json = {
+      {"id", info.dev_id},
+      {"device", ublk::block_device_path(info.dev_id)},
+      {"char_device", ublk::char_device_path(info.dev_id)},
+      {"state", state_name(info.state)},
+      {"queues", info.queues},
+      {"depth", info.depth},
+      {"block_bytes", block_bytes(device)},
+      {"size_bytes", size_bytes(device)},
+      {"max_io_bytes", info.max_io_buf_bytes},
+      {"pid", info.server_pid},
+      {"flags", info.flags},
+      {"flag_names", flag_names(info.flags)},
+      {"number", fmt::format("{}:{}", numbers.disk_major, numbers.disk_minor)},
+      {"char_number", fmt::format("{}:{}", numbers.char_major, numbers.char_minor)},
+      {"owner_uid", info.owner_uid},
+      {"owner_gid", info.owner_gid},
+      {"driver_affinities", device.affinities},
+  };
+  json["served_by_sluice"] = device.record.has_value();
+  if (!device.record) return json;
+  const DeviceRecord& record = *device.record;
+  json["server_alive"] = device.alive;
+  json["target"] = record.spec.target;
+  json["spec"] = Json::parse(to_json(record.spec, target_vocabulary()));
+  json["spec_text"] = to_text(record.spec, target_vocabulary());
+  json["read_only"] = record.read_only;
+  json["mode"] = record.mode;
+  json["mode_reason"] = record.mode_reason;
+  json["recovery"] = record.recovery;
+  json["unprivileged"] = record.unprivileged;
+  json["debug_mask"] = record.debug_mask;
+  json["threads"] = record.threads;
+  json["affinities"] = bound;
+  return json;
+}
+
+std::string written(const Json& json) {
+  return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+namespace {
+
+// As ublksrv_ctrl_dump() writes them.
+std::string driver_lines(const DeviceListing& device) {
+  const ublk::abi::DeviceInfo& info = device.info;
+  const ublk::abi::DevtParameters& numbers = device.parameters.devt;
+  std::string text = fmt::format(
+      "dev id {}: nr_hw_queues {} queue_depth {} block size {} dev_capacity {}\n", info.dev_id,
+      info.queues, info.depth, block_bytes(device), device.parameters.basic.device_sectors);
+  text += fmt::format("\tmax rq size {} daemon pid {} state {}\n", info.max_io_buf_bytes,
+                      info.server_pid, state_name(info.state));
+  text +=
+      fmt::format("\tflags 0x{:x} [ {} ]\n", info.flags, fmt::join(flag_names(info.flags), " "));
+  text += fmt::format("\tublkc: {}:{} ublkb: {}:{} owner: {}:{}\n", numbers.char_major,
+                      numbers.char_minor, numbers.disk_major, numbers.disk_minor, info.owner_uid,
+                      info.owner_gid);
+  return text;
+}
+
+std::string queue_lines(const DeviceListing& device, const std::vector<Processors>& bound,
+                        bool verbose) {
+  std::string text;
+  const std::vector<int>& threads = device.record->threads;
+  for (size_t i = 0; i < threads.size(); ++i) {
+    const Processors allowed = i < bound.size() ? bound[i] : Processors{};
+    text += fmt::format("\tqueue {}: tid {} affinity({})", i, threads[i], fmt::join(allowed, " "));
+    if (verbose && i < device.affinities.size()) {
+      text += fmt::format(" driver({})", fmt::join(device.affinities[i], " "));
+    }
+    text += '\n';
+  }
+  return text;
+}
+
+std::string stack_lines(const DeviceListing& device, bool verbose) {
+  const DeviceRecord& record = *device.record;
+  const std::string spec = to_text(record.spec, target_vocabulary());
+  std::string text = fmt::format("\ttarget {}\n", compact(target_summary(device)));
+  text += fmt::format("\tspec {}{}\n", printable(spec, std::string::npos),
+                      record.read_only ? " (read-only)" : "");
+  text += fmt::format("\tmode {}", record.mode);
+  if (!record.mode_reason.empty()) text += fmt::format(" ({})", record.mode_reason);
+  text += fmt::format("\n\trecovery {}\n", record.recovery);
+  if (!device.alive) {
+    text += record.recovery == "none"
+                ? "\tserver gone\n"
+                : fmt::format("\tserver gone: 'sluice recover -n {}' starts another\n", record.id);
+  }
+  if (verbose) {
+    const Json json = Json::parse(to_json(record.spec, target_vocabulary()));
+    text += fmt::format("\tjson {}\n", compact(json));
+  }
+  return text;
+}
+
+// The keys that ublk's tool has for all targets, in its order, the alphabet.
+Json target_summary(const DeviceListing& device) {
+  const Spec& spec = device.record->spec;
+  Json json = Json::object();
+  for (const TargetSyntax& target : target_vocabulary()) {
+    if (target.name != spec.target) continue;
+    for (const OptionSyntax& option : target.options) {
+      const bool is_file = option.kind == OptionKind::path && option.name == target.leaf_option;
+      if (is_file) json["backing_file"] = spec.text(option.name);
+    }
+  }
+  json["dev_size"] = size_bytes(device);
+  json["name"] = spec.target;
+  return json;
+}
+
+std::string_view state_name(uint16_t state) {
+  switch (static_cast<ublk::abi::DeviceState>(state)) {
+    case ublk::abi::DeviceState::dead:
+      return "DEAD";
+    case ublk::abi::DeviceState::live:
+      return "LIVE";
+    case ublk::abi::DeviceState::quiesced:
+      return "QUIESCED";
+    case ublk::abi::DeviceState::fail_io:
+      return "FAIL_IO";
+  }
+  return "UNKNOWN";
+}
+
+std::vector<std::string_view> flag_names(uint64_t flags) {
+  std::vector<std::string_view> names;
+  for (const Feature& feature : features()) {
+    if ((flags & feature.bit) != 0) names.push_back(feature.device_name);
+  }
+  return names;
+}
+
+uint64_t block_bytes(const DeviceListing& device) {
+  return uint64_t{1} << device.parameters.basic.logical_block_shift;
+}
+
+uint64_t size_bytes(const DeviceListing& device) {
+  return device.parameters.basic.device_sectors << 9;
+}
+
+std::string compact(const Json& json) {
+  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+}  // namespace
+}  // namespace sluice::cli

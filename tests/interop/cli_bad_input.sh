@@ -1,0 +1,202 @@
+#!/usr/bin/env bash
+# What is wrong on a command line is refused in one sentence: exit code 2 for a line that is wrong
+# as it is written, 1 for all else, nothing on the standard output, nothing left behind. And every
+# option of a command is in its manual page.
+set -u
+
+main() {
+    : "${SLUICE:?the program under test}" "${SLUICE_SOURCE_DIR:?the checkout}"
+    folder=$(mktemp -d) || exit 1
+    trap 'rm -rf "$folder"' EXIT
+    cd "$folder" || exit 1
+    export SLUICE_STATE_DIR=$folder/state
+    truncate -s 1M a.img b.img
+    truncate -s 100 small.img
+    mkdir folder
+    failures=0
+    lines_that_are_wrong
+    specs_that_are_wrong
+    files_that_are_wrong
+    devices_that_are_not_there
+    output_that_cannot_be_written
+    the_input_can_be_a_spec
+    help_and_manual_agree
+    [ ! -e "$SLUICE_STATE_DIR" ] || problem "something was left in $SLUICE_STATE_DIR"
+    [ "$failures" -eq 0 ] || { echo "$failures problems"; exit 1; }
+    echo "all refused as they should be"
+}
+
+lines_that_are_wrong() {
+    refuse 2 "which command"
+    refuse 2 "did you mean 'list'" lsit
+    refuse 2 "unknown command" frobnicate
+    refuse 2 "unknown option" --frobnicate
+    refuse 2 "unknown command ''" ''
+    refuse 2 "unexpected argument" --version now
+    refuse 2 "what to serve" add
+    refuse 2 "-t needs its TYPE" add -t
+    refuse 2 "-n needs its ID" add -t null -n
+    refuse 2 "whole number" add -t null -n 10X
+    refuse 2 "whole number" add -t null -n -1
+    refuse 2 "whole number" add -t null -n ''
+    refuse 2 "whole number" add -t null -n 1048576
+    refuse 2 "whole number" add -t null -n 99999999999999999999
+    refuse 2 "whole number" add -t null -q 0
+    refuse 2 "whole number" add -t null -q 1.5
+    refuse 2 "whole number" add -t null -d 0
+    refuse 2 "from 1 to 4096" add -t null -d 4097
+    refuse 2 "0 or 1" add -t null -r 2
+    refuse 2 "0 or 1" add -t null -g yes
+    refuse 2 "takes -r 1" add -t null -i 1
+    refuse 2 "takes -r 1" add -t null -e 1
+    refuse 2 "exclude each other" add -t null -r 1 -i 1 -e 1
+    refuse 2 "drop one" add -t null -z --usercopy
+    refuse 2 "drop one" add -t null -z --mode copy
+    refuse 2 "drop one" add -t null --usercopy --mode copy
+    refuse 2 "drop one" add -t null -g 1 --usercopy
+    refuse 2 "did you mean 'user_copy'" add -t null --mode user_cop
+    refuse 2 "there are auto" add -t null --mode fastest
+    refuse 2 "not a size" add -t null --max_io_buf_bytes 10X
+    refuse 2 "from 4k to 32M" add -t null --max-io-buf-bytes 64M
+    refuse 2 "multiple of 4096" add -t null --max_io_buf_bytes 5000
+    refuse 2 "hexadecimal" add -t null --debug_mask lots
+    refuse 2 "takes no value" add -t null --json=yes
+    refuse 2 "empty value" add -t null --size= --json
+    refuse 2 "did you mean '--queues'" add -t null --queue 2
+    refuse 2 "unknown option" add -t null --frobnicate
+    refuse 2 "unknown option" add -t null -x
+    refuse 2 "not supported" add -t null -b
+    refuse 2 "not supported" add -t null --shmem_zc
+    refuse 2 "not supported" add -t null --htlb /tmp/x
+    refuse 2 "is an option of stripe" add -t null --chunk 64k
+    refuse 2 "-t" add --size 1G
+    refuse 2 "both say" add -t null null:1G
+    refuse 2 "unexpected argument" add null:1G null:1G
+    refuse 2 "into the SPEC" add null:1G -f a.img
+    refuse 2 "-n ID" del
+    refuse 2 "exclude each other" del -n 0 -a
+    refuse 2 "unexpected argument" del -n 0 1
+    refuse 2 "whole number" del -n first
+    refuse 2 "whole number" list -n 0x1
+    refuse 2 "unexpected argument" list 0
+    refuse 2 "unexpected argument" features all
+    refuse 2 "-n ID" recover
+    refuse 2 "-n ID" set_affinity -q 0 --cpuset 0
+    refuse 2 "-q QUEUE" set_affinity -n 0 --cpuset 0
+    refuse 2 "--cpuset LIST" set_affinity -n 0 -q 0
+    for list in '' ',' '0,' ',0' '0,,1' 3-1 1- -1 a 0-1-2 1024 '[0' '0 1' 0-99999999999999999999; do
+        refuse 2 "no list of processors" set_affinity -n 0 -q 0 --cpuset "$list"
+    done
+    refuse 2 "did you mean 'add'" help ad
+}
+
+specs_that_are_wrong() {
+    refuse 1 "did you mean 'null'" add -t nul
+    refuse 1 "unknown target" add -t frobnicate --size 1G
+    refuse 1 "'10X' for --size is not a size" add -t null --size 10X
+    refuse 1 "not a size" add -t null --size -1
+    refuse 1 "8192P" add -t null --size 9000000P
+    refuse 1 "512 or more" add -t null --size 0
+    refuse 1 "given twice" add -t null --size 1G --size 2G
+    refuse 1 "takes no -f" add -t null -f a.img
+    refuse 1 "needs -f FILE" add -t loop
+    refuse 1 "one -f FILE" add -t loop -f a.img -f b.img
+    refuse 1 "at least 1 -f FILE" add -t stripe
+    refuse 1 "yes or no" add -t loop -f a.img --buffered_io=maybe
+    refuse 1 "did you mean 'stripe'" add 'strip(a.img, b.img)'
+    refuse 1 "chunk" add 'stripe(a.img, b.img, chunks=64k)'
+    refuse 1 "10X" add 'null(size=10X)'
+    refuse 1 "" add 'stripe(a.img, b.img'
+    refuse 1 "" add ''
+    refuse 1 "" add '{"target":"null",}'
+    refuse 1 "/file" add '{"target":"loop","file":7}'
+    refuse 1 "file" add '{"target":"loop"}'
+    refuse 1 "" add $'null(\n\e[2Jsize=\nbad)'
+    refuse 1 "unknown target" targets nul
+}
+
+files_that_are_wrong() {
+    refuse 1 "does not exist" add -t loop -f missing.img
+    refuse 1 "does not exist" add missing.img
+    refuse 1 "missing.img" add 'stripe(a.img, missing.img)'
+    refuse 1 "folder" add -t loop -f folder
+    refuse 1 "small.img" add -t loop -f small.img
+    refuse 1 "offset" add -t loop -f a.img -o 1M
+    refuse 1 "offset" add -t loop -f a.img --offset 100
+    SLUICE_STATE_DIR=state refuse 1 "absolute path" add -t null
+}
+
+# With a driver the first of these succeed, which tests/device is for.
+devices_that_are_not_there() {
+    refuse 1 "no state file" recover -n 7
+    refuse 1 "no state file" set_affinity -n 7 -q 0 --cpuset 0
+    [ ! -e /dev/ublk-control ] || return 0
+    local command
+    for command in "add -t null" "add -t loop -f a.img" "list" "list --json" "list -n 0" \
+        "features" "features --json" "del -n 0" "del -a" "add -t null --foreground"; do
+        # shellcheck disable=SC2086  # words
+        refuse 1 "no ublk driver" $command
+    done
+}
+
+output_that_cannot_be_written() {
+    "$SLUICE" targets >/dev/full 2>error && problem "a full output is no failure"
+    grep -q 'No space left' error || problem "a full output: $(cat error)"
+    # A reader that goes away is no reason for words.
+    { "$SLUICE" targets 2>error; echo $? >code; } | true
+    [ -s error ] && problem "a closed output: $(cat error)"
+    [ "$(cat code)" -le 1 ] || problem "a closed output: exit code $(cat code)"
+}
+
+the_input_can_be_a_spec() {
+    refuse 1 "missing.img" add - <<<'stripe(a.img, missing.img)'
+    refuse 1 "missing.img" add - <<<'{"target":"loop","file":"missing.img"}'
+    refuse 1 "" add - </dev/null
+    refuse 1 "" add - < <(head -c 3000000 /dev/zero)
+}
+
+# Every command has a manual page, every option of its help is in there, and no other.
+help_and_manual_agree() {
+    local manual=$SLUICE_SOURCE_DIR/docs/man command option page
+    for command in $("$SLUICE" complete '' | cut -f 1 | grep -v '^-'); do
+        "$SLUICE" "$command" --help >help 2>error || problem "$command --help fails"
+        [ -s error ] && problem "$command --help says on the error output: $(cat error)"
+        [ "$command" = help ] && continue
+        page=$manual/sluice-$command.8
+        [ -r "$page" ] || { problem "no manual page for $command"; continue; }
+        # Fl Fl max_io_buf_bytes and Fl n, whatever macro they follow.
+        grep -E '^\.(It|Op|Oo|Fl|Ar)? ?.*Fl ' "$page" | grep -oE 'Fl (Fl )?[A-Za-z_]+' |
+            sed 's/Fl Fl /--/; s/Fl /-/' | sort -u >documented
+        grep -oE '^ +(-.|--[a-z_]+)(, --[a-z_]+)?' help | tr -d ' ' | tr , '\n' |
+            sort -u >understood
+        for option in $(comm -13 documented understood); do
+            problem "option $option of $command is not in $page"
+        done
+        grep -E '^\.It .*Fl ' "$page" | grep -oE 'Fl (Fl )?[A-Za-z_]+' |
+            sed 's/Fl Fl /--/; s/Fl /-/' | sort -u >items
+        for option in $(comm -23 items understood); do
+            problem "$page has $option, which $command does not know"
+        done
+    done
+    [ -r "$manual/sluice.1" ] || problem "no manual page sluice.1"
+}
+
+# refuse CODE TEXT ARGUMENT...: the program ends with the code and one line that has the text.
+refuse() {
+    local wanted=$1 text=$2 code
+    shift 2
+    timeout 20 "$SLUICE" "$@" >output 2>error
+    code=$?
+    [ "$code" -eq "$wanted" ] || problem "exit code $code, not $wanted: $*" "$(cat error)"
+    [ ! -s output ] || problem "output: $*" "$(cat output)"
+    [ "$(wc -l <error)" -eq 1 ] || problem "not one line: $*" "$(cat error)"
+    grep -qF -- "$text" error || problem "'$text' is not in the sentence: $*" "$(cat error)"
+    grep -q '^sluice: ' error || problem "whose sentence? $*" "$(cat error)"
+}
+
+problem() {
+    printf '%s\n' "$@"
+    failures=$((failures + 1))
+}
+
+main

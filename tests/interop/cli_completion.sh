@@ -1,0 +1,96 @@
+#!/usr/bin/env bash
+# Completion in bash offers what `sluice` itself knows, with the bash-completion package and
+# without it.
+set -u
+
+main() {
+    : "${SLUICE:?the program under test}" "${SLUICE_SOURCE_DIR:?the checkout}"
+    local package=/usr/share/bash-completion/bash_completion
+    folder=$(mktemp -d) || exit 1
+    trap 'rm -rf "$folder"' EXIT
+    mkdir "$folder/state" "$folder/images"
+    touch "$folder/images/a.img" "$folder/images/b:c.img"
+    export SLUICE_STATE_DIR=$folder/state
+    failures=0
+    if [ "${1-}" = package ]; then
+        # shellcheck source=/dev/null
+        . "$package"
+    fi
+    # shellcheck source=completions/sluice.bash
+    . "$SLUICE_SOURCE_DIR/completions/sluice.bash"
+    words_and_values
+    [ "${1-}" = package ] && words_with_dividers
+    [ "$failures" -eq 0 ] || { echo "$failures problems"; exit 1; }
+    if [ $# -eq 0 ] && [ -r "$package" ]; then
+        bash "$0" package || exit 1
+    fi
+    echo "completion ${1:-alone}: as it should be"
+}
+
+words_and_values() {
+    offers 'add del list recover set_affinity features targets help --help --version' ''
+    offers 'features' fe
+    offers '' nonsense ''
+    offers '--max_io_buf_bytes' add --max
+    offers '--help --number --all --async --force' del --
+    offers 'loop linear' add -t l
+    offers '--chunk' add -t stripe --ch
+    offers '' add -t null --ch
+    offers 'auto register user_copy get_data copy' add --mode ''
+    offers '0 1' add -r ''
+    offers 'recover' help rec
+    offers 'stripe' targets str
+    offers "$folder/images/a.img" add -t loop -f "$folder/images/a"
+    offers "$folder/images" add "$folder/i"
+    # Devices of this machine would be offered as well.
+    compgen -G '/sys/class/ublk-char/ublkc*' >/dev/null && return
+    offers '' del -n ''
+    record 3 && record 12
+    offers '3 12' del -n ''
+    offers '12' recover --number 1
+    rm "$SLUICE_STATE_DIR"/*
+}
+
+# What bash divides at = and : is one word for sluice; bash replaces the last piece only.
+words_with_dividers() {
+    offers 'copy' add --mode = co
+    offers 'stripe' add --type = str
+    offers 'no' add -t loop --buffered_io = n
+    offers "$folder/images/a.img" add -t loop --file = "$folder/images/a"
+    offers 'c.img' add -t loop -f "$folder/images/b" : c
+}
+
+# A record as a server leaves it.
+record() {
+    cat >"$SLUICE_STATE_DIR/ublk-$1.json" <<JSON
+{"id": $1, "pid": 1, "pid_started": 0, "spec": {"target": "null"}, "read_only": false, "queues": 1,
+ "depth": 1, "max_io_bytes": 4096, "mode": "copy", "mode_reason": "", "recovery": "wait",
+ "unprivileged": false, "debug_mask": 0, "threads": [1]}
+JSON
+}
+
+# offers WANTED WORD...: with the cursor behind the last word, as bash has divided them.
+offers() {
+    local wanted=$1 word
+    shift
+    COMP_WORDS=("$SLUICE" "$@")
+    COMP_CWORD=$#
+    COMP_LINE=$SLUICE
+    for word in "$@"; do
+        case $COMP_LINE$word in
+            *=|*[=:]"$word"|*:) COMP_LINE+=$word ;;
+            *) COMP_LINE+=" $word" ;;
+        esac
+    done
+    COMP_POINT=${#COMP_LINE}
+    COMPREPLY=()
+    _sluice
+    [ "${COMPREPLY[*]}" = "$wanted" ] && return
+    echo "sluice $*: offers '${COMPREPLY[*]}', not '$wanted'"
+    failures=$((failures + 1))
+}
+
+# Works only while bash completes.
+compopt() { :; }
+
+main "$@"
