@@ -17,11 +17,12 @@ Outcome<void> add(const CommandLine& line, const Streams& streams) {
   const auto request = read_add(line, streams.in);
   if (!request) return std::unexpected(request.error());
   if (request->serve.foreground) return serve_here(*request, streams);
-  const auto record = add_device(request->serve);
-  if (!record) return failed(record.error());
-  const auto device = look_at(record->id);
+  const auto served = add_device(request->serve);
+  if (!served) return failed(served.error());
+  const auto device = look_at(served->record.id);
   if (!device) return std::unexpected(device.error());
   print_new_device(*device, request->json, streams);
+  print_notes(served->notes, streams);
   tell(*request, *device, streams);
   return {};
 }
@@ -29,12 +30,13 @@ Outcome<void> add(const CommandLine& line, const Streams& streams) {
 Outcome<void> serve_here(const AddRequest& request, const Streams& streams) {
   // What opening the stack has to say belongs beside the errors, not into the output.
   start_logging(true, {}, request.serve.debug_mask);
-  const auto served = add_device_in_foreground(request.serve, [&](const std::string& id) {
-    const auto device = look_at(static_cast<uint32_t>(std::stoul(id)));
-    if (!device) return;
+  const auto served = add_device_in_foreground(request.serve, [&](const Announcement& announced) {
+    const auto device = look_at(announced.id);
+    if (!device) return false;
     print_new_device(*device, request.json, streams);
     streams.out.flush();
     tell(request, *device, streams);
+    return true;
   });
   if (!served) return failed(served.error());
   return {};

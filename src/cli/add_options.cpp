@@ -30,6 +30,7 @@ Outcome<ublk::DeviceOptions> read_device(const CommandLine& line);
 Outcome<ublk::Recovery> read_recovery(const CommandLine& line);
 Outcome<ublk::ModeWish> read_wish(const CommandLine& line);
 Outcome<std::optional<ublk::BufferMode>> read_mode(const CommandLine& line);
+Outcome<ublk::BufferMode> read_mode_name(const std::string& text);
 
 }  // namespace
 
@@ -107,7 +108,7 @@ void declare_common(CommandLine& line) {
   line.add({'d', "depth", "COUNT", "requests in flight in each queue (default 128)"});
   line.add({'z', "zerocopy", "", "fail rather than copy the data"});
   line.add({.name = "usercopy", .help = "same as --mode user_copy"});
-  line.add({'g', "need_get_data", "0|1", "if data must be copied, ask for that of writes"});
+  line.add({'g', "need_get_data", "0|1", "with 1, same as --mode get_data"});
   line.add({.name = "mode",
             .value = "MODE",
             .help = fmt::format("{} (default: the best there is)",
@@ -252,39 +253,47 @@ Outcome<ublk::ModeWish> read_wish(const CommandLine& line) {
   wish.named = *mode;
   wish.zero_copy_required = line.has("zerocopy");
   wish.unprivileged = line.has("unprivileged");
-  const auto get_data = read_switch(line, "need_get_data");
-  if (!get_data) return std::unexpected(get_data.error());
-  wish.get_data = *get_data;
   if (!wish.named) return wish;
   const std::string_view name = to_string(*wish.named);
   if (wish.zero_copy_required && !is_zero_copy(*wish.named)) {
     return usage(fmt::format("-z demands zero copy, but mode '{}' copies: drop one of them", name));
   }
-  if (wish.get_data && wish.named != ublk::BufferMode::get_data) {
-    return usage(
-        fmt::format("-g 1 asks for mode 'get_data', but '{}' is named: drop one of them", name));
-  }
   return wish;
 }
 
+// --usercopy and -g 1 are ublk's ways to name a mode.
 Outcome<std::optional<ublk::BufferMode>> read_mode(const CommandLine& line) {
+  const auto get_data = read_switch(line, "need_get_data");
+  if (!get_data) return std::unexpected(get_data.error());
   std::optional<ublk::BufferMode> mode;
-  if (line.has("usercopy")) mode = ublk::BufferMode::user_copy;
-  if (!line.has("mode")) return mode;
-  const std::string name = canonical_name(line.text("mode"));
-  const auto named = ublk::parse_mode(name);
-  if (!named) {
-    const std::string nearest = did_you_mean(name, ublk::mode_names());
-    return usage(fmt::format("unknown mode {}: {}", shown(line.text("mode")),
-                             nearest.empty()
-                                 ? fmt::format("there are {}", fmt::join(ublk::mode_names(), ", "))
-                                 : nearest));
+  std::string_view option;
+  const auto name = [&](ublk::BufferMode named, std::string_view by) {
+    const bool agrees = !mode || *mode == named;
+    if (!mode) option = by;
+    mode = named;
+    return agrees;
+  };
+  bool agree = true;
+  if (*get_data) agree &= name(ublk::BufferMode::get_data, "-g 1");
+  if (line.has("usercopy")) agree &= name(ublk::BufferMode::user_copy, "--usercopy");
+  if (line.has("mode")) {
+    const auto named = read_mode_name(line.text("mode"));
+    if (!named) return std::unexpected(named.error());
+    agree &= name(*named, "--mode");
   }
-  if (mode && *named != *mode) {
-    return usage(
-        fmt::format("--usercopy and --mode {} name different modes: drop one of them", name));
-  }
-  return *named;
+  if (agree) return mode;
+  return usage(fmt::format("{} and {} name different modes: drop one of them", option,
+                           line.has("mode") ? "--mode " + line.text("mode") : "--usercopy"));
+}
+
+Outcome<ublk::BufferMode> read_mode_name(const std::string& text) {
+  const std::string name = canonical_name(text);
+  if (const auto named = ublk::parse_mode(name)) return *named;
+  const std::string nearest = did_you_mean(name, ublk::mode_names());
+  return usage(fmt::format("unknown mode {}: {}", shown(text),
+                           nearest.empty()
+                               ? fmt::format("there are {}", fmt::join(ublk::mode_names(), ", "))
+                               : nearest));
 }
 
 }  // namespace

@@ -94,11 +94,12 @@ void declare_recover(CommandLine& line, std::span<const std::string>) {
 Outcome<void> recover(const CommandLine& line, const Streams& streams) {
   const auto id = read_required_id(line);
   if (!id) return std::unexpected(id.error());
-  const auto record = recover_device(*id);
-  if (!record) return failed(record.error());
+  const auto served = recover_device(*id);
+  if (!served) return failed(served.error());
   const auto device = look_at(*id);
   if (!device) return std::unexpected(device.error());
   print_new_device(*device, line.has("json"), streams);
+  print_notes(served->notes, streams);
   return {};
 }
 
@@ -140,6 +141,10 @@ void print_new_device(const DeviceListing& device, bool json, const Streams& str
   }
   streams.out << ublk::block_device_path(device.info.dev_id) << '\n'
               << device_text(device, bound, false);
+}
+
+void print_notes(const std::vector<std::string>& notes, const Streams& streams) {
+  for (const std::string& note : notes) streams.error << "sluice: " << note << std::endl;
 }
 
 constinit const Command kDelCommand = {

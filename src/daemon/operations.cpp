@@ -16,11 +16,15 @@ namespace {
 
 using ublk::Control;
 
+constexpr std::chrono::milliseconds kOpenPatience{500};  // for those who only have a look
 constexpr std::chrono::seconds kServerPatience{10};  // for a server to end after its device
+constexpr std::chrono::seconds kHolderPatience{2};   // for whoever has it open to let go
 
-Result<DeviceRecord> record_of(const Result<std::string>& reported) {
-  if (!reported) return std::unexpected(reported.error());
-  return read_record(static_cast<uint32_t>(std::stoul(*reported)));
+Result<Served> served(const Result<Announcement>& announced) {
+  if (!announced) return std::unexpected(announced.error());
+  auto record = read_record(announced->id);
+  if (!record) return std::unexpected(record.error());
+  return Served{std::move(*record), announced->notes};
 }
 
 // A mounted file system, a swap area or a device-mapper table holds a block device exclusively.
@@ -38,7 +42,14 @@ Error in_use(uint32_t id) {
 
 Result<void> stop(Control& control, uint32_t id, bool force) {
   if (force) return control.stop(id);
-  const auto stopped = control.try_stop(id);
+  auto stopped = control.try_stop(id);
+  // udev opens new devices for a moment.
+  const auto give_up = std::chrono::steady_clock::now() + kOpenPatience;
+  while (!stopped && stopped.error().error == EBUSY &&
+         std::chrono::steady_clock::now() < give_up) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    stopped = control.try_stop(id);
+  }
   if (stopped) return stopped;
   const int error = stopped.error().error;
   if (error == EBUSY) return std::unexpected(in_use(id));
@@ -47,6 +58,18 @@ Result<void> stop(Control& control, uint32_t id, bool force) {
   // Before Linux 7.0 the driver cannot say; an exclusive holder can be seen all the same.
   if (held_exclusively(id)) return std::unexpected(in_use(id));
   return control.stop(id);
+}
+
+// Forced off a device that stays open, for instance mounted, the driver keeps its id until that ends.
+// That may be never: it is not waited for longer than a holder needs who has noticed.
+Result<void> free_id(Control& control, uint32_t id, const DeleteOptions& options) {
+  const auto removed = control.remove(id, options.wait && !options.force);
+  if (!removed && removed.error().error != ENODEV) return removed;
+  const auto give_up = std::chrono::steady_clock::now() + kHolderPatience;
+  while (options.wait && control.info(id) && std::chrono::steady_clock::now() < give_up) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  return {};
 }
 
 void wait_for_server(const DeviceRecord& record) {
@@ -58,8 +81,8 @@ void wait_for_server(const DeviceRecord& record) {
 
 }  // namespace
 
-Result<DeviceRecord> add_device(const ServeOptions& options) {
-  return record_of(
+Result<Served> add_device(const ServeOptions& options) {
+  return served(
       run_in_background([&](const Ready& ready) { return serve_new_device(options, ready); }));
 }
 
@@ -67,14 +90,14 @@ Result<void> add_device_in_foreground(const ServeOptions& options, const Ready& 
   return serve_new_device(options, ready);
 }
 
-Result<DeviceRecord> recover_device(uint32_t id) {
+Result<Served> recover_device(uint32_t id) {
   const auto record = read_record(id);
-  if (!record) return record;
+  if (!record) return std::unexpected(record.error());
   if (server_alive(*record)) {
     return fail(EBUSY, fmt::format("device {} is being served by process {}: there is nothing to "
                                    "recover", id, record->pid));
   }
-  return record_of(run_in_background(
+  return served(run_in_background(
       [&](const Ready& ready) { return serve_recovered_device(*record, ready); }));
 }
 
@@ -84,8 +107,7 @@ Result<void> delete_device(uint32_t id, const DeleteOptions& options) {
   if (const auto info = (*control)->info(id); !info) return std::unexpected(info.error());
   const auto record = read_record(id);
   if (auto stopped = stop(**control, id, options.force); !stopped) return stopped;
-  const auto removed = (*control)->remove(id, options.wait);
-  if (!removed && removed.error().error != ENODEV) return removed;
+  if (auto freed = free_id(**control, id, options); !freed) return freed;
   if (record && options.wait) wait_for_server(*record);
   if (record) remove_record(id);
   return {};

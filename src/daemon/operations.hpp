@@ -13,14 +13,20 @@
 
 namespace sluice {
 
-// Starts a server for a new device and returns its record once the device can be opened. With
-// options.foreground the caller's own process serves: `ready` is called at that moment, and the call
-// returns when the device is gone.
-Result<DeviceRecord> add_device(const ServeOptions& options);
+// A device that can be opened, and what the user should know of how it was made.
+struct Served {
+  DeviceRecord record;
+  std::vector<std::string> notes;
+};
+
+// Starts a server for a new device and returns once the device can be opened. With options.foreground
+// the caller's own process serves: `ready` is called at that moment, and the call returns when the
+// device is gone.
+Result<Served> add_device(const ServeOptions& options);
 Result<void> add_device_in_foreground(const ServeOptions& options, const Ready& ready);
 
 // EBUSY: its server still lives, or (with advice) the device was not added for recovery.
-Result<DeviceRecord> recover_device(uint32_t id);
+Result<Served> recover_device(uint32_t id);
 
 struct DeleteOptions {
   bool force = false;  // also when it is mounted or open

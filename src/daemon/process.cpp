@@ -31,6 +31,7 @@ namespace sluice {
 namespace {
 
 constexpr uint32_t kLogBytes = 1 << 20;
+constexpr size_t kKeptLines = 64;
 
 void log_failure(const char* what) {
   spdlog::debug("cannot {}: {}", what, std::strerror(errno));
@@ -73,10 +74,12 @@ std::string unescape(const std::string& point) {
   return plain;
 }
 
-void send(int pipe, const nlohmann::json& message) {
-  const std::string text = message.dump();
-  [[maybe_unused]] const ssize_t written = write(pipe, text.data(), text.size());
+// Whether the other side took it: it is gone when the caller was interrupted.
+bool send(int pipe, const nlohmann::json& message) {
+  const std::string text = message.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  const ssize_t written = write(pipe, text.data(), text.size());
   close(pipe);
+  return written == static_cast<ssize_t>(text.size());
 }
 
 // Away from the terminal and from the caller's directory and files.
@@ -91,9 +94,11 @@ void detach() {
 [[noreturn]] void serve_in_child(int pipe,
                                  const std::function<Result<void>(const Ready&)>& serve) {
   detach();
+  signal(SIGPIPE, SIG_IGN);
   bool reported = false;
-  const Ready ready = [&](const std::string& text) {
-    if (!std::exchange(reported, true)) send(pipe, {{"ready", text}});
+  const Ready ready = [&](const Announcement& announcement) {
+    reported = true;
+    return send(pipe, {{"id", announcement.id}, {"notes", announcement.notes}});
   };
   const auto served = serve(ready);
   if (!served && !std::exchange(reported, true)) {
@@ -103,7 +108,7 @@ void detach() {
   _exit(served ? 0 : 1);
 }
 
-Result<std::string> receive(int pipe) {
+Result<Announcement> receive(int pipe) {
   std::string text;
   std::array<char, 4096> buffer;
   ssize_t length = 0;
@@ -113,8 +118,11 @@ Result<std::string> receive(int pipe) {
   }
   try {
     const nlohmann::json message = nlohmann::json::parse(text);
-    if (message.contains("ready")) return message.at("ready").get<std::string>();
-    return fail(message.at("errno").get<int>(), message.at("error").get<std::string>());
+    if (message.contains("error")) {
+      return fail(message.at("errno").get<int>(), message.at("error").get<std::string>());
+    }
+    return Announcement{.id = message.at("id").get<uint32_t>(),
+                        .notes = message.at("notes").get<std::vector<std::string>>()};
   } catch (const nlohmann::json::exception&) {
     return fail(ECHILD, "the server of the device ended before it was ready, without a word: look "
                         "at the system log");
@@ -150,7 +158,7 @@ void leave_mount_namespace(const std::string& kept) {
   }
 }
 
-Result<std::string> run_in_background(const std::function<Result<void>(const Ready&)>& serve) {
+Result<Announcement> run_in_background(const std::function<Result<void>(const Ready&)>& serve) {
   int pipe[2];
   if (pipe2(pipe, O_CLOEXEC) != 0) return fail(errno, "cannot make a pipe");
   const pid_t child = fork();
@@ -169,6 +177,20 @@ Result<std::string> run_in_background(const std::function<Result<void>(const Rea
   close(pipe[0]);
   if (!report) waitpid(child, nullptr, 0);
   return report;
+}
+
+LogKeeper::LogKeeper() : sink_(std::make_shared<spdlog::sinks::ringbuffer_sink_mt>(kKeptLines)) {
+  auto logger = std::make_shared<spdlog::logger>("sluice", sink_);
+  logger->set_pattern("%v");
+  spdlog::set_default_logger(logger);
+}
+
+std::vector<std::string> LogKeeper::lines() const {
+  std::vector<std::string> lines = sink_->last_formatted();
+  for (std::string& line : lines) {
+    while (line.ends_with('\n')) line.pop_back();
+  }
+  return lines;
 }
 
 void start_logging(bool foreground, const std::string& path, uint32_t debug_mask) {

@@ -1,9 +1,13 @@
 // What a device's server does to its own process before it takes requests.
 #pragma once
 
+#include <spdlog/sinks/ringbuffer_sink.h>
+
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <string>
+#include <vector>
 
 #include "core/error.hpp"
 
@@ -18,11 +22,29 @@ void protect_process();
 // backing files are open. What holds the directory `kept` stays.
 void leave_mount_namespace(const std::string& kept);
 
-// Runs `serve` in a new process without a terminal and returns what it reported: the text given to
-// its argument `ready`, or the Error that `serve` returned before that. `serve` goes on after ready.
-// The new process ends with `serve`.
-using Ready = std::function<void(const std::string&)>;
-Result<std::string> run_in_background(const std::function<Result<void>(const Ready&)>& serve);
+// What a server says once its device can be opened.
+struct Announcement {
+  uint32_t id = 0;
+  std::vector<std::string> notes;  // what the user should know of how the backing was opened
+};
+// Returns whether anybody heard it: a server whose caller has gone must not serve unannounced.
+using Ready = std::function<bool(const Announcement&)>;
+
+// Runs `serve` in a new process without a terminal and returns what it announced, or the Error that it
+// returned before that. `serve` goes on after the announcement. The new process ends with `serve`.
+Result<Announcement> run_in_background(const std::function<Result<void>(const Ready&)>& serve);
+
+// Keeps what is logged while it lives, instead of writing it: for the time before a server knows
+// where its log is.
+class LogKeeper {
+ public:
+  LogKeeper();
+  // In the order in which they were logged.
+  std::vector<std::string> lines() const;
+
+ private:
+  std::shared_ptr<spdlog::sinks::ringbuffer_sink_mt> sink_;
+};
 
 // Logs to the standard error in the foreground, otherwise to the system log, or to `path` where there
 // is none.

@@ -27,6 +27,7 @@ Fault::Fault(Children child, const FaultOptions& options)
   geometry_ = common_geometry(children());
   if (!options_.volatile_cache) return;
   geometry_.volatile_cache = true;
+  geometry_.can_fua = options_.fua;
   geometry_.needs_bytes = true;
   geometry_.max_io_bytes = kCachedIoBytes;
   geometry_.max_discard_bytes = kCachedZeroBytes;
@@ -284,6 +285,10 @@ constexpr OptionSyntax kOptions[] = {
      .kind = OptionKind::size,
      .fallback = "64M",
      .help = "how much a volatile cache holds before it writes back by itself"},
+    {.name = "fua",
+     .kind = OptionKind::flag,
+     .fallback = "yes",
+     .help = "whether a volatile cache knows durable writes, or wants a flush after them"},
     {.name = "torn",
      .kind = OptionKind::flag,
      .fallback = "no",

@@ -116,6 +116,7 @@ Result<void> read_cache(const Spec& spec, FaultOptions& options) {
   const std::string text = spec.text("cache");
   options.volatile_cache = text == "volatile";
   options.torn = spec.flag("torn");
+  options.fua = !spec.has("fua") || spec.flag("fua");
   options.cache_bytes = spec.number("cache_size", options.cache_bytes);
   if (!options.volatile_cache && !text.empty() && text != "none") {
     return fail(EINVAL, fmt::format("fault: cache is '{}'; it can be volatile or none", text));

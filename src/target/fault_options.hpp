@@ -31,6 +31,7 @@ struct FaultOptions {
   // The write cache, and its end. The cut counts all requests.
   bool volatile_cache = false;
   bool torn = false;
+  bool fua = true;
   uint64_t cache_bytes = 64 << 20;
   uint64_t power_cut_after = UINT64_MAX;
 

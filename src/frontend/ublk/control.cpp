@@ -30,7 +30,7 @@ Error no_control(int error) {
     case EACCES:
     case EPERM:
       return {EACCES, fmt::format("no permission to open {}: run as root, or let udev give you "
-                                  "the device (docs/man/sluice-add.8, UNPRIVILEGED DEVICES)",
+                                  "the device (sluice-add(8), UNPRIVILEGED DEVICES)",
                                   kControlPath)};
     default:
       return {error, fmt::format("cannot open {}: {}", kControlPath, std::strerror(error))};

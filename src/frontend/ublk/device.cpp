@@ -103,8 +103,9 @@ Result<void> UblkDevice::create(const DeviceOptions& options) {
     return std::unexpected(explain_add(added.error(), options));
   }
   added_ = true;
-  if (auto set = control_->set_parameters(info_.dev_id, *parameters); !set) return set;
-  return open_char_device();
+  // First the node: a device without privilege answers its owner only once udev has given it away.
+  if (auto opened = open_char_device(); !opened) return opened;
+  return control_->set_parameters(info_.dev_id, *parameters);
 }
 
 Result<void> UblkDevice::adopt(uint32_t id, BufferMode mode) {
@@ -141,7 +142,12 @@ Result<void> UblkDevice::open_char_device() {
   while ((char_fd_ = open(path.c_str(), O_RDWR | O_CLOEXEC | O_NONBLOCK)) < 0) {
     const bool may_come = errno == ENOENT || errno == EACCES || errno == EBUSY;
     if (!may_come || std::chrono::steady_clock::now() > give_up) {
-      return fail(errno, fmt::format("cannot open {}: {}", path, std::strerror(errno)));
+      const char* const advice =
+          (info_.flags & abi::kUnprivilegedDev) != 0 && errno == EACCES
+              ? ": udev did not give it to you (sluice-add(8), UNPRIVILEGED DEVICES); root can "
+                "delete the device"
+              : "";
+      return fail(errno, fmt::format("cannot open {}: {}{}", path, std::strerror(errno), advice));
     }
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }

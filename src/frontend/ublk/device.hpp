@@ -70,6 +70,7 @@ class UblkDevice {
   uint32_t id() const { return info_.dev_id; }
   const abi::DeviceInfo& info() const { return info_; }
   const ModeChoice& mode() const { return mode_; }
+  bool read_only() const { return stack_.geometry().read_only; }
   std::vector<QueueReport> reports() const;
 
  private:

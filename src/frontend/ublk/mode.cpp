@@ -91,8 +91,6 @@ Result<ModeChoice> choose_mode(const ModeWish& wish, uint64_t features, const Ge
   std::string reason;  // what kept us from the best one
   for (size_t i = 0; i < kNames.size(); ++i) {
     const BufferMode mode = static_cast<BufferMode>(i);
-    if (mode == BufferMode::get_data && !wish.get_data) continue;
-    if (mode == BufferMode::user_copy && wish.get_data) continue;
     const std::string why_not = obstacle(mode, wish, features, geometry);
     if (why_not.empty()) {
       if (wish.zero_copy_required && !is_zero_copy(mode)) break;

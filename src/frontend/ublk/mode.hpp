@@ -32,7 +32,6 @@ struct ModeWish {
   std::optional<BufferMode> named;  // --mode NAME
   bool zero_copy_required = false;  // -z
   bool unprivileged = false;
-  bool get_data = false;            // -g 1: among the copying modes, ask for the data of writes
   uint32_t slots_per_ring = 0;      // most tags that one ring serves
 };
 

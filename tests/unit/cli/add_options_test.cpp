@@ -37,7 +37,6 @@ TEST(AddOptions, DefaultsAreThoseOfUblk) {
   EXPECT_FALSE(options.device.wish.named.has_value());
   EXPECT_FALSE(options.device.wish.zero_copy_required);
   EXPECT_FALSE(options.device.wish.unprivileged);
-  EXPECT_FALSE(options.device.wish.get_data);
   EXPECT_FALSE(options.read_only);
   EXPECT_FALSE(options.foreground);
   EXPECT_EQ(options.debug_mask, 0U);
@@ -45,21 +44,20 @@ TEST(AddOptions, DefaultsAreThoseOfUblk) {
 
 TEST(AddOptions, LongAndShortFormsMeanTheSame) {
   for (const Words& words :
-       {Words{"-t", "null", "-n", "5", "-q", "4", "-d", "64", "-z", "-g", "1", "-r", "1", "-i",
+       {Words{"-t", "null", "-n", "5", "-q", "4", "-d", "64", "-g", "1", "-r", "1", "-i",
               "1"},
-        Words{"-tnull", "-n5", "-q4", "-d64", "-z", "-g1", "-r1", "-i1"},
-        Words{"-zt", "null", "-n5", "-q4", "-d64", "-g1", "-r1", "-i1"},
-        Words{"--type", "null", "--number", "5", "--queues", "4", "--depth", "64", "--zerocopy",
+        Words{"-tnull", "-n5", "-q4", "-d64", "-g1", "-r1", "-i1"},
+        Words{"-t", "null", "-n5", "-q4", "-d64", "-g1", "-r1", "-i1"},
+        Words{"--type", "null", "--number", "5", "--queues", "4", "--depth", "64",
               "--need_get_data", "1", "--user_recovery", "1", "--user_recovery_reissue", "1"},
-        Words{"--type=null", "--number=5", "--queues=4", "--depth=64", "--zerocopy",
+        Words{"--type=null", "--number=5", "--queues=4", "--depth=64",
               "--need-get-data=1", "--user-recovery=1", "--user-recovery-reissue=1"}}) {
     const ServeOptions options = accepted(words);
     EXPECT_EQ(options.spec, Spec{.target = "null"});
     EXPECT_EQ(options.device.id, 5U);
     EXPECT_EQ(options.device.queues, 4);
     EXPECT_EQ(options.device.depth, 64);
-    EXPECT_TRUE(options.device.wish.zero_copy_required);
-    EXPECT_TRUE(options.device.wish.get_data);
+    EXPECT_EQ(options.device.wish.named, BufferMode::get_data);
     EXPECT_EQ(options.device.recovery, Recovery::reissue);
   }
 }
@@ -102,10 +100,14 @@ TEST(AddOptions, ModesThatContradictEachOtherAreRefused) {
             BufferMode::user_copy);
   expect_refused({"-t", "null", "-z", "--usercopy"}, Exit::usage,
                  "-z demands zero copy, but mode 'user_copy' copies: drop one of them");
+  expect_refused({"-t", "null", "-z", "-g1"}, Exit::usage,
+                 "-z demands zero copy, but mode 'get_data' copies: drop one of them");
+  expect_refused({"-t", "null", "-g1", "--usercopy"}, Exit::usage,
+                 "-g 1 and --usercopy name different modes: drop one of them");
   expect_refused({"-t", "null", "--usercopy", "--mode=copy"}, Exit::usage,
                  "--usercopy and --mode copy name different modes: drop one of them");
   expect_refused({"-t", "null", "-g1", "--mode=copy"}, Exit::usage,
-                 "-g 1 asks for mode 'get_data', but 'copy' is named: drop one of them");
+                 "-g 1 and --mode copy name different modes: drop one of them");
   expect_refused({"-t", "null", "--mode", "usr_copy"}, Exit::usage,
                  "unknown mode 'usr_copy': did you mean 'user_copy'?");
   expect_refused({"-t", "null", "--mode", "best"}, Exit::usage,
