@@ -33,6 +33,8 @@ namespace {
 constexpr uint32_t kLogBytes = 1 << 20;
 constexpr size_t kKeptLines = 64;
 
+bool has_own_mounts = false;  // set once, before the process has threads
+
 void log_failure(const char* what) {
   spdlog::debug("cannot {}: {}", what, std::strerror(errno));
 }
@@ -140,7 +142,7 @@ void protect_process() {
   if (!score) log_failure("change the out-of-memory score");
 }
 
-void leave_mount_namespace(const std::string& kept) {
+void leave_mount_namespace() {
   if (unshare(CLONE_NEWNS) != 0) {
     log_failure("get a mount namespace");
     return;
@@ -149,6 +151,11 @@ void leave_mount_namespace(const std::string& kept) {
     log_failure("make the mounts private");
     return;
   }
+  has_own_mounts = true;
+}
+
+void drop_mounts(const std::string& kept) {
+  if (!has_own_mounts) return;
   // Innermost first.
   std::vector<std::string> points = mount_points();
   std::ranges::reverse(points);

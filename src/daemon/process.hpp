@@ -17,10 +17,14 @@ namespace sluice {
 // locked memory, no out-of-memory kill. Each where the process may; what it may not is logged.
 void protect_process();
 
-// A mount namespace of its own, without the mounts it does not need: a file system on the server's own
-// device must not be pinned, nor be the last thing the dying server unmounts. Call it after the
-// backing files are open. What holds the directory `kept` stays.
-void leave_mount_namespace(const std::string& kept);
+// A mount namespace of its own, in which mounts made later do not appear: a file system on the server's
+// own device must not be the last thing the dying server unmounts. Before the device goes live, and
+// before the process has threads.
+void leave_mount_namespace();
+// Lets go of the mounts that the server does not need, so that it keeps nobody's file system busy: all
+// but system directories and what holds the directory `kept`. After the backing files are open; it may
+// take a while.
+void drop_mounts(const std::string& kept);
 
 // What a server says once its device can be opened.
 struct Announcement {

@@ -111,7 +111,7 @@ Result<void> serve(UblkDevice& device, DeviceRecord& record, std::vector<std::st
                    const Ready& ready) {
   SignalWatch::block_signals();
   protect_process();
-  leave_mount_namespace(state_directory());
+  leave_mount_namespace();
   if (auto served = device.serve(); !served) return served;
   fill_in_server(record, device);
   auto announced = write_record(record);
@@ -121,6 +121,7 @@ Result<void> serve(UblkDevice& device, DeviceRecord& record, std::vector<std::st
   }
   if (announced) {
     spdlog::info("device {} is live, mode {}", device.id(), record.mode);
+    drop_mounts(state_directory());
   } else if (const auto stopped = device.stop(); !stopped) {
     spdlog::error("{}", stopped.error().text);
   }

@@ -6,6 +6,7 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstdio>
 
 #include "ring/abi.hpp"
@@ -13,19 +14,25 @@
 namespace sluice {
 namespace {
 
-bool send_one_fixed_byte(io_uring& ring, int socket) {
-  char byte = 0;
-  const iovec buffer{&byte, 1};
-  if (io_uring_register_buffers(&ring, &buffer, 1) != 0) return false;
+// What the kernel says to sending one byte as a part of registered buffer 0.
+int send_fixed(io_uring& ring, int socket, const char* byte) {
   io_uring_sqe* const sqe = io_uring_get_sqe(&ring);
-  io_uring_prep_send(sqe, socket, &byte, 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+  io_uring_prep_send(sqe, socket, byte, 1, MSG_DONTWAIT | MSG_NOSIGNAL);
   sqe->ioprio |= abi::kRecvsendFixedBuf;
   sqe->buf_index = 0;
   io_uring_cqe* cqe = nullptr;
-  if (io_uring_submit(&ring) != 1 || io_uring_wait_cqe(&ring, &cqe) != 0) return false;
-  const bool sent = cqe->res == 1;
+  if (io_uring_submit(&ring) != 1 || io_uring_wait_cqe(&ring, &cqe) != 0) return -EIO;
+  const int result = cqe->res;
   io_uring_cqe_seen(&ring, cqe);
-  return sent;
+  return result;
+}
+
+// A kernel that ignored the flag would send what is not in the buffer, too.
+bool sends_only_what_is_registered(io_uring& ring, int socket) {
+  char bytes[2] = {};
+  const iovec first{bytes, 1};
+  return io_uring_register_buffers(&ring, &first, 1) == 0 &&
+         send_fixed(ring, socket, bytes + 1) == -EFAULT && send_fixed(ring, socket, bytes) == 1;
 }
 
 bool try_socket_fixed() {
@@ -34,7 +41,7 @@ bool try_socket_fixed() {
   io_uring ring{};
   bool works = false;
   if (io_uring_queue_init(2, &ring, 0) == 0) {
-    works = send_one_fixed_byte(ring, sockets[0]);
+    works = sends_only_what_is_registered(ring, sockets[0]);
     io_uring_queue_exit(&ring);
   }
   close(sockets[0]);

@@ -1,0 +1,196 @@
+"""The devices under test: made for one target, removed at the end whatever happened."""
+
+import contextlib
+import json
+import os
+import pathlib
+import subprocess
+import tempfile
+
+from ublk import machine, matrix
+
+FILL_BYTES = 8 << 20
+NULLB = pathlib.Path("/sys/kernel/config/nullb")
+NAME = f"sluice-bench-{os.getpid()}"
+SETUP_SECONDS = 60
+
+
+class Unavailable:
+    """A device that could not be made here."""
+
+    def __init__(self, why):
+        self.why = why
+
+    def describe(self):
+        return f"unavailable: {self.why}"
+
+
+class Device:
+    def __init__(self, name, pid=None, note=""):
+        self.name = name        # below /dev and /sys/block
+        self.pid = pid          # of the server; none for the kernel's
+        self.note = note
+
+    @property
+    def path(self):
+        return f"/dev/{self.name}"
+
+    def queue(self, name):
+        return (pathlib.Path("/sys/block") / self.name / "queue" / name)
+
+    def level(self):
+        """Gives all devices the same limits: no scheduler, and no request above 512K."""
+        for name, value in [("scheduler", "none"), ("max_sectors_kb", "512"), ("iostats", "1")]:
+            with contextlib.suppress(OSError):
+                self.queue(name).write_text(value)
+
+    def describe(self):
+        shown = []
+        for name in ("scheduler", "max_sectors_kb", "max_segments", "nr_requests",
+                     "logical_block_size", "write_cache"):
+            with contextlib.suppress(OSError):
+                shown.append(f"{name} {self.queue(name).read_text().strip()}")
+        return ", ".join([*shown, *([self.note] if self.note else [])])
+
+
+@contextlib.contextmanager
+def tmpfs():
+    """A directory in memory; also where the servers keep their state."""
+    place = pathlib.Path(tempfile.mkdtemp(prefix="sluice-bench-", dir="/tmp"))
+    try:
+        call("mount", "-t", "tmpfs", "-o", "mode=700", NAME, place)
+        yield place
+    finally:
+        # A device that hangs may keep it busy.
+        subprocess.run(["umount", "-l", place], check=False, capture_output=True)
+        with contextlib.suppress(OSError):
+            place.rmdir()
+
+
+def make(stack, target, server, place, settings):
+    """A device that lives as long as `stack`, or why there is none."""
+    try:
+        files = make_files(target, server, place)
+        if server == "kernel":
+            device = stack.enter_context(KERNEL[target](files))
+        else:
+            device = stack.enter_context(sluice(spec(target, files), server, place, settings))
+    except (subprocess.SubprocessError, OSError, ValueError) as error:
+        return Unavailable(why(error))
+    device.level()
+    return device
+
+
+def make_files(target, server, place):
+    """Preallocated files full of random data, of this device alone: Sluice locks what it serves."""
+    count = {"null": 0, "loop": 1, "stripe": matrix.LEGS}[target]
+    if count == 0:
+        return []
+    noise = os.urandom(FILL_BYTES)
+    files = [place / f"{server}-{i}.img" for i in range(count)]
+    for path in files:
+        size = matrix.DEVICE_BYTES // count
+        with open(path, "wb", buffering=0) as file:
+            os.posix_fallocate(file.fileno(), 0, size)
+            for _ in range(0, size, FILL_BYTES):
+                file.write(noise)
+    return files
+
+
+def spec(target, files):
+    if target == "null":
+        return f"null:{matrix.DEVICE_BYTES >> 20}M"
+    if target == "loop":
+        return str(files[0])
+    return f"stripe({','.join(map(str, files))},chunk={matrix.CHUNK_BYTES >> 10}k)"
+
+
+@contextlib.contextmanager
+def sluice(what, mode, place, settings):
+    record = add(what, mode, place, settings)
+    try:
+        if record["mode"] != mode:
+            raise ValueError(f"asked for mode {mode}, got {record['mode']}")
+        yield Device(f"ublkb{record['id']}", record["pid"])
+    finally:
+        remove(record["id"], place, settings)
+
+
+def add(what, mode, place, settings):
+    return json.loads(call(machine.sluice(settings), "add", what, "--mode", mode, "-q", "1", "-d",
+                           str(matrix.QUEUE_DEPTH), "--json", env=environment(place)))
+
+
+def remove(number, place, settings):
+    with contextlib.suppress(subprocess.SubprocessError):
+        call(machine.sluice(settings), "del", "-n", str(number), env=environment(place))
+
+
+def environment(place):
+    return os.environ | {"SLUICE_STATE_DIR": str(place)}
+
+
+@contextlib.contextmanager
+def null_blk(_files):
+    """Made through configfs: it works alike where null_blk is built in."""
+    subprocess.run([machine.find_program("modprobe") or "true", "null_blk", "nr_devices=0"],
+                   check=False, capture_output=True)
+    if not NULLB.exists():
+        call("mount", "-t", "configfs", "configfs", "/sys/kernel/config")
+    before = set(os.listdir("/sys/block"))
+    directory = NULLB / NAME
+    directory.mkdir()
+    try:
+        for name, value in [("size", matrix.DEVICE_BYTES >> 20), ("blocksize", 512),
+                            ("queue_mode", 2), ("irqmode", 0), ("submit_queues", 1),
+                            ("hw_queue_depth", matrix.QUEUE_DEPTH), ("memory_backed", 0),
+                            ("max_sectors", 1024),
+                            ("power", 1)]:
+            (directory / name).write_text(str(value))
+        name, = set(os.listdir("/sys/block")) - before
+        yield Device(name, note="completes in the submitter's context")
+    finally:
+        directory.rmdir()
+
+
+@contextlib.contextmanager
+def kernel_loop(files):
+    path = call("losetup", "--find", "--show", "--direct-io=on", files[0]).strip()
+    try:
+        name = path.removeprefix("/dev/")
+        direct = pathlib.Path(f"/sys/block/{name}/loop/dio").read_text().strip()
+        yield Device(name, note=f"direct I/O {'on' if direct == '1' else 'REFUSED'}")
+    finally:
+        call("losetup", "--detach", path)
+
+
+@contextlib.contextmanager
+def dm_stripe(files):
+    with contextlib.ExitStack() as stack:
+        legs = [stack.enter_context(kernel_loop([path])) for path in files]
+        for leg in legs:
+            leg.level()
+        sectors, chunk = matrix.DEVICE_BYTES >> 9, matrix.CHUNK_BYTES >> 9
+        members = " ".join(f"{leg.path} 0" for leg in legs)
+        call("dmsetup", "create", NAME, "--table",
+             f"0 {sectors} striped {len(legs)} {chunk} {members}")
+        try:
+            name = call("dmsetup", "info", "-c", "--noheadings", "-o", "blkdevname", NAME).strip()
+            yield Device(name, note=f"over {len(legs)} loop devices, {legs[0].note}")
+        finally:
+            call("dmsetup", "remove", "--retry", NAME)
+
+
+KERNEL = {"null": null_blk, "loop": kernel_loop, "stripe": dm_stripe}
+
+
+def call(program, *arguments, env=None):
+    program = machine.find_program(str(program)) or str(program)
+    result = subprocess.run([program, *map(str, arguments)], check=True, text=True, env=env,
+                            stdin=subprocess.DEVNULL, capture_output=True, timeout=SETUP_SECONDS)
+    return result.stdout
+
+
+def why(error):
+    said = getattr(error, "stderr", None)
+    return " ".join((said or str(error)).split())
