@@ -49,7 +49,10 @@ void Reactor::join() {
 }
 
 void Reactor::abandon() {
-  if (thread_.joinable() && ring_) ring_->abandon();
+  {
+    const std::scoped_lock guard(ring_mutex_);
+    if (ring_) ring_->abandon();
+  }
   join();
 }
 
@@ -58,6 +61,7 @@ void Reactor::run() {
   pthread_setname_np(pthread_self(), fmt::format("sluice-q{}", setup_.queues.front().id).c_str());
   run_on(setup_.processors);
   if (auto prepared = prepare(); !prepared) {
+    close_ring();
     ready_.set_value(std::unexpected(prepared.error()));
     return;
   }
@@ -65,6 +69,21 @@ void Reactor::run() {
   ring_->run_once(false);
   ready_.set_value({});
   ring_->run();
+  close_ring();
+}
+
+// On the ring's own thread the kernel lets go of the registered files at once; otherwise a block device
+// that was opened exclusively stays busy for a while.
+void Reactor::close_ring() {
+  const std::scoped_lock guard(ring_mutex_);
+  if (!ring_) return;
+  copied_bytes_ = ring_->counters().copied_bytes;
+  ring_.reset();
+}
+
+uint64_t Reactor::copied_bytes() const {
+  const std::scoped_lock guard(ring_mutex_);
+  return ring_ ? ring_->counters().copied_bytes.load() : copied_bytes_;
 }
 
 Result<void> Reactor::prepare() {

@@ -6,6 +6,7 @@
 #include <atomic>
 #include <future>
 #include <memory>
+#include <mutex>
 #include <span>
 #include <thread>
 #include <vector>
@@ -36,19 +37,22 @@ class Reactor final : private QueueListener {
   void abandon();
 
   int thread_id() const { return thread_id_.load(std::memory_order_relaxed); }
-  // Only between start() and join().
+  // After start().
   std::span<const std::unique_ptr<Queue>> queues() const { return queues_; }
-  uint64_t copied_bytes() const { return ring_->counters().copied_bytes; }
+  uint64_t copied_bytes() const;
 
  private:
   void run();
+  void close_ring();
   Result<void> prepare();
   Result<const abi::IoDescriptor*> map_descriptors(const Queue::Setup& queue);
   void finished() override;
 
   Setup setup_;
   Stack& stack_;
-  std::unique_ptr<Ring> ring_;
+  mutable std::mutex ring_mutex_;
+  std::unique_ptr<Ring> ring_;      // made and ended by its thread; others look under ring_mutex_
+  uint64_t copied_bytes_ = 0;       // by the ring that has ended
   std::vector<std::unique_ptr<Queue>> queues_;
   std::vector<std::span<std::byte>> mappings_;
   uint32_t live_queues_ = 0;
