@@ -2,8 +2,8 @@
 // segment lists. Everything in it dies together, at reset(), when the request is committed.
 //
 // Owned by a tag of a front end, used by that tag's thread only. Allocation is a pointer bump. What
-// does not fit goes to the heap and is counted: the count is zero in the steady state, and tests fail
-// when it is not. After an overflow reset() makes the chunk as large as the request needed.
+// does not fit goes to the heap and is counted: the count is zero in the steady state, and tests
+// fail when it is not. After an overflow reset() makes the chunk as large as the request needed.
 #pragma once
 
 #include <cstddef>

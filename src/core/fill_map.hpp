@@ -1,7 +1,7 @@
 // FillMap: which bytes of a READ request's buffer have been filled (P-8).
 //
-// Owned by a Loan, which guards it. Overlapping fills count once, so a completion can be held against
-// what was really filled and not against a sum.
+// Owned by a Loan, which guards it. Overlapping fills count once, so a completion can be held
+// against what was really filled and not against a sum.
 #pragma once
 
 #include <cstdint>

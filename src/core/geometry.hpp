@@ -1,5 +1,5 @@
-// Geometry: what a target offers and demands. Fixed when the target is opened; a parent computes its
-// own from its children's, the front end hands the root's to the client.
+// Geometry: what a target offers and demands. Fixed when the target is opened; a parent computes
+// its own from its children's, the front end hands the root's to the client.
 #pragma once
 
 #include <cstdint>
@@ -15,21 +15,21 @@ struct Geometry {
   uint32_t io_opt_bytes = 0;             // preferred request; 0: no preference
 
   // What a lent buffer must look like (P-21): zero copy shows the client's memory to the backing.
-  uint32_t memory_alignment_bytes = 1;   // of addresses and lengths of its segments
-  uint32_t max_segments = 0;             // 0: no limit
-  uint32_t max_segment_bytes = 0;        // 0: no limit
+  uint32_t memory_alignment_bytes = 1;  // of addresses and lengths of its segments
+  uint32_t max_segments = 0;            // 0: no limit
+  uint32_t max_segment_bytes = 0;       // 0: no limit
 
-  uint32_t max_io_bytes = 0;             // the door splits longer reads and writes; 0: no limit
-  uint64_t max_discard_bytes = 0;        // likewise for discard and write zeroes; 0: no limit
+  uint32_t max_io_bytes = 0;               // the door splits longer reads and writes; 0: no limit
+  uint64_t max_discard_bytes = 0;          // likewise for discard and write zeroes; 0: no limit
   uint32_t discard_granularity_bytes = 0;  // 0: one logical block
 
   bool can_discard = false;
-  bool can_write_zeroes = false;         // natively; otherwise the door writes zeroes
-  bool can_fua = false;                  // natively; otherwise the door flushes
-  bool volatile_cache = false;           // a flush is needed before data is durable
+  bool can_write_zeroes = false;  // natively; otherwise the door writes zeroes
+  bool can_fua = false;           // natively; otherwise the door flushes
+  bool volatile_cache = false;    // a flush is needed before data is durable
   bool read_only = false;
   bool rotational = false;
-  bool needs_bytes = false;              // must see the data: the front end picks an addressable mode
+  bool needs_bytes = false;  // must see the data: the front end picks an addressable mode
 };
 
 // What holds for requests that go to either of two children.

@@ -1,9 +1,9 @@
 // Loan: the pages of one request, lent by a front end until the last user has returned them.
 //
-// A front end (the Lender) owns the Loan object and reuses it for the tag's next request. Whoever uses
-// the pages holds a View (view.hpp); each View is one reference, and so is the server's own hold,
-// from lend_*() to close(). When the last reference goes, on whichever thread, the lender is told
-// once (P-1, P-2, P-4). Views may be taken, copied and dropped by any thread (P-16).
+// A front end (the Lender) owns the Loan object and reuses it for the tag's next request. Whoever
+// uses the pages holds a View (view.hpp); each View is one reference, and so is the server's own
+// hold, from lend_*() to close(). When the last reference goes, on whichever thread, the lender is
+// told once (P-1, P-2, P-4). Views may be taken, copied and dropped by any thread (P-16).
 //
 // A Loan never moves bytes itself: that is the Ring's work. It has a length, a direction, which the
 // lender alone decides from the request (P-5), and *optionally* an address.
@@ -59,7 +59,8 @@ class Loan {
   Loan& operator=(const Loan&) = delete;
   ~Loan();
 
-  // Memory of this process. `slot`: where the same memory is a registered buffer of the ring as well.
+  // Memory of this process. `slot`: where the same memory is a registered buffer of the ring as
+  // well.
   void lend_mapped(Lender& lender, Direction direction, std::span<std::byte> memory,
                    int slot = kNoSlot);
 
@@ -86,8 +87,8 @@ class Loan {
   File copy_file() const { return copy_file_; }
   uint64_t copy_position() const { return copy_position_; }
 
-  // Fill accounting (P-8): the ring records what reads, receives and copies have filled. Any thread.
-  // What is beyond the end is never filled.
+  // Fill accounting (P-8): the ring records what reads, receives and copies have filled. Any
+  // thread. What is beyond the end is never filled.
   void fill(Segment piece) noexcept;
   bool filled(Segment piece) const noexcept;
   uint32_t filled_bytes() const noexcept;

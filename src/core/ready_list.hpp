@@ -1,8 +1,8 @@
 // ReadyList: the coroutines of one reactor that may run now, in the order in which they became so.
 //
-// Owned by a Ring and touched by its thread only. Completions and finished children push; the reactor
-// loop alone resumes, after it has collected *all* completions. Nothing else in the project resumes a
-// coroutine.
+// Owned by a Ring and touched by its thread only. Completions and finished children push; the
+// reactor loop alone resumes, after it has collected *all* completions. Nothing else in the project
+// resumes a coroutine.
 #pragma once
 
 #include <coroutine>

@@ -1,8 +1,8 @@
 // Request: one block I/O on its way down the stack. Everything is in bytes, never in sectors.
 //
-// A front end makes one per tag; a target makes children for its members with child(). Whoever made a
-// request keeps it alive, unmoved, until the Task that serves it has finished. The pointers name what
-// belongs to the tag that serves the request; they are used by its reactor's thread only.
+// A front end makes one per tag; a target makes children for its members with child(). Whoever made
+// a request keeps it alive, unmoved, until the Task that serves it has finished. The pointers name
+// what belongs to the tag that serves the request; they are used by its reactor's thread only.
 #pragma once
 
 #include <cstdint>
@@ -23,11 +23,11 @@ const char* to_string(Op op);
 
 struct Request {
   Op op = Op::flush;
-  bool fua = false;        // write, write_zeroes: durable before it is reported done
-  bool may_unmap = true;   // write_zeroes: the range may be deallocated
-  uint64_t offset = 0;     // bytes; multiples of the target's logical block
-  uint64_t length = 0;     // bytes; 0 for flush
-  View data;               // read and write: exactly `length` bytes
+  bool fua = false;       // write, write_zeroes: durable before it is reported done
+  bool may_unmap = true;  // write_zeroes: the range may be deallocated
+  uint64_t offset = 0;    // bytes; multiples of the target's logical block
+  uint64_t length = 0;    // bytes; 0 for flush
+  View data;              // read and write: exactly `length` bytes
 
   Ring* ring = nullptr;
   Arena* arena = nullptr;
@@ -37,8 +37,15 @@ struct Request {
 
   // The same operation on another range, with no data.
   Request child(uint64_t child_offset, uint64_t child_length) const {
-    return {.op = op, .fua = fua, .may_unmap = may_unmap, .offset = child_offset,
-            .length = child_length, .data = {}, .ring = ring, .arena = arena, .ready = ready};
+    return {.op = op,
+            .fua = fua,
+            .may_unmap = may_unmap,
+            .offset = child_offset,
+            .length = child_length,
+            .data = {},
+            .ring = ring,
+            .arena = arena,
+            .ready = ready};
   }
   // The same operation on another range, with that part of the data.
   Request child(uint64_t child_offset, View part) const {

@@ -1,7 +1,7 @@
 // Status: how one block I/O, or one step of it, ended. Success, or a positive errno.
 //
-// Four bytes, returned by value on the data path. Success means that *all* bytes were moved: there is
-// no short success anywhere above the ring.
+// Four bytes, returned by value on the data path. Success means that *all* bytes were moved: there
+// is no short success anywhere above the ring.
 #pragma once
 
 #include <cerrno>

@@ -5,9 +5,9 @@
 //
 //   Task Linear::do_submit(Request& request);
 //
-// Its frame lies in the request's arena; whoever waits for it is resumed through the request's ready
-// list and never from inside the child. A layer that only forwards needs no coroutine: it returns
-// the child's Task. One that has its answer at once returns a Status.
+// Its frame lies in the request's arena; whoever waits for it is resumed through the request's
+// ready list and never from inside the child. A layer that only forwards needs no coroutine: it
+// returns the child's Task. One that has its answer at once returns a Status.
 //
 // The owner keeps a Task until it has finished: a parent never returns before its children have.
 #pragma once
@@ -135,8 +135,8 @@ inline auto Task::operator co_await() noexcept {
   return Awaiter{*this, {}};
 }
 
-// Service: a coroutine that nobody waits for, such as the immortal loop of a tag. Its frame is on the
-// heap; it starts at once and frees itself at its end.
+// Service: a coroutine that nobody waits for, such as the immortal loop of a tag. Its frame is on
+// the heap; it starts at once and frees itself at its end.
 struct Service {
   struct promise_type {
     Service get_return_object() noexcept { return {}; }

@@ -17,8 +17,8 @@ namespace {
 using ublk::Control;
 
 constexpr std::chrono::milliseconds kOpenPatience{500};  // for those who only have a look
-constexpr std::chrono::seconds kServerPatience{10};  // for a server to end after its device
-constexpr std::chrono::seconds kHolderPatience{2};   // for whoever has it open to let go
+constexpr std::chrono::seconds kServerPatience{10};      // for a server to end after its device
+constexpr std::chrono::seconds kHolderPatience{2};       // for whoever has it open to let go
 
 Result<Served> served(const Result<Announcement>& announced) {
   if (!announced) return std::unexpected(announced.error());
@@ -37,7 +37,8 @@ bool held_exclusively(uint32_t id) {
 
 Error in_use(uint32_t id) {
   return {EBUSY, fmt::format("{} is in use (mounted or open): unmount it first, or use --force and "
-                             "lose what is not yet written", ublk::block_device_path(id))};
+                             "lose what is not yet written",
+                             ublk::block_device_path(id))};
 }
 
 Result<void> stop(Control& control, uint32_t id, bool force) {
@@ -45,8 +46,7 @@ Result<void> stop(Control& control, uint32_t id, bool force) {
   auto stopped = control.try_stop(id);
   // udev opens new devices for a moment.
   const auto give_up = std::chrono::steady_clock::now() + kOpenPatience;
-  while (!stopped && stopped.error().error == EBUSY &&
-         std::chrono::steady_clock::now() < give_up) {
+  while (!stopped && stopped.error().error == EBUSY && std::chrono::steady_clock::now() < give_up) {
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
     stopped = control.try_stop(id);
   }
@@ -60,8 +60,8 @@ Result<void> stop(Control& control, uint32_t id, bool force) {
   return control.stop(id);
 }
 
-// Forced off a device that stays open, for instance mounted, the driver keeps its id until that ends.
-// That may be never: it is not waited for longer than a holder needs who has noticed.
+// Forced off a device that stays open, for instance mounted, the driver keeps its id until that
+// ends. That may be never: it is not waited for longer than a holder needs who has noticed.
 Result<void> free_id(Control& control, uint32_t id, const DeleteOptions& options) {
   const auto removed = control.remove(id, options.wait && !options.force);
   if (!removed && removed.error().error != ENODEV) return removed;
@@ -95,7 +95,8 @@ Result<Served> recover_device(uint32_t id) {
   if (!record) return std::unexpected(record.error());
   if (server_alive(*record)) {
     return fail(EBUSY, fmt::format("device {} is being served by process {}: there is nothing to "
-                                   "recover", id, record->pid));
+                                   "recover",
+                                   id, record->pid));
   }
   return served(run_in_background(
       [&](const Ready& ready) { return serve_recovered_device(*record, ready); }));
@@ -118,7 +119,8 @@ Result<void> set_queue_affinity(uint32_t id, uint16_t queue, const std::vector<i
   if (!record) return std::unexpected(record.error());
   if (!server_alive(*record)) {
     return fail(ESRCH, fmt::format("the server of device {} (process {}) is gone: recover the "
-                                   "device first", id, record->pid));
+                                   "device first",
+                                   id, record->pid));
   }
   if (queue >= record->threads.size()) {
     return fail(EINVAL, fmt::format("device {} has no queue {}: its queues are 0 to {}", id, queue,

@@ -19,9 +19,9 @@ struct Served {
   std::vector<std::string> notes;
 };
 
-// Starts a server for a new device and returns once the device can be opened. With options.foreground
-// the caller's own process serves: `ready` is called at that moment, and the call returns when the
-// device is gone.
+// Starts a server for a new device and returns once the device can be opened. With
+// options.foreground the caller's own process serves: `ready` is called at that moment, and the
+// call returns when the device is gone.
 Result<Served> add_device(const ServeOptions& options);
 Result<void> add_device_in_foreground(const ServeOptions& options, const Ready& ready);
 

@@ -35,9 +35,7 @@ constexpr size_t kKeptLines = 64;
 
 bool has_own_mounts = false;  // set once, before the process has threads
 
-void log_failure(const char* what) {
-  spdlog::debug("cannot {}: {}", what, std::strerror(errno));
-}
+void log_failure(const char* what) { spdlog::debug("cannot {}: {}", what, std::strerror(errno)); }
 
 // Whether the server may still need what is mounted there: the root, system directories that nobody
 // unmounts, and what holds its state.
@@ -93,8 +91,7 @@ void detach() {
   close(null);
 }
 
-[[noreturn]] void serve_in_child(int pipe,
-                                 const std::function<Result<void>(const Ready&)>& serve) {
+[[noreturn]] void serve_in_child(int pipe, const std::function<Result<void>(const Ready&)>& serve) {
   detach();
   signal(SIGPIPE, SIG_IGN);
   bool reported = false;
@@ -126,8 +123,9 @@ Result<Announcement> receive(int pipe) {
     return Announcement{.id = message.at("id").get<uint32_t>(),
                         .notes = message.at("notes").get<std::vector<std::string>>()};
   } catch (const nlohmann::json::exception&) {
-    return fail(ECHILD, "the server of the device ended before it was ready, without a word: look "
-                        "at the system log");
+    return fail(ECHILD,
+                "the server of the device ended before it was ready, without a word: look "
+                "at the system log");
   }
 }
 
@@ -204,8 +202,8 @@ void start_logging(bool foreground, const std::string& path, uint32_t debug_mask
   std::shared_ptr<spdlog::logger> logger;
   try {
     if (foreground) {
-      logger = std::make_shared<spdlog::logger>(
-          "sluice", std::make_shared<spdlog::sinks::stderr_sink_mt>());
+      logger = std::make_shared<spdlog::logger>("sluice",
+                                                std::make_shared<spdlog::sinks::stderr_sink_mt>());
     } else if (access("/dev/log", F_OK) == 0) {
       logger = spdlog::syslog_logger_mt("sluice", "sluice", LOG_PID, LOG_DAEMON, true);
     } else {

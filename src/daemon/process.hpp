@@ -17,13 +17,13 @@ namespace sluice {
 // locked memory, no out-of-memory kill. Each where the process may; what it may not is logged.
 void protect_process();
 
-// A mount namespace of its own, in which mounts made later do not appear: a file system on the server's
-// own device must not be the last thing the dying server unmounts. Before the device goes live, and
-// before the process has threads.
+// A mount namespace of its own, in which mounts made later do not appear: a file system on the
+// server's own device must not be the last thing the dying server unmounts. Before the device goes
+// live, and before the process has threads.
 void leave_mount_namespace();
-// Lets go of the mounts that the server does not need, so that it keeps nobody's file system busy: all
-// but system directories and what holds the directory `kept`. After the backing files are open; it may
-// take a while.
+// Lets go of the mounts that the server does not need, so that it keeps nobody's file system busy:
+// all but system directories and what holds the directory `kept`. After the backing files are open;
+// it may take a while.
 void drop_mounts(const std::string& kept);
 
 // What a server says once its device can be opened.
@@ -34,8 +34,9 @@ struct Announcement {
 // Returns whether anybody heard it: a server whose caller has gone must not serve unannounced.
 using Ready = std::function<bool(const Announcement&)>;
 
-// Runs `serve` in a new process without a terminal and returns what it announced, or the Error that it
-// returned before that. `serve` goes on after the announcement. The new process ends with `serve`.
+// Runs `serve` in a new process without a terminal and returns what it announced, or the Error that
+// it returned before that. `serve` goes on after the announcement. The new process ends with
+// `serve`.
 Result<Announcement> run_in_background(const std::function<Result<void>(const Ready&)>& serve);
 
 // Keeps what is logged while it lives, instead of writing it: for the time before a server knows
@@ -50,8 +51,8 @@ class LogKeeper {
   std::shared_ptr<spdlog::sinks::ringbuffer_sink_mt> sink_;
 };
 
-// Logs to the standard error in the foreground, otherwise to the system log, or to `path` where there
-// is none.
+// Logs to the standard error in the foreground, otherwise to the system log, or to `path` where
+// there is none.
 void start_logging(bool foreground, const std::string& path, uint32_t debug_mask);
 
 }  // namespace sluice

@@ -64,10 +64,14 @@ class SignalWatch {
 
 std::string to_string(ublk::Recovery recovery) {
   switch (recovery) {
-    case ublk::Recovery::none: return "none";
-    case ublk::Recovery::wait: return "wait";
-    case ublk::Recovery::reissue: return "reissue";
-    case ublk::Recovery::fail_io: return "fail_io";
+    case ublk::Recovery::none:
+      return "none";
+    case ublk::Recovery::wait:
+      return "wait";
+    case ublk::Recovery::reissue:
+      return "reissue";
+    case ublk::Recovery::fail_io:
+      return "fail_io";
   }
   return "none";
 }
@@ -183,8 +187,10 @@ Result<void> serve_new_device(const ServeOptions& options, const Ready& ready) {
 
 Result<void> serve_recovered_device(const DeviceRecord& record, const Ready& ready) {
   const auto mode = ublk::parse_mode(record.mode);
-  if (!mode) return fail(EINVAL, fmt::format("the state file of device {} names a mode '{}' that "
-                                             "does not exist", record.id, record.mode));
+  if (!mode)
+    return fail(EINVAL, fmt::format("the state file of device {} names a mode '{}' that "
+                                    "does not exist",
+                                    record.id, record.mode));
   const LogKeeper keeper;
   auto stack = once_let_go([&] { return Stack::open(record.spec, record.read_only); });
   if (!stack) return std::unexpected(stack.error());

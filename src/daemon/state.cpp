@@ -47,7 +47,9 @@ std::string record_path(uint32_t id) {
   return fmt::format("{}/{}{}{}", state_directory(), kPrefix, id, kSuffix);
 }
 
-std::string log_path(uint32_t id) { return fmt::format("{}/{}{}.log", state_directory(), kPrefix, id); }
+std::string log_path(uint32_t id) {
+  return fmt::format("{}/{}{}.log", state_directory(), kPrefix, id);
+}
 
 // To a new file and over the old one, so that a reader sees the one or the other.
 Result<void> write_record(const DeviceRecord& record) {
@@ -57,8 +59,8 @@ Result<void> write_record(const DeviceRecord& record) {
   const std::string fresh = fmt::format("{}.{}", path, getpid());
   const int file = open(fresh.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
   if (file < 0) {
-    return fail(errno, fmt::format("cannot write the state file {}: {}", fresh,
-                                   std::strerror(errno)));
+    return fail(errno,
+                fmt::format("cannot write the state file {}: {}", fresh, std::strerror(errno)));
   }
   const auto written = write_all(file, to_json(record) + "\n");
   close(file);
@@ -73,15 +75,16 @@ Result<DeviceRecord> read_record(uint32_t id) {
   std::ifstream file(path, std::ios::binary);
   if (!file) {
     return fail(ENOENT, fmt::format("device {} is not one that sluice serves: there is no state "
-                                    "file {}", id, path));
+                                    "file {}",
+                                    id, path));
   }
   std::string text(kMaxRecordBytes, '\0');
   file.read(text.data(), static_cast<std::streamsize>(text.size()));
   text.resize(static_cast<size_t>(file.gcount()));
   auto record = record_from_json(text);
   if (!record) {
-    return fail(EINVAL, fmt::format("the state file {} cannot be used: {}", path,
-                                    record.error().text));
+    return fail(EINVAL,
+                fmt::format("the state file {} cannot be used: {}", path, record.error().text));
   }
   return record;
 }
@@ -97,11 +100,10 @@ std::vector<DeviceRecord> read_records() {
   for (const fs::directory_entry& entry : fs::directory_iterator(state_directory(), error)) {
     const std::string name = entry.path().filename();
     if (!name.starts_with(kPrefix) || !name.ends_with(kSuffix)) continue;
-    const std::string digits =
-        name.substr(std::strlen(kPrefix), name.size() - std::strlen(kPrefix) - std::strlen(kSuffix));
-    if (digits.empty() || digits.size() > 9 || !std::ranges::all_of(digits, [](unsigned char c) {
-          return std::isdigit(c) != 0;
-        })) {
+    const std::string digits = name.substr(
+        std::strlen(kPrefix), name.size() - std::strlen(kPrefix) - std::strlen(kSuffix));
+    if (digits.empty() || digits.size() > 9 ||
+        !std::ranges::all_of(digits, [](unsigned char c) { return std::isdigit(c) != 0; })) {
       continue;
     }
     auto record = read_record(static_cast<uint32_t>(std::stoul(digits)));
@@ -127,7 +129,8 @@ std::string to_json(const DeviceRecord& record) {
       {"unprivileged", record.unprivileged},
       {"debug_mask", record.debug_mask},
       {"threads", record.threads},
-  }.dump(2);
+  }
+      .dump(2);
 }
 
 Result<DeviceRecord> record_from_json(std::string_view text) {
@@ -156,7 +159,8 @@ Result<DeviceRecord> record_from_json(std::string_view text) {
   }
 }
 
-// Field 22 of /proc/PID/stat, counted after the name, which may hold anything but ends at the last ')'.
+// Field 22 of /proc/PID/stat, counted after the name, which may hold anything but ends at the last
+// ')'.
 std::optional<uint64_t> process_start_time(int pid) {
   std::ifstream file(fmt::format("/proc/{}/stat", pid));
   std::string text;

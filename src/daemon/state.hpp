@@ -1,8 +1,8 @@
 // State files: what each running device is, one JSON file per device under /run/sluice (or
 // $XDG_RUNTIME_DIR/sluice without privilege; $SLUICE_STATE_DIR overrides both).
 //
-// Written atomically by the device's server before it reports itself ready, removed when the device is
-// gone. A record outlives a server that was killed: it is what recovery reads back.
+// Written atomically by the device's server before it reports itself ready, removed when the device
+// is gone. A record outlives a server that was killed: it is what recovery reads back.
 #pragma once
 
 #include <cstdint>
@@ -19,18 +19,18 @@ namespace sluice {
 struct DeviceRecord {
   uint32_t id = ublk::kAnyId;
   int pid = 0;
-  uint64_t pid_started = 0;            // start time of `pid`, in clock ticks since boot
+  uint64_t pid_started = 0;  // start time of `pid`, in clock ticks since boot
   Spec spec;
   bool read_only = false;
   uint16_t queues = 0;
   uint16_t depth = 0;
   uint32_t max_io_bytes = 0;
-  std::string mode;                    // see ublk::to_string(BufferMode)
+  std::string mode;  // see ublk::to_string(BufferMode)
   std::string mode_reason;
-  std::string recovery;                // none, wait, reissue, fail_io
+  std::string recovery;  // none, wait, reissue, fail_io
   bool unprivileged = false;
   uint32_t debug_mask = 0;
-  std::vector<int> threads;            // of the queues, in order
+  std::vector<int> threads;  // of the queues, in order
 };
 
 std::string state_directory();

@@ -1,5 +1,6 @@
-// The io_uring and block constants that are newer than Debian 12's headers (liburing 2.3, kernel 6.1).
-// Values from the Linux user-space ABI (include/uapi/linux/io_uring.h, blkdev.h of Linux 7.2).
+// The io_uring and block constants that are newer than Debian 12's headers (liburing 2.3,
+// kernel 6.1). Values from the Linux user-space ABI (include/uapi/linux/io_uring.h, blkdev.h of
+// Linux 7.2).
 #pragma once
 
 #include <liburing.h>

@@ -7,9 +7,9 @@
 namespace sluice {
 
 struct RingCounters {
-  uint64_t submitted = 0;     // SQEs
-  uint64_t completed = 0;     // CQEs
-  uint64_t enters = 0;        // io_uring_enter calls
+  uint64_t submitted = 0;  // SQEs
+  uint64_t completed = 0;  // CQEs
+  uint64_t enters = 0;     // io_uring_enter calls
   // By copy_in and copy_out: moved through this process. May be read by other threads.
   std::atomic<uint64_t> copied_bytes = 0;
 };

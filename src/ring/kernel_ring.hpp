@@ -1,8 +1,8 @@
 // KernelRing: a Ring on the kernel's io_uring.
 //
-// Created by, and bound to, the thread that runs it (SINGLE_ISSUER, DEFER_TASKRUN where the kernel has
-// them). The registered files are given at creation and have the same slots in every ring of a device;
-// the buffer table starts empty.
+// Created by, and bound to, the thread that runs it (SINGLE_ISSUER, DEFER_TASKRUN where the kernel
+// has them). The registered files are given at creation and have the same slots in every ring of a
+// device; the buffer table starts empty.
 #pragma once
 
 #include <liburing.h>
@@ -20,9 +20,9 @@ class KernelRing final : public Ring {
   static constexpr uint32_t kMaxSlots = 16384;  // IORING_MAX_REG_BUFFERS (S103)
 
   struct Options {
-    uint32_t entries = 256;      // submission queue; a full one queues
-    uint32_t cq_entries = 0;     // most that can be in flight; 0: four times `entries`
-    uint32_t slots = 0;          // size of the buffer table, at most kMaxSlots
+    uint32_t entries = 256;        // submission queue; a full one queues
+    uint32_t cq_entries = 0;       // most that can be in flight; 0: four times `entries`
+    uint32_t slots = 0;            // size of the buffer table, at most kMaxSlots
     std::span<const int> files{};  // slot i is files[i]
   };
 

@@ -13,45 +13,53 @@ namespace sluice {
 
 Operation Ring::read(File file, uint64_t offset, View destination) {
   return {*this,
-          {.verb = Operation::Verb::read, .file = file, .offset = offset,
+          {.verb = Operation::Verb::read,
+           .file = file,
+           .offset = offset,
            .view = std::move(destination)}};
 }
 
 Operation Ring::write(File file, uint64_t offset, View source, bool durable) {
   return {*this,
-          {.verb = Operation::Verb::write, .file = file, .offset = offset,
-           .view = std::move(source), .flags = durable ? uint32_t{RWF_DSYNC} : 0}};
+          {.verb = Operation::Verb::write,
+           .file = file,
+           .offset = offset,
+           .view = std::move(source),
+           .flags = durable ? uint32_t{RWF_DSYNC} : 0}};
 }
 
 Operation Ring::send(File socket, View source, int message_flags) {
   return {*this,
-          {.verb = Operation::Verb::send, .file = socket, .view = std::move(source),
+          {.verb = Operation::Verb::send,
+           .file = socket,
+           .view = std::move(source),
            .flags = static_cast<uint32_t>(message_flags)}};
 }
 
 Operation Ring::send_zc(File socket, View source, int message_flags) {
   return {*this,
-          {.verb = Operation::Verb::send_zc, .file = socket, .view = std::move(source),
+          {.verb = Operation::Verb::send_zc,
+           .file = socket,
+           .view = std::move(source),
            .flags = static_cast<uint32_t>(message_flags)}};
 }
 
 Operation Ring::recv(File socket, View destination) {
-  return {*this,
-          {.verb = Operation::Verb::recv, .file = socket, .view = std::move(destination)}};
+  return {*this, {.verb = Operation::Verb::recv, .file = socket, .view = std::move(destination)}};
 }
 
 Operation Ring::copy_in(View destination, std::span<const std::byte> memory) {
   assert(!destination.status().ok() || memory.size() == destination.length());
   return {*this,
-          {.verb = Operation::Verb::copy_in, .view = std::move(destination),
+          {.verb = Operation::Verb::copy_in,
+           .view = std::move(destination),
            .memory = const_cast<std::byte*>(memory.data())}};
 }
 
 Operation Ring::copy_out(View source, std::span<std::byte> memory) {
   assert(!source.status().ok() || memory.size() == source.length());
   return {*this,
-          {.verb = Operation::Verb::copy_out, .view = std::move(source),
-           .memory = memory.data()}};
+          {.verb = Operation::Verb::copy_out, .view = std::move(source), .memory = memory.data()}};
 }
 
 Operation Ring::zero(View destination) {
@@ -60,20 +68,24 @@ Operation Ring::zero(View destination) {
 
 Operation Ring::sync(File file, bool data_only) {
   return {*this,
-          {.verb = Operation::Verb::sync, .file = file,
+          {.verb = Operation::Verb::sync,
+           .file = file,
            .flags = data_only ? uint32_t{IORING_FSYNC_DATASYNC} : 0}};
 }
 
 Operation Ring::fallocate(File file, int mode, uint64_t offset, uint64_t length) {
   return {*this,
-          {.verb = Operation::Verb::fallocate, .file = file, .offset = offset, .length = length,
+          {.verb = Operation::Verb::fallocate,
+           .file = file,
+           .offset = offset,
+           .length = length,
            .flags = static_cast<uint32_t>(mode)}};
 }
 
 Operation Ring::discard(File block_device, uint64_t offset, uint64_t length) {
-  return {*this,
-          {.verb = Operation::Verb::discard, .file = block_device, .offset = offset,
-           .length = length}};
+  return {
+      *this,
+      {.verb = Operation::Verb::discard, .file = block_device, .offset = offset, .length = length}};
 }
 
 Operation Ring::sleep(std::chrono::nanoseconds duration) {
@@ -125,9 +137,15 @@ bool Operation::copy_at_once() {
   for (const Segment& piece : plan_.view.segments()) {
     std::byte* const place = loan.address() + piece.offset;
     switch (plan_.verb) {
-      case Verb::copy_in: std::memcpy(place, plan_.memory + moved_, piece.length); break;
-      case Verb::copy_out: std::memcpy(plan_.memory + moved_, place, piece.length); break;
-      default: std::memset(place, 0, piece.length); break;
+      case Verb::copy_in:
+        std::memcpy(place, plan_.memory + moved_, piece.length);
+        break;
+      case Verb::copy_out:
+        std::memcpy(plan_.memory + moved_, place, piece.length);
+        break;
+      default:
+        std::memset(place, 0, piece.length);
+        break;
     }
     if (fills()) loan.fill(piece);
     moved_ += piece.length;
@@ -287,10 +305,13 @@ void Operation::complete(int32_t result, uint32_t flags) {
 // What it means that nothing was moved and nothing is wrong.
 int Operation::end_of_data_error() const {
   switch (plan_.verb) {
-    case Verb::recv: return ECONNRESET;
+    case Verb::recv:
+      return ECONNRESET;
     case Verb::write:
-    case Verb::copy_in: return ENOSPC;
-    default: return ENODATA;
+    case Verb::copy_in:
+      return ENOSPC;
+    default:
+      return ENODATA;
   }
 }
 

@@ -4,10 +4,10 @@
 //   const Status status = co_await reading;
 //
 // Nothing is submitted before it is awaited. It ends when *all* bytes have been moved, or with an
-// errno: short transfers are continued here (P-9), so that no target ever sees one. The direction of
-// the loan and the bounds of the view are checked before a byte moves (P-5, P-6). The operation holds
-// its view, and thereby the loan, until the kernel is done with the pages: for SEND_ZC that is the
-// notification, not the result (P-10).
+// errno: short transfers are continued here (P-9), so that no target ever sees one. The direction
+// of the loan and the bounds of the view are checked before a byte moves (P-5, P-6). The operation
+// holds its view, and thereby the loan, until the kernel is done with the pages: for SEND_ZC that
+// is the notification, not the result (P-10).
 #pragma once
 
 #include <sys/uio.h>
@@ -41,17 +41,25 @@ class [[nodiscard]] Operation final : public Completion {
   friend class Ring;
 
   enum class Verb : uint8_t {
-    read, write, send, send_zc, recv,   // between a file or socket and the view
-    copy_in, copy_out,                  // between memory and the view
-    zero,                               // zeroes into the view
-    sync, fallocate, discard, sleep,    // no view
+    read,
+    write,
+    send,
+    send_zc,
+    recv,  // between a file or socket and the view
+    copy_in,
+    copy_out,  // between memory and the view
+    zero,      // zeroes into the view
+    sync,
+    fallocate,
+    discard,
+    sleep,  // no view
   };
 
   struct Plan {
     Verb verb;
     File file = {};
-    uint64_t offset = 0;          // in the file; for sleep nanoseconds
-    uint64_t length = 0;          // fallocate, discard
+    uint64_t offset = 0;  // in the file; for sleep nanoseconds
+    uint64_t length = 0;  // fallocate, discard
     View view = {};
     std::byte* memory = nullptr;  // copy_in, copy_out
     uint32_t flags = 0;           // RWF_*, MSG_*, fallocate mode, IORING_FSYNC_*
@@ -78,11 +86,11 @@ class [[nodiscard]] Operation final : public Completion {
 
   // Progress.
   bool interrupted_ = false;
-  uint32_t moved_ = 0;             // bytes of the view
-  uint32_t piece_ = 0;             // index of the segment that is being moved ...
-  uint32_t piece_moved_ = 0;       // ... and how much of it is done
+  uint32_t moved_ = 0;        // bytes of the view
+  uint32_t piece_ = 0;        // index of the segment that is being moved ...
+  uint32_t piece_moved_ = 0;  // ... and how much of it is done
   Status status_;
-  iovec* vectors_ = nullptr;       // in the view's arena; only for scattered views
+  iovec* vectors_ = nullptr;  // in the view's arena; only for scattered views
   __kernel_timespec time_{};
   std::coroutine_handle<> coroutine_;
 };

@@ -12,9 +12,7 @@ namespace {
 class CancelResult final : public Completion {
  public:
   explicit CancelResult(Completion& target) : target_(&target) {}
-  void prepare(io_uring_sqe& sqe) override {
-    io_uring_prep_cancel(&sqe, target_, 0);
-  }
+  void prepare(io_uring_sqe& sqe) override { io_uring_prep_cancel(&sqe, target_, 0); }
   void complete(int32_t, uint32_t) override { delete this; }
 
  private:
@@ -39,8 +37,8 @@ bool Ring::idle() const {
 
 void Ring::run_once(bool wait) {
   submit_waiting();
-  const bool may_sleep = wait && ready_.empty() &&
-                         messages_.load(std::memory_order_acquire) == nullptr;
+  const bool may_sleep =
+      wait && ready_.empty() && messages_.load(std::memory_order_acquire) == nullptr;
   enter(may_sleep);
   collect();
   run_messages();

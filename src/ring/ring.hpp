@@ -1,5 +1,5 @@
-// Ring: one thread's io_uring with its registered files and buffer table. The only place that submits
-// and the only place that resumes anything.
+// Ring: one thread's io_uring with its registered files and buffer table. The only place that
+// submits and the only place that resumes anything.
 //
 // Owned by a reactor thread and used by it alone, except post() and stop(). The loop is: submit and
 // wait, collect *all* completions, run messages, then run the ready list.
@@ -33,18 +33,18 @@ class Ring {
  public:
   // What the kernel under this ring can do.
   struct Abilities {
-    bool vectored_fixed = false;     // READV_FIXED, WRITEV_FIXED
-    bool socket_fixed = false;       // fixed buffers on plain SEND and RECV
-    bool block_discard = false;      // BLOCK_URING_CMD_DISCARD
-    File zero;                       // /dev/zero, to clear pages that have no address
+    bool vectored_fixed = false;  // READV_FIXED, WRITEV_FIXED
+    bool socket_fixed = false;    // fixed buffers on plain SEND and RECV
+    bool block_discard = false;   // BLOCK_URING_CMD_DISCARD
+    File zero;                    // /dev/zero, to clear pages that have no address
   };
 
   Ring(const Ring&) = delete;
   Ring& operator=(const Ring&) = delete;
   virtual ~Ring() = default;
 
-  // --- I/O on lent buffers. Offsets and lengths in bytes; EACCES for the wrong direction, EFAULT for
-  // a view that is broken, ENODATA when a file ends before the view is filled.
+  // --- I/O on lent buffers. Offsets and lengths in bytes; EACCES for the wrong direction, EFAULT
+  // for a view that is broken, ENODATA when a file ends before the view is filled.
   Operation read(File file, uint64_t offset, View destination);
   Operation write(File file, uint64_t offset, View source, bool durable = false);  // RWF_DSYNC
   Operation send(File socket, View source, int message_flags = 0);
@@ -71,10 +71,10 @@ class Ring {
   uint32_t free_slots() const { return static_cast<uint32_t>(free_slots_.size()); }
 
   // --- The loop.
-  void run();            // until stop() was called and nothing is in flight
+  void run();  // until stop() was called and nothing is in flight
   void run_once(bool wait);
-  void stop();           // any thread
-  void abandon();        // any thread: run() returns at once, what is in flight dies with the ring
+  void stop();     // any thread
+  void abandon();  // any thread: run() returns at once, what is in flight dies with the ring
   void post(Message& message);  // any thread
 
   void submit(Completion& completion);

@@ -1,8 +1,8 @@
 // Stack: a tree of targets with one entry.
 //
 // Opened from a Spec by the control path; submit() is called by every queue's thread. It owns the
-// targets and the files they use. After a failed flush what was acknowledged may be gone: from then on
-// the stack refuses writes and flushes with EIO until it is opened again.
+// targets and the files they use. After a failed flush what was acknowledged may be gone: from then
+// on the stack refuses writes and flushes with EIO until it is opened again.
 #pragma once
 
 #include <atomic>

@@ -33,8 +33,7 @@ Task Target::submit(Request& request) {
       break;
   }
   if (request.fua && geometry_.volatile_cache && !geometry_.can_fua) return write_durably(request);
-  const uint64_t most =
-      request.has_data() ? geometry_.max_io_bytes : geometry_.max_discard_bytes;
+  const uint64_t most = request.has_data() ? geometry_.max_io_bytes : geometry_.max_discard_bytes;
   if (most != 0 && request.length > most) return split(request, most);
   return do_submit(request);
 }

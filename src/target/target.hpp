@@ -1,13 +1,13 @@
 // Target: a layer that serves requests: null, loop, stripe ...
 //
-// Everyone comes in through one checked, non-virtual door, submit(). It asserts the range, splits at
-// the limits the target declares and emulates what the target lacks (FUA, write zeroes), so that a
-// target implements exactly what it is good at, and that a layer that only changes an offset is one
-// line.
+// Everyone comes in through one checked, non-virtual door, submit(). It asserts the range, splits
+// at the limits the target declares and emulates what the target lacks (FUA, write zeroes), so that
+// a target implements exactly what it is good at, and that a layer that only changes an offset is
+// one line.
 //
-// A target is opened once, before any request, and is immutable afterwards unless it guards its state
-// itself: every queue's thread calls it. It never knows which front end it serves nor how the data of
-// a request is lent; data moves only through request.ring.
+// A target is opened once, before any request, and is immutable afterwards unless it guards its
+// state itself: every queue's thread calls it. It never knows which front end it serves nor how the
+// data of a request is lent; data moves only through request.ring.
 #pragma once
 
 #include <memory>
@@ -28,8 +28,8 @@ class Target {
   Target& operator=(const Target&) = delete;
   virtual ~Target() = default;
 
-  // Serves one request. Errors: EROFS, EOPNOTSUPP (discard where there is none), EINVAL (outside the
-  // target or not aligned to its blocks), and whatever the target itself reports.
+  // Serves one request. Errors: EROFS, EOPNOTSUPP (discard where there is none), EINVAL (outside
+  // the target or not aligned to its blocks), and whatever the target itself reports.
   Task submit(Request& request);
 
   const Geometry& geometry() const { return geometry_; }

@@ -96,14 +96,22 @@ Request& ModelRun::make_request(Running& running) {
     request.may_unmap = chance(50);
     return request;
   }
-  const int slot = static_cast<int>(started_++ % 64);
   const std::span<std::byte> memory = running.memory.bytes();
+  const int slot = free_slot();
   const bool registered =
       !stack_.geometry().needs_bytes && chance(50) && engine_.lend(slot, memory);
-  Request& request =
-      running.tag.make(running.op, running.offset, memory, registered ? slot : Loan::kNoSlot);
+  if (registered) running.slot = slot;
+  Request& request = running.tag.make(running.op, running.offset, memory, running.slot);
   request.fua = running.fua;
   return request;
+}
+
+int ModelRun::free_slot() const {
+  int slot = 0;
+  while (std::ranges::any_of(running_, [&](const auto& other) { return other->slot == slot; })) {
+    ++slot;
+  }
+  return slot;
 }
 
 void ModelRun::collect() {

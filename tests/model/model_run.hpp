@@ -52,6 +52,7 @@ class ModelRun {
     uint64_t offset = 0;
     uint64_t length = 0;
     uint64_t begun_at = 0;
+    int slot = Loan::kNoSlot;
     std::optional<Task> task;  // goes first
   };
 
@@ -60,6 +61,7 @@ class ModelRun {
   Op choose_op();
   void submit(std::unique_ptr<Running> running);
   Request& make_request(Running& running);
+  int free_slot() const;
   void collect();
   void finish(Running& running);
   void judge(const Running& running, Status status);
@@ -77,7 +79,6 @@ class ModelRun {
   const uint64_t unit_;
   const Range range_;
   std::vector<std::unique_ptr<Running>> running_;
-  uint64_t started_ = 0;
   bool errors_allowed_ = false;
   std::string failure_;
 };

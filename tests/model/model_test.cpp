@@ -1,7 +1,9 @@
 // Random operations on random stacks, with power cuts and errors, against an oracle.
 //
-// A failure prints SLUICE_MODEL_SEED=...: with that in the environment each test runs once, with
-// that seed. SLUICE_MODEL_STEPS=N makes every run start N requests.
+// A failure prints SLUICE_MODEL_SEED=...: with that in the environment each test runs on that
+// device alone, or on SLUICE_MODEL_DEVICES=N from there on, which finds again what crashed. With
+// SLUICE_MODEL_STEPS=N every run starts N requests.
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <spdlog/spdlog.h>
 
@@ -101,10 +103,13 @@ class Model : public testing::Test {
   // Runs `check` on new random devices.
   template <typename Check>
   void repeat(int devices, Faults faults, On on, Check check) {
-    const bool one = std::getenv("SLUICE_MODEL_SEED") != nullptr;
+    const bool chosen = std::getenv("SLUICE_MODEL_SEED") != nullptr;
     const uint64_t first = from_environment("SLUICE_MODEL_SEED", std::random_device()());
-    for (int i = 0; i < (one ? 1 : devices); ++i) {
-      const uint64_t seed = first + static_cast<uint64_t>(i);
+    const uint64_t count =
+        from_environment("SLUICE_MODEL_DEVICES", chosen ? 1 : static_cast<uint64_t>(devices));
+    fmt::print("[  seeds   ] {} and the {} after it\n", first, count - 1);
+    for (uint64_t i = 0; i < count; ++i) {
+      const uint64_t seed = first + i;
       Device device(seed, faults, on);
       SCOPED_TRACE("SLUICE_MODEL_SEED=" + std::to_string(seed) + " is " + device.made().text());
       if (!HasFatalFailure()) check(device);
@@ -181,6 +186,7 @@ void check_queues(Device& device, int steps, bool cut) {
   const uint64_t part = device.oracle().size_bytes() / device.unit() / kQueues * device.unit();
   std::vector<BlockOracle> oracles(kQueues, device.oracle());
   std::vector<std::thread> threads;
+  threads.reserve(kQueues);
   for (uint64_t i = 0; i < kQueues; ++i) {
     threads.emplace_back([&, i, seed = device.next_seed()] {
       KernelEngine engine(device.stack().files());

@@ -128,11 +128,16 @@ RandomStack::Tree RandomStack::add_fault(Tree child) {
   if (faults_ == Faults::errors) {
     tree.spec.set("errors", "2%");
     tree.spec.set("short", "3%");
+    if (chance(30)) {
+      tree.spec.set("delay", "10us");
+      tree.spec.set("delay_rate", "20%");
+    }
     // A flush that fails ends all writes at once.
     tree.spec.set("ops", "read+write+discard+write_zeroes");
   } else {
     tree.spec.set("cache", "volatile");
     tree.spec.set("torn", chance(70));
+    tree.spec.set("fua", chance(70));
     tree.spec.set("cache_size", number(1, 32) * 4096);
   }
   return tree;

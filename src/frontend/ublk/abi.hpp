@@ -1,6 +1,6 @@
 // The ublk driver's user-space ABI (Linux 7.2, include/uapi/linux/ublk_cmd.h), as far as it is used
-// here: control commands, features, devices. abi_io.hpp has requests, abi_parameters.hpp parameters.
-// Debian 12's headers stop at 6.1. Meanings are those of Documentation/block/ublk.rst.
+// here: control commands, features, devices. abi_io.hpp has requests, abi_parameters.hpp
+// parameters. Debian 12's headers stop at 6.1. Meanings are those of Documentation/block/ublk.rst.
 #pragma once
 
 #include <sys/ioctl.h>

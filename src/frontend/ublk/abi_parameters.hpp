@@ -64,8 +64,8 @@ inline constexpr uint32_t kParamDiscard = 1U << 1;
 inline constexpr uint32_t kParamDmaAlign = 1U << 4;
 inline constexpr uint32_t kParamSegment = 1U << 5;
 
-// Ends before the integrity parameters of Linux 7.0, which are not used: `length` says so, and older
-// drivers take the shorter form as well.
+// Ends before the integrity parameters of Linux 7.0, which are not used: `length` says so, and
+// older drivers take the shorter form as well.
 struct Parameters {
   uint32_t length;
   uint32_t types;

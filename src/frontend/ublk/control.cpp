@@ -26,7 +26,8 @@ Error no_control(int error) {
     case ENXIO:
       return {ENODEV, fmt::format("this kernel has no ublk driver ({} is missing): load it with "
                                   "'modprobe ublk_drv', or use Linux 6.0 or later with "
-                                  "CONFIG_BLK_DEV_UBLK", kControlPath)};
+                                  "CONFIG_BLK_DEV_UBLK",
+                                  kControlPath)};
     case EACCES:
     case EPERM:
       return {EACCES, fmt::format("no permission to open {}: run as root, or let udev give you "
@@ -54,8 +55,10 @@ Result<std::unique_ptr<Control>> Control::open() {
   }
   control->ring_open_ = true;
   uint64_t features = 0;
-  const auto asked = control->run({.op = abi::kGetFeatures, .name = "get features",
-                                   .buffer = &features, .length = sizeof(features)});
+  const auto asked = control->run({.op = abi::kGetFeatures,
+                                   .name = "get features",
+                                   .buffer = &features,
+                                   .length = sizeof(features)});
   if (asked) control->features_ = features;
   return control;
 }
@@ -66,14 +69,19 @@ Control::~Control() {
 }
 
 Result<void> Control::add(abi::DeviceInfo& info) {
-  auto added = run({.op = abi::kAddDev, .name = "add", .id = info.dev_id, .buffer = &info,
+  auto added = run({.op = abi::kAddDev,
+                    .name = "add",
+                    .id = info.dev_id,
+                    .buffer = &info,
                     .length = sizeof(info)});
   if (added) note_privilege(info);
   return added;
 }
 
 Result<void> Control::set_parameters(uint32_t id, const abi::Parameters& parameters) {
-  return run({.op = abi::kSetParams, .name = "set the parameters of", .id = id,
+  return run({.op = abi::kSetParams,
+              .name = "set the parameters of",
+              .id = id,
               .buffer = const_cast<abi::Parameters*>(&parameters),
               .length = sizeof(parameters)});
 }
@@ -81,15 +89,21 @@ Result<void> Control::set_parameters(uint32_t id, const abi::Parameters& paramet
 Result<abi::Parameters> Control::parameters(uint32_t id) {
   abi::Parameters parameters{};
   parameters.length = sizeof(parameters);
-  const auto asked = run({.op = abi::kGetParams, .name = "get the parameters of", .id = id,
-                          .buffer = &parameters, .length = sizeof(parameters)});
+  const auto asked = run({.op = abi::kGetParams,
+                          .name = "get the parameters of",
+                          .id = id,
+                          .buffer = &parameters,
+                          .length = sizeof(parameters)});
   if (!asked) return std::unexpected(asked.error());
   return parameters;
 }
 
 Result<abi::DeviceInfo> Control::info(uint32_t id) {
   abi::DeviceInfo info{};
-  Call call{.op = abi::kGetDevInfo2, .name = "look at", .id = id, .buffer = &info,
+  Call call{.op = abi::kGetDevInfo2,
+            .name = "look at",
+            .id = id,
+            .buffer = &info,
             .length = sizeof(info)};
   auto asked = run(call);
   if (!asked && asked.error().error == EOPNOTSUPP) {  // before Linux 6.3
@@ -104,8 +118,12 @@ Result<abi::DeviceInfo> Control::info(uint32_t id) {
 Result<std::vector<int>> Control::queue_affinity(uint32_t id, uint16_t queue) {
   cpu_set_t set;
   CPU_ZERO(&set);
-  const auto asked = run({.op = abi::kGetQueueAffinity, .name = "get the queue affinity of",
-                          .id = id, .data = queue, .buffer = &set, .length = sizeof(set)});
+  const auto asked = run({.op = abi::kGetQueueAffinity,
+                          .name = "get the queue affinity of",
+                          .id = id,
+                          .data = queue,
+                          .buffer = &set,
+                          .length = sizeof(set)});
   if (!asked) return std::unexpected(asked.error());
   std::vector<int> processors;
   for (int i = 0; i < CPU_SETSIZE; ++i) {
@@ -115,8 +133,11 @@ Result<std::vector<int>> Control::queue_affinity(uint32_t id, uint16_t queue) {
 }
 
 Result<void> Control::start(uint32_t id, int server_pid) {
-  return run({.op = abi::kStartDev, .name = "start", .id = id,
-              .data = static_cast<uint64_t>(server_pid), .patience = kLongPatience});
+  return run({.op = abi::kStartDev,
+              .name = "start",
+              .id = id,
+              .data = static_cast<uint64_t>(server_pid),
+              .patience = kLongPatience});
 }
 
 Result<void> Control::stop(uint32_t id) {
@@ -128,7 +149,9 @@ Result<void> Control::try_stop(uint32_t id) {
 }
 
 Result<void> Control::remove(uint32_t id, bool wait) {
-  return run({.op = wait ? abi::kDelDev : abi::kDelDevAsync, .name = "delete", .id = id,
+  return run({.op = wait ? abi::kDelDev : abi::kDelDevAsync,
+              .name = "delete",
+              .id = id,
               .patience = kLongPatience});
 }
 
@@ -137,8 +160,11 @@ Result<void> Control::start_recovery(uint32_t id) {
 }
 
 Result<void> Control::end_recovery(uint32_t id, int server_pid) {
-  return run({.op = abi::kEndUserRecovery, .name = "end the recovery of", .id = id,
-              .data = static_cast<uint64_t>(server_pid), .patience = kLongPatience});
+  return run({.op = abi::kEndUserRecovery,
+              .name = "end the recovery of",
+              .id = id,
+              .data = static_cast<uint64_t>(server_pid),
+              .patience = kLongPatience});
 }
 
 std::vector<uint32_t> Control::ids() {
@@ -172,23 +198,23 @@ Result<void> Control::run(const Call& call) {
   switch (error) {
     case ETIME:
       return fail(ETIMEDOUT, fmt::format("the ublk driver did not {} {} within {} seconds: look at "
-                                         "the kernel log (dmesg)", call.name, device,
-                                         call.patience.count()));
+                                         "the kernel log (dmesg)",
+                                         call.name, device, call.patience.count()));
     case ENODEV:
       return fail(error, fmt::format("cannot {} {}: there is no such device (see 'sluice list')",
                                      call.name, device));
     case EPERM:
     case EACCES:
       return fail(error, fmt::format("no permission to {} {}: it takes root (CAP_SYS_ADMIN), or "
-                                     "the owner of an unprivileged device", call.name, device));
+                                     "the owner of an unprivileged device",
+                                     call.name, device));
     default:
-      return fail(error, fmt::format("cannot {} {}: {}", call.name, device,
-                                     std::strerror(error)));
+      return fail(error, fmt::format("cannot {} {}: {}", call.name, device, std::strerror(error)));
   }
 }
 
-// The driver writes to the buffer when it answers, which may be after we gave up: so it is a block of
-// its own that then is leaked, and the ring is not used again.
+// The driver writes to the buffer when it answers, which may be after we gave up: so it is a block
+// of its own that then is leaked, and the ring is not used again.
 int Control::submit_and_wait(const Call& call) {
   if (silent_) return -ETIME;
   auto block = std::make_unique<std::byte[]>(kPathRoom + kBufferRoom);

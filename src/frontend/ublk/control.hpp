@@ -1,8 +1,8 @@
 // Control: the commands of /dev/ublk-control.
 //
 // Used by the control path of one process, one command at a time; not thread safe. Every wait is
-// bounded: a driver that does not answer in time gives an Error that says so, and the device is left
-// to the kernel. All commands are ioctl-encoded.
+// bounded: a driver that does not answer in time gives an Error that says so, and the device is
+// left to the kernel. All commands are ioctl-encoded.
 #pragma once
 
 #include <liburing.h>
@@ -28,7 +28,8 @@ std::string block_device_path(uint32_t id);  // /dev/ublkbN
 class Control {
  public:
   static constexpr std::chrono::seconds kPatience{10};  // for commands that only look or note
-  static constexpr std::chrono::seconds kLongPatience{60};  // for those that wait for I/O or a server
+  static constexpr std::chrono::seconds kLongPatience{
+      60};  // for those that wait for I/O or a server
 
   // ENODEV: no driver, with advice; EACCES: no privilege; ENOSYS: no io_uring.
   static Result<std::unique_ptr<Control>> open();

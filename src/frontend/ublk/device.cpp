@@ -20,10 +20,14 @@ constexpr std::chrono::seconds kNodePatience{5};  // for devtmpfs and udev
 
 uint64_t flags_of(Recovery recovery) {
   switch (recovery) {
-    case Recovery::none: return 0;
-    case Recovery::wait: return abi::kUserRecovery;
-    case Recovery::reissue: return abi::kUserRecovery | abi::kUserRecoveryReissue;
-    case Recovery::fail_io: return abi::kUserRecovery | abi::kUserRecoveryFailIo;
+    case Recovery::none:
+      return 0;
+    case Recovery::wait:
+      return abi::kUserRecovery;
+    case Recovery::reissue:
+      return abi::kUserRecovery | abi::kUserRecoveryReissue;
+    case Recovery::fail_io:
+      return abi::kUserRecovery | abi::kUserRecoveryFailIo;
   }
   return 0;
 }
@@ -32,17 +36,19 @@ Error explain_add(const Error& error, const DeviceOptions& options) {
   switch (error.error) {
     case EEXIST:
       return {EEXIST, fmt::format("ublk device {} exists already: choose another -n, or delete it "
-                                  "with 'sluice del -n {}'", options.id, options.id)};
+                                  "with 'sluice del -n {}'",
+                                  options.id, options.id)};
     case ENOSPC:
     case ENFILE:
-      return {error.error, "the ublk driver has no free device number: delete a device first (see "
-                           "'sluice list')"};
+      return {error.error,
+              "the ublk driver has no free device number: delete a device first (see "
+              "'sluice list')"};
     case EINVAL:
-      return {EINVAL, fmt::format("the ublk driver refused {} queues of depth {} with I/O of up to "
-                                  "{}: lower one of them (id {} must be below the driver's limit)",
-                                  options.queues, options.depth,
-                                  describe_size(options.max_io_bytes),
-                                  static_cast<int32_t>(options.id))};
+      return {EINVAL,
+              fmt::format("the ublk driver refused {} queues of depth {} with I/O of up to "
+                          "{}: lower one of them (id {} must be below the driver's limit)",
+                          options.queues, options.depth, describe_size(options.max_io_bytes),
+                          static_cast<int32_t>(options.id))};
     default:
       return error;
   }
@@ -76,7 +82,8 @@ UblkDevice::~UblkDevice() {
   }
   reactors_.clear();
   if (char_fd_ >= 0) close(char_fd_);
-  if (added_ && !live_) [[maybe_unused]] const auto removed = control_->remove(info_.dev_id, true);
+  if (added_ && !live_) [[maybe_unused]]
+    const auto removed = control_->remove(info_.dev_id, true);
 }
 
 Result<void> UblkDevice::create(const DeviceOptions& options) {
@@ -93,8 +100,8 @@ Result<void> UblkDevice::create(const DeviceOptions& options) {
   info_.queues = options.queues;
   info_.depth = options.depth;
   info_.max_io_buf_bytes = options.max_io_bytes;
-  info_.flags = abi::kCmdIoctlEncode | abi::kUringCmdCompInTask | mode_.flags |
-                flags_of(options.recovery);
+  info_.flags =
+      abi::kCmdIoctlEncode | abi::kUringCmdCompInTask | mode_.flags | flags_of(options.recovery);
   if (options.wish.unprivileged) info_.flags |= abi::kUnprivilegedDev;
   // Features that later commands need; the driver clears what it does not know.
   if (options.recovery != Recovery::none) info_.flags |= abi::kQuiesce & control_->features();
@@ -115,7 +122,8 @@ Result<void> UblkDevice::adopt(uint32_t id, BufferMode mode) {
   recovering_ = true;
   if ((info_.flags & abi::kUserRecovery) == 0) {
     return fail(EINVAL, fmt::format("ublk device {} was added without recovery (-r 1): delete it "
-                                    "with 'sluice del -n {}' and add it again", id, id));
+                                    "with 'sluice del -n {}' and add it again",
+                                    id, id));
   }
   const auto parameters = control_->parameters(id);
   if (!parameters) return std::unexpected(parameters.error());
@@ -157,8 +165,8 @@ Result<void> UblkDevice::open_char_device() {
 Result<void> UblkDevice::serve() {
   if (auto started = start_reactors(); !started) return started;
   const int pid = getpid();
-  const auto live = recovering_ ? control_->end_recovery(info_.dev_id, pid)
-                                : control_->start(info_.dev_id, pid);
+  const auto live =
+      recovering_ ? control_->end_recovery(info_.dev_id, pid) : control_->start(info_.dev_id, pid);
   live_ = live.has_value();
   return live;
 }
@@ -170,8 +178,10 @@ Result<void> UblkDevice::start_reactors() {
     setup.files.assign(stack_.files().begin(), stack_.files().end());
     const File char_device{.number = static_cast<int32_t>(setup.files.size()), .registered = true};
     setup.files.push_back(char_fd_);
-    setup.queues.push_back({.id = i, .depth = info_.depth,
-                            .max_io_bytes = info_.max_io_buf_bytes, .mode = mode_.mode,
+    setup.queues.push_back({.id = i,
+                            .depth = info_.depth,
+                            .max_io_bytes = info_.max_io_buf_bytes,
+                            .mode = mode_.mode,
                             .user_copy = (info_.flags & abi::kUserCopy) != 0,
                             .char_device = char_device});
     if (auto processors = control_->queue_affinity(info_.dev_id, i); processors) {

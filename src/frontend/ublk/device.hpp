@@ -47,11 +47,11 @@ struct QueueReport {
 
 class UblkDevice {
  public:
-  // Makes the device: chosen mode, parameters from the stack's geometry; not served yet. If anything
-  // fails it is removed again. EEXIST: the id is taken; ENOSPC or ENOMEM: no more devices.
+  // Makes the device: chosen mode, parameters from the stack's geometry; not served yet. If
+  // anything fails it is removed again. EEXIST: the id is taken; ENOSPC or ENOMEM: no more devices.
   static Result<std::unique_ptr<UblkDevice>> add(Stack& stack, const DeviceOptions& options);
-  // Takes over a device whose server has died. EBUSY while the old server still lives; EINVAL when the
-  // stack no longer fits the device.
+  // Takes over a device whose server has died. EBUSY while the old server still lives; EINVAL when
+  // the stack no longer fits the device.
   static Result<std::unique_ptr<UblkDevice>> recover(Stack& stack, uint32_t id, BufferMode mode);
   UblkDevice(const UblkDevice&) = delete;
   UblkDevice& operator=(const UblkDevice&) = delete;
@@ -74,7 +74,6 @@ class UblkDevice {
   std::vector<QueueReport> reports() const;
 
  private:
-
   UblkDevice(Stack& stack, std::unique_ptr<Control> control);
   Result<void> create(const DeviceOptions& options);
   Result<void> adopt(uint32_t id, BufferMode mode);

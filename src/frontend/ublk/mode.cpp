@@ -21,20 +21,28 @@ uint64_t flags_of(BufferMode mode, uint64_t features) {
       return abi::kAutoBufReg | abi::kSupportZeroCopy | (features & abi::kUserCopy);
     case BufferMode::register_buf:
       return abi::kSupportZeroCopy | (features & abi::kUserCopy);
-    case BufferMode::user_copy: return abi::kUserCopy;
-    case BufferMode::get_data: return abi::kNeedGetDataFeature;
-    case BufferMode::copy: return 0;
+    case BufferMode::user_copy:
+      return abi::kUserCopy;
+    case BufferMode::get_data:
+      return abi::kNeedGetDataFeature;
+    case BufferMode::copy:
+      return 0;
   }
   return 0;
 }
 
 uint64_t required_features(BufferMode mode) {
   switch (mode) {
-    case BufferMode::auto_register: return abi::kAutoBufReg | abi::kSupportZeroCopy;
-    case BufferMode::register_buf: return abi::kSupportZeroCopy;
-    case BufferMode::user_copy: return abi::kUserCopy;
-    case BufferMode::get_data: return abi::kNeedGetDataFeature;
-    case BufferMode::copy: return 0;
+    case BufferMode::auto_register:
+      return abi::kAutoBufReg | abi::kSupportZeroCopy;
+    case BufferMode::register_buf:
+      return abi::kSupportZeroCopy;
+    case BufferMode::user_copy:
+      return abi::kUserCopy;
+    case BufferMode::get_data:
+      return abi::kNeedGetDataFeature;
+    case BufferMode::copy:
+      return 0;
   }
   return 0;
 }
@@ -44,8 +52,10 @@ std::string obstacle(BufferMode mode, const ModeWish& wish, uint64_t features,
                      const Geometry& geometry) {
   const uint64_t missing = required_features(mode) & ~features;
   if (missing != 0) {
-    return fmt::format("the ublk driver of this kernel lacks what mode '{}' needs (see 'sluice "
-                       "features')", to_string(mode));
+    return fmt::format(
+        "the ublk driver of this kernel lacks what mode '{}' needs (see 'sluice "
+        "features')",
+        to_string(mode));
   }
   if (wish.unprivileged && mode <= BufferMode::user_copy) {
     return "the driver refuses it to unprivileged devices";
@@ -80,7 +90,8 @@ Result<ModeChoice> choose_mode(const ModeWish& wish, uint64_t features, const Ge
     const BufferMode mode = *wish.named;
     if (wish.zero_copy_required && !is_zero_copy(mode)) {
       return fail(EINVAL, fmt::format("mode '{}' copies the data, but zero copy was demanded: drop "
-                                      "one of the two options", to_string(mode)));
+                                      "one of the two options",
+                                      to_string(mode)));
     }
     const std::string why_not = obstacle(mode, wish, features, geometry);
     if (!why_not.empty()) {

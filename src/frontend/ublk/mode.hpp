@@ -24,15 +24,15 @@ enum class BufferMode : uint8_t {
 
 struct ModeChoice {
   BufferMode mode = BufferMode::copy;
-  uint64_t flags = 0;   // device features that the mode needs
-  std::string reason;   // why no better one; empty when it is the best there is
+  uint64_t flags = 0;  // device features that the mode needs
+  std::string reason;  // why no better one; empty when it is the best there is
 };
 
 struct ModeWish {
   std::optional<BufferMode> named;  // --mode NAME
   bool zero_copy_required = false;  // -z
   bool unprivileged = false;
-  uint32_t slots_per_ring = 0;      // most tags that one ring serves
+  uint32_t slots_per_ring = 0;  // most tags that one ring serves
 };
 
 bool is_zero_copy(BufferMode mode);

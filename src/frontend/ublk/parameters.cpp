@@ -11,7 +11,8 @@ namespace {
 constexpr uint32_t kSectorShift = 9;
 constexpr uint32_t kPageBytes = 4096;
 constexpr int kMaxShift = 28;  // 256 MiB: what the driver takes for block and I/O sizes
-// What one discard may cover: a file system's discard of a whole device should not become thousands.
+// What one discard may cover: a file system's discard of a whole device should not become
+// thousands.
 constexpr uint64_t kMaxDiscardBytes = 1ULL << 30;
 
 uint8_t shift_of(uint32_t bytes, uint8_t fallback) {
@@ -48,8 +49,7 @@ abi::DiscardParameters discard(const Geometry& geometry) {
                              ? kMaxDiscardBytes
                              : std::min(geometry.max_discard_bytes, kMaxDiscardBytes);
   abi::DiscardParameters discard{};
-  discard.granularity =
-      std::max(geometry.discard_granularity_bytes, geometry.logical_block_bytes);
+  discard.granularity = std::max(geometry.discard_granularity_bytes, geometry.logical_block_bytes);
   if (geometry.can_discard) {
     discard.max_discard_sectors = sectors_of(limit);
     discard.max_segments = 1;
@@ -74,9 +74,8 @@ void add_memory_limits(abi::Parameters& parameters, const Geometry& geometry) {
   parameters.segment.max_segments = static_cast<uint16_t>(
       geometry.max_segments == 0 ? UINT16_MAX : std::min(geometry.max_segments, 0xffffU));
   parameters.segment.max_segment_bytes =
-      geometry.max_segment_bytes == 0
-          ? UINT32_MAX
-          : std::max(geometry.max_segment_bytes, abi::kMinSegmentBytes);
+      geometry.max_segment_bytes == 0 ? UINT32_MAX
+                                      : std::max(geometry.max_segment_bytes, abi::kMinSegmentBytes);
 }
 
 }  // namespace
@@ -85,11 +84,13 @@ Result<abi::Parameters> make_parameters(const Geometry& geometry, uint32_t max_i
                                         bool zero_copy) {
   if (geometry.size_bytes < geometry.logical_block_bytes) {
     return fail(EINVAL, fmt::format("the stack holds {} bytes: a device needs at least one block "
-                                    "of {}", geometry.size_bytes, geometry.logical_block_bytes));
+                                    "of {}",
+                                    geometry.size_bytes, geometry.logical_block_bytes));
   }
   if (geometry.logical_block_bytes > kPageBytes) {
     return fail(EINVAL, fmt::format("the stack has logical blocks of {} bytes: a ublk device takes "
-                                    "at most {}", geometry.logical_block_bytes, kPageBytes));
+                                    "at most {}",
+                                    geometry.logical_block_bytes, kPageBytes));
   }
   abi::Parameters parameters{};
   parameters.length = sizeof(parameters);

@@ -21,17 +21,20 @@ void add(std::atomic<uint64_t>& counter, uint64_t amount) {
 
 Op to_op(uint8_t code) {
   switch (code) {
-    case abi::kOpRead: return Op::read;
-    case abi::kOpWrite: return Op::write;
-    case abi::kOpDiscard: return Op::discard;
-    case abi::kOpWriteZeroes: return Op::write_zeroes;
-    default: return Op::flush;
+    case abi::kOpRead:
+      return Op::read;
+    case abi::kOpWrite:
+      return Op::write;
+    case abi::kOpDiscard:
+      return Op::discard;
+    case abi::kOpWriteZeroes:
+      return Op::write_zeroes;
+    default:
+      return Op::flush;
   }
 }
 
-bool is_known(uint8_t code) {
-  return code <= abi::kOpDiscard || code == abi::kOpWriteZeroes;
-}
+bool is_known(uint8_t code) { return code <= abi::kOpDiscard || code == abi::kOpWriteZeroes; }
 
 }  // namespace
 
@@ -41,15 +44,15 @@ struct Queue::Tag final : Lender, Message {
 
   Queue* queue = nullptr;
   uint16_t number = 0;
-  int slot = Loan::kNoSlot;          // of the buffer table
-  bool by_hand = false;              // this request needs work before and after it is served
-  bool registered = false;           // by hand
-  std::byte* buffer = nullptr;       // in the copying modes
+  int slot = Loan::kNoSlot;     // of the buffer table
+  bool by_hand = false;         // this request needs work before and after it is served
+  bool registered = false;      // by hand
+  std::byte* buffer = nullptr;  // in the copying modes
   Loan loan;
   Request request;
   Arena arena;
   uint64_t overflows_counted = 0;
-  std::atomic<int> state = kBack;    // of the loan
+  std::atomic<int> state = kBack;  // of the loan
   std::coroutine_handle<> waiting;
 
   // The last user has returned the pages, perhaps on another thread (P-16).
@@ -173,14 +176,13 @@ Status Queue::decode(Tag& tag) {
   request.length = uint64_t{descriptor.sectors} << kSectorShift;
   if (!request.has_data()) return kOk;
   if (request.length > setup_.max_io_bytes) return Status::from_errno(EINVAL);
-  tag.by_hand = setup_.mode == BufferMode::register_buf ||
-                setup_.mode == BufferMode::user_copy ||
+  tag.by_hand = setup_.mode == BufferMode::register_buf || setup_.mode == BufferMode::user_copy ||
                 (descriptor.op_flags & abi::kIoNeedRegBuf) != 0;
   return kOk;
 }
 
-// Makes the request's bytes reachable where the driver did not: by registering its pages (also where
-// the automatic registration found no room, P-17) or by copying what is to be written.
+// Makes the request's bytes reachable where the driver did not: by registering its pages (also
+// where the automatic registration found no room, P-17) or by copying what is to be written.
 Task Queue::prepare_by_hand(Request& request, Tag& tag) {
   if (setup_.mode == BufferMode::user_copy) {
     if (request.op == Op::read) co_return kOk;
@@ -198,7 +200,8 @@ Task Queue::prepare_by_hand(Request& request, Tag& tag) {
   co_return Status::from_result(result);
 }
 
-// The other way round. The status of the request is handed through; only a failed delivery changes it.
+// The other way round. The status of the request is handed through; only a failed delivery changes
+// it.
 Task Queue::finish_by_hand(Request& request, Tag& tag, Status status) {
   if (setup_.mode == BufferMode::user_copy) {
     if (request.op == Op::write || !status.ok()) co_return status;
@@ -224,8 +227,7 @@ Task Queue::finish_by_hand(Request& request, Tag& tag, Status status) {
 void Queue::lend(Tag& tag) {
   Request& request = tag.request;
   if (!request.has_data()) return;
-  const Direction direction =
-      request.op == Op::read ? Direction::destination : Direction::source;
+  const Direction direction = request.op == Op::read ? Direction::destination : Direction::source;
   tag.state.store(Tag::kLent, std::memory_order_relaxed);
   if (is_zero_copy(setup_.mode)) {
     tag.loan.lend_registered(tag, direction, static_cast<uint32_t>(request.length), tag.slot,
@@ -268,14 +270,14 @@ int32_t Queue::conclude(Tag& tag, Status status) {
   return request.has_data() ? static_cast<int32_t>(request.length) : 0;
 }
 
-// FETCH, or COMMIT_AND_FETCH with the result of the last request: both say where the next one's data
-// is to go, a buffer of ours or a slot of the buffer table.
+// FETCH, or COMMIT_AND_FETCH with the result of the last request: both say where the next one's
+// data is to go, a buffer of ours or a slot of the buffer table.
 RawOperation Queue::fetch(unsigned long op, const Tag& tag, int32_t result) {
   const bool copies = setup_.mode == BufferMode::copy || setup_.mode == BufferMode::get_data;
   const bool registers = setup_.mode == BufferMode::auto_register;
-  return {ring_, make_sqe(op, tag, result, copies ? reinterpret_cast<uint64_t>(tag.buffer) : 0,
-                          registers ? static_cast<uint64_t>(tag.slot) | abi::kAutoBufRegFallback
-                                    : 0)};
+  return {ring_,
+          make_sqe(op, tag, result, copies ? reinterpret_cast<uint64_t>(tag.buffer) : 0,
+                   registers ? static_cast<uint64_t>(tag.slot) | abi::kAutoBufRegFallback : 0)};
 }
 
 RawOperation Queue::command(unsigned long op, const Tag& tag, uint64_t address) {

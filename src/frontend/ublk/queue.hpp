@@ -1,8 +1,8 @@
 // Queue: serves one hardware queue of a ublk device on one ring.
 //
-// One immortal coroutine per tag: fetch, decode, lend, submit to the stack, commit, and again. Created
-// and used by the ring's thread only, but for counters(). When the driver has taken every tag back
-// (the device is stopped) the queue is finished and calls `on_finished`.
+// One immortal coroutine per tag: fetch, decode, lend, submit to the stack, commit, and again.
+// Created and used by the ring's thread only, but for counters(). When the driver has taken every
+// tag back (the device is stopped) the queue is finished and calls `on_finished`.
 #pragma once
 
 #include <atomic>
@@ -24,7 +24,7 @@ struct QueueCounters {
   std::atomic<uint64_t> requests[kOpCount] = {};
   std::atomic<uint64_t> bytes[kOpCount] = {};
   std::atomic<uint64_t> errors = 0;
-  std::atomic<uint64_t> copied_bytes = 0;   // for the front end; the ring counts those of targets
+  std::atomic<uint64_t> copied_bytes = 0;  // for the front end; the ring counts those of targets
   std::atomic<uint64_t> arena_overflows = 0;
 };
 
@@ -43,8 +43,8 @@ class Queue {
     uint16_t depth = 0;
     uint32_t max_io_bytes = 0;
     BufferMode mode = BufferMode::copy;
-    bool user_copy = false;           // explicit copies work: the device has USER_COPY
-    File char_device;                 // /dev/ublkcN, registered
+    bool user_copy = false;  // explicit copies work: the device has USER_COPY
+    File char_device;        // /dev/ublkcN, registered
     const abi::IoDescriptor* descriptors = nullptr;  // `depth` of them, mapped from the driver
   };
 

@@ -72,8 +72,8 @@ void Reactor::run() {
   close_ring();
 }
 
-// On the ring's own thread the kernel lets go of the registered files at once; otherwise a block device
-// that was opened exclusively stays busy for a while.
+// On the ring's own thread the kernel lets go of the registered files at once; otherwise a block
+// device that was opened exclusively stays busy for a while.
 void Reactor::close_ring() {
   const std::scoped_lock guard(ring_mutex_);
   if (!ring_) return;

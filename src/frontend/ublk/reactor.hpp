@@ -19,9 +19,9 @@ namespace sluice::ublk {
 class Reactor final : private QueueListener {
  public:
   struct Setup {
-    std::vector<Queue::Setup> queues;   // descriptors are mapped by the reactor
-    std::vector<int> processors;        // to run on; empty: any
-    std::vector<int> files;             // registered with the ring
+    std::vector<Queue::Setup> queues;  // descriptors are mapped by the reactor
+    std::vector<int> processors;       // to run on; empty: any
+    std::vector<int> files;            // registered with the ring
     int char_fd = -1;
   };
 
@@ -51,8 +51,8 @@ class Reactor final : private QueueListener {
   Setup setup_;
   Stack& stack_;
   mutable std::mutex ring_mutex_;
-  std::unique_ptr<Ring> ring_;      // made and ended by its thread; others look under ring_mutex_
-  uint64_t copied_bytes_ = 0;       // by the ring that has ended
+  std::unique_ptr<Ring> ring_;  // made and ended by its thread; others look under ring_mutex_
+  uint64_t copied_bytes_ = 0;   // by the ring that has ended
   std::vector<std::unique_ptr<Queue>> queues_;
   std::vector<std::span<std::byte>> mappings_;
   uint32_t live_queues_ = 0;

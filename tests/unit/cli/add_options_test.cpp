@@ -44,14 +44,13 @@ TEST(AddOptions, DefaultsAreThoseOfUblk) {
 
 TEST(AddOptions, LongAndShortFormsMeanTheSame) {
   for (const Words& words :
-       {Words{"-t", "null", "-n", "5", "-q", "4", "-d", "64", "-g", "1", "-r", "1", "-i",
-              "1"},
+       {Words{"-t", "null", "-n", "5", "-q", "4", "-d", "64", "-g", "1", "-r", "1", "-i", "1"},
         Words{"-tnull", "-n5", "-q4", "-d64", "-g1", "-r1", "-i1"},
         Words{"-t", "null", "-n5", "-q4", "-d64", "-g1", "-r1", "-i1"},
         Words{"--type", "null", "--number", "5", "--queues", "4", "--depth", "64",
               "--need_get_data", "1", "--user_recovery", "1", "--user_recovery_reissue", "1"},
-        Words{"--type=null", "--number=5", "--queues=4", "--depth=64",
-              "--need-get-data=1", "--user-recovery=1", "--user-recovery-reissue=1"}}) {
+        Words{"--type=null", "--number=5", "--queues=4", "--depth=64", "--need-get-data=1",
+              "--user-recovery=1", "--user-recovery-reissue=1"}}) {
     const ServeOptions options = accepted(words);
     EXPECT_EQ(options.spec, Spec{.target = "null"});
     EXPECT_EQ(options.device.id, 5U);

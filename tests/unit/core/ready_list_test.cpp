@@ -94,8 +94,8 @@ TEST(ReadyList, WhatBecomesReadyWhileItRunsWaitsForWhatWasReadyBefore) {
 TEST(ReadyList, KeepsTheOrderWhenItGrowsInTheMiddleOfItsCircle) {
   ReadyList ready;
   Runners runners(ready);
-  std::vector<std::coroutine_handle<>> handles;
-  for (int i = 0; i < 3000; ++i) handles.push_back(runners.add(i));
+  std::vector<std::coroutine_handle<>> handles(3000);
+  for (int i = 0; i < 3000; ++i) handles[static_cast<size_t>(i)] = runners.add(i);
   for (size_t i = 0; i < 700; ++i) ready.push(handles[i]);
   ready.run();  // the circle begins at 700 now
   runners.order.clear();

@@ -44,8 +44,8 @@ TEST(P01_BufferGranularLoan, NoPartIsReturnedBeforeTheRest) {
   Bytes memory(4096);
   Lent lent(Direction::source, memory);
   Arena arena;
-  std::vector<View> pages;
-  for (uint32_t i = 0; i < 8; ++i) pages.push_back(lent.loan.view(i * 512, 512));
+  std::vector<View> pages(8);
+  for (uint32_t i = 0; i < 8; ++i) pages[i] = lent.loan.view(i * 512, 512);
   lent.close();
   while (!pages.empty()) {
     EXPECT_EQ(lent.returned_count(), 0);
@@ -153,8 +153,8 @@ TEST(P03_NoPipeInTheDataPath, HundredsOfSegmentsAreOneSubmission) {
   ManualRing ring;
   Arena arena;
   Lent lent(Direction::source, 1 << 20, 1);
-  std::vector<Segment> pieces;
-  for (uint32_t i = 0; i < 256; ++i) pieces.push_back({i * 4096, 512});
+  std::vector<Segment> pieces(256);
+  for (uint32_t i = 0; i < 256; ++i) pieces[i] = {i * 4096, 512};
   const Started writing(ring, lent.loan.view().select(pieces, arena), write_to(kFile, 0));
   ring.settle();
   EXPECT_EQ(ring.sqe(0).len, 256U);

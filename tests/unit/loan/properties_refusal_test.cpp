@@ -139,8 +139,8 @@ TEST_F(P06_SubBuffers, TooLongOnesHaveNoEffect) {
 TEST_F(P06_SubBuffers, LentTwiceIsAllowed) {
   Bytes memory = pattern(100, 1);
   Lent lent(Direction::source, memory);
-  std::vector<View> views;
-  for (int i = 0; i < 1000; ++i) views.push_back(lent.loan.view());
+  std::vector<View> views(1000);
+  for (View& view : views) view = lent.loan.view();
   EXPECT_TRUE(std::ranges::all_of(views, [](const View& view) { return view.status().ok(); }));
 }
 

@@ -72,7 +72,7 @@ TEST_F(P07_SeveralConsumers, DifferentPartsGoToDifferentFiles) {
   lent.close();
   for (const Started& write : writes) EXPECT_EQ(finish(write), 0);
   for (uint32_t i = 0; i < 4; ++i) {
-    EXPECT_EQ(content_of(files[i], 4096), part(memory, i * 1024, 1024));
+    EXPECT_EQ(content_of(files[i], 4096), part(memory, size_t{i} * 1024, 1024));
   }
   EXPECT_EQ(lent.returned_count(), 1);
 }

@@ -24,9 +24,9 @@ constexpr size_t kThreads = 4;
 template <typename Work>
 void on_threads(Work work) {
   std::barrier start(kThreads);
-  std::vector<std::thread> threads;
+  std::array<std::thread, kThreads> threads;
   for (size_t thread = 0; thread < kThreads; ++thread) {
-    threads.emplace_back([&, thread] {
+    threads[thread] = std::thread([&, thread] {
       start.arrive_and_wait();
       work(thread);
     });
@@ -109,8 +109,8 @@ class Relender final : private Lender {
 
   // Views of the loan as it is now; the loan is closed, so the last of them to go returns it.
   std::vector<View> give(size_t count) {
-    std::vector<View> views;
-    for (size_t i = 0; i < count; ++i) views.push_back(loan_.view());
+    std::vector<View> views(count);
+    for (View& view : views) view = loan_.view();
     if (++rounds_ == kRounds) lend_again_ = false;
     loan_.close();
     return views;

@@ -25,6 +25,9 @@ class OnKernelRing : public testing::Test {
     ring_ = std::move(*made);
   }
 
+  // Ends the ring, with what is in flight.
+  void close() { ring_.reset(); }
+
   KernelRing& ring() { return *ring_; }
 
   // Runs the ring until the operation has ended; gives its errno.

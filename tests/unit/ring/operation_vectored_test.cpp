@@ -31,8 +31,8 @@ class VectoredTest : public testing::Test {
  protected:
   // Every other `piece_bytes` bytes.
   static std::vector<Segment> comb(uint32_t count, uint32_t piece_bytes) {
-    std::vector<Segment> pieces;
-    for (uint32_t i = 0; i < count; ++i) pieces.push_back({2 * i * piece_bytes, piece_bytes});
+    std::vector<Segment> pieces(count);
+    for (uint32_t i = 0; i < count; ++i) pieces[i] = {2 * i * piece_bytes, piece_bytes};
     return pieces;
   }
 
@@ -202,7 +202,7 @@ TEST_F(VectoredTest, SocketsTakeOnePieceAfterTheOther) {
   ring_.settle();
   for (uint32_t i = 0; i < 3; ++i) {
     EXPECT_EQ(ring_.sqe(0).opcode, IORING_OP_SEND);
-    EXPECT_EQ(ring_.sqe(0).addr, base_ + i * 1024);
+    EXPECT_EQ(ring_.sqe(0).addr, base_ + uint64_t{i} * 1024);
     EXPECT_EQ(ring_.sqe(0).len, 512U);
     ring_.complete(0, 512);
   }

@@ -48,6 +48,7 @@ class RangeLockTest : public testing::Test {
   }
   std::vector<int> holders() const {
     std::vector<int> numbers;
+    numbers.reserve(ring_.pending());
     for (size_t i = 0; i < ring_.pending(); ++i) numbers.push_back(ring_.sqe(i).fd);
     return numbers;
   }
@@ -160,6 +161,7 @@ struct Counting {
 TEST(RangeLockThreads, HandOverAcrossRings) {
   Counting counting;
   std::vector<std::thread> threads;
+  threads.reserve(3);
   for (int i = 0; i < 3; ++i) threads.emplace_back([&] { counting.run(3, 50); });
   for (std::thread& thread : threads) thread.join();
   EXPECT_EQ(counting.total, 3 * 3 * 50);

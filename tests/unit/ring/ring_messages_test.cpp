@@ -133,9 +133,9 @@ void post_from_many_threads(Ring& ring) {
   std::vector<std::deque<Note>> notes(kThreads);
   Stopper stopper(ring);
   std::thread others([&] {
-    std::vector<std::thread> threads;
+    std::vector<std::thread> threads(kThreads);
     for (size_t thread = 0; thread < kThreads; ++thread) {
-      threads.emplace_back([&, thread] {
+      threads[thread] = std::thread([&, thread] {
         for (int i = 0; i < kMessages; ++i) ring.post(notes[thread].emplace_back(lists[thread], i));
       });
     }

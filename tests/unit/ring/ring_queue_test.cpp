@@ -25,8 +25,8 @@ class RingQueueTest : public testing::Test {
   }
 
   static std::vector<uint64_t> offsets(const ManualRing& ring) {
-    std::vector<uint64_t> offsets;
-    for (size_t i = 0; i < ring.pending(); ++i) offsets.push_back(ring.sqe(i).off);
+    std::vector<uint64_t> offsets(ring.pending());
+    for (size_t i = 0; i < ring.pending(); ++i) offsets[i] = ring.sqe(i).off;
     return offsets;
   }
 

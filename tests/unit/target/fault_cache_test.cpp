@@ -21,7 +21,7 @@ class FaultCacheTest : public testing::Test {
     ASSERT_EQ(ftruncate(file_, kSize), 0);
     open({.volatile_cache = true});
   }
-  ~FaultCacheTest() override { close(file_); }
+  void TearDown() override { close(file_); }
 
   void open(FaultOptions options) {
     Target::Children child;
@@ -117,6 +117,13 @@ TEST_F(FaultCacheTest, FuaIsFuaForTheChild) {
   EXPECT_EQ(ring_.sqe(0).rw_flags, RWF_DSYNC);
   ring_.perform_all();
   EXPECT_TRUE(task.finished());
+}
+
+TEST_F(FaultCacheTest, WithoutFuaADurableWriteFlushesEverything) {
+  open({.volatile_cache = true, .fua = false});
+  EXPECT_TRUE(write(0, 4, 'a').ok());
+  EXPECT_TRUE(write(2, 1, 'f', true).ok());
+  EXPECT_EQ(on_disk(0, 4), "aafa");
 }
 
 TEST_F(FaultCacheTest, APowerCutLosesWhatWasNotFlushed) {

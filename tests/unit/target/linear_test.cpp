@@ -12,7 +12,7 @@ namespace {
 
 constexpr uint64_t kBlock = 4096;
 
-Result<std::unique_ptr<Target>> open_linear(Target::Children members, Spec spec = {}) {
+Result<std::unique_ptr<Target>> open_linear(Target::Children members, const Spec& spec = {}) {
   OpenContext context(false);
   return kLinearTarget.open(spec, std::move(members), context);
 }

@@ -11,6 +11,7 @@
 #include "support/fan_out.hpp"
 #include "support/member_target.hpp"
 #include "target/open.hpp"
+#include "target/stack.hpp"
 
 namespace sluice::test {
 namespace {
@@ -127,6 +128,28 @@ TEST(Stripe, ALargeRequestOnFourMembersFitsTheArena) {
     EXPECT_EQ(tag.loan.filled_bytes(), memory.size());
     EXPECT_EQ(tag.arena.overflows(), 0U);
     RecordProperty("arena_bytes", static_cast<int>(tag.arena.used_bytes()));
+  }
+}
+
+// The same with the frames of real files below, and durable besides.
+TEST(Stripe, ALargeRequestOnFourFilesFitsTheArena) {
+  const auto spec = parse_spec("stripe(mem:1M, mem:1M, mem:1M, mem:1M)", target_vocabulary());
+  ASSERT_TRUE(spec) << spec.error().text;
+  auto stack = Stack::open(*spec, false);
+  ASSERT_TRUE(stack) << stack.error().text;
+  ManualRing ring;
+  for (size_t i = 0; i < 4; ++i) ring.set_file(static_cast<int>(i), (*stack)->files()[i]);
+  std::vector<std::byte> memory(512 << 10);
+  for (const Op op : {Op::write, Op::read}) {
+    TestTag tag(ring);
+    Request& request = tag.make(op, 4096, memory);
+    request.fua = op == Op::write;
+    Task task = (*stack)->submit(request);
+    ring.perform_all();
+    ASSERT_TRUE(task.finished());
+    EXPECT_TRUE(task.status().ok());
+    EXPECT_EQ(tag.arena.overflows(), 0U);
+    RecordProperty(to_string(op), static_cast<int>(tag.arena.used_bytes()));
   }
 }
 

@@ -32,7 +32,7 @@ class VerifyTest : public testing::Test {
     ASSERT_TRUE(opened);
     verify_.reset(static_cast<Verify*>(opened->release()));
   }
-  ~VerifyTest() override {
+  void TearDown() override {
     for (const int file : files_) close(file);
   }
 

@@ -1,0 +1,242 @@
+#!/usr/bin/env bash
+# What was flushed is there after a power cut, what was discarded or zeroed reads as it must.
+#
+# The power cut is a target, fault(FILE, cache=volatile): it keeps writes in its server's memory until
+# they are flushed, so that killing the server loses the rest. It must see the data; where a device
+# lends pages instead of copying, the cut happens one level below, in a device that is its backing.
+# timeout: 200
+. "$(dirname "$0")/lib.sh"
+
+MIB=1048576
+COPYING="user_copy get_data copy"
+
+main() {
+    local mode stack fs
+    for mode in $MODES; do
+        for stack in loop buffered stripe; do
+            run_case "zeroing a $stack device is like zeroing a file, mode $mode" \
+                zeroed_like_file "$mode" "$stack"
+        done
+    done
+    run_case "discard and unmapping zeroes free the backing, kept zeroes do not" frees_backing
+    for mode in $COPYING; do
+        run_case "a power cut takes what was not flushed and nothing else, mode $mode" \
+            power_cut "$mode" 'fault(disk, cache=volatile)'
+    done
+    run_case "a flush reaches every leg of a stripe" power_cut copy \
+        'stripe(fault(disk, cache=volatile), fault(disk1, cache=volatile), chunk=1M)'
+    for mode in auto register; do
+        run_case "a power cut below a device, mode $mode" power_cut_below "$mode"
+    done
+    run_case "a durable write needs no flush behind it" durable_write
+    for fs in ext4 xfs; do
+        run_case "$fs keeps what was synchronised through power cuts" journal "$fs"
+    done
+    run_case "after a failed flush nothing is written until the device is added again" failed_flush
+    finish
+}
+
+# Ranges that are zeroed in all four ways, on the device and by holes in a plain file.
+zeroed_like_file() {
+    local range
+    make_stack "$2" 64M
+    head -c 8M /dev/urandom > plain
+    add "${STACK[@]}" --mode "$1"
+    dd if=plain of="$DEV" bs=1M oflag=direct conv=fsync status=none
+    for range in "512 512" "65024 1024" "100k 300k" "1M 200k" "3M 1M" "5M 64k" "8387584 1024"; do
+        zero_range "fallocate -p -n" "${range% *}" "${range#* }"
+    done
+    zero_range "fallocate -z -n" 2M 65k
+    zero_range blkdiscard 6M 128k
+    zero_range "blkdiscard -z" 7M 128k
+    blockdev --flushbufs "$DEV"
+    cmp -n $((8 * MIB)) "$DEV" plain
+    del
+}
+
+zero_range() {
+    $1 -o "$2" -l "$3" "$DEV"
+    fallocate -p -n -o "$2" -l "$3" plain
+}
+
+frees_backing() {
+    make_disk_fs
+    truncate -s 64M disk_fs/disk
+    add -t loop -f disk_fs/disk
+    dd if=/dev/urandom of="$DEV" bs=1M count=12 oflag=direct conv=fsync status=none
+    same "KiB in use at first" "$(du -k disk_fs/disk | cut -f1)" 12288
+    blkdiscard -o 0 -l 4M "$DEV"
+    same "KiB in use after a discard" "$(du -k disk_fs/disk | cut -f1)" 8192
+    blkdiscard -z -o 4M -l 4M "$DEV"
+    same "KiB in use after kept zeroes" "$(du -k disk_fs/disk | cut -f1)" 8192
+    fallocate -p -n -o 8M -l 4M "$DEV"
+    same "KiB in use after unmapping zeroes" "$(du -k disk_fs/disk | cut -f1)" 4096
+    cmp -n $((12 * MIB)) "$DEV" /dev/zero
+    del
+}
+
+power_cut() {
+    local legs=1
+    truncate -s 64M disk disk1
+    [[ $2 != stripe* ]] || legs=2
+    add "$2" --mode "$1"
+    write_some_and_sync
+    kill_server
+    del
+    [ $legs = 1 ] || interleave
+    survived disk
+}
+
+# The legs of a stripe with chunks of 1 MiB, as one file.
+interleave() {
+    local chunk
+    for chunk in {0..15}; do
+        dd if=disk$([ $((chunk % 2)) = 0 ] || echo 1) bs=1M skip=$((chunk / 2)) count=1 status=none
+    done > whole
+    mv whole disk
+}
+
+power_cut_below() {
+    local below above
+    truncate -s 64M disk
+    add 'fault(disk, cache=volatile)' --mode copy
+    below=$ID
+    add "$DEV" --mode "$1"
+    above=$ID
+    same mode "$(field mode)" "$1"
+    write_some_and_sync
+    kill_server "$below"
+    del "$above"
+    del "$below"
+    survived disk
+}
+
+# The first two MiB by fsync, the next by writes that are durable by themselves, the last not at all.
+write_some_and_sync() {
+    head -c 2M /dev/urandom > flushed
+    head -c 2M /dev/urandom > durable
+    head -c 4M /dev/urandom > lost
+    dd if=flushed of="$DEV" bs=64k oflag=direct conv=fsync status=none
+    dd if=durable of="$DEV" bs=64k seek=2M oflag=direct,dsync,seek_bytes status=none
+    dd if=lost of="$DEV" bs=64k seek=8M oflag=direct,seek_bytes status=none
+    # Before the cut all of it is there.
+    cmp -n $((4 * MIB)) -i $((8 * MIB)):0 <(dd if="$DEV" bs=1M count=12 iflag=direct status=none) lost
+}
+
+survived() {
+    cmp -n $((2 * MIB)) "$1" flushed
+    cmp -n $((2 * MIB)) -i $((2 * MIB)):0 "$1" durable
+    # Or the cut would prove nothing.
+    cmp -n $((4 * MIB)) -i $((8 * MIB)):0 "$1" /dev/zero
+}
+
+# ext4 overwrites a block of a file with a single FUA write.
+durable_write() {
+    local lines
+    truncate -s 64M disk
+    mkdir mnt
+    head -c 64k /dev/urandom > data
+    add 'fault(disk, cache=volatile)' --debug_mask 0x1
+    mkfs.ext4 -qF "$DEV"
+    mount -o noatime,commit=300 "$DEV" mnt
+    dd if=/dev/zero of=mnt/file bs=64k count=4 conv=fsync status=none
+    sync -f mnt
+    lines=$(wc -l < "state/ublk-$ID.log")
+    dd if=data of=mnt/file bs=64k seek=1 oflag=direct,dsync conv=notrunc status=none
+    tail -n +$((lines + 1)) "state/ublk-$ID.log" > requests
+    grep -q 'write fua offset [0-9]* length 65536' requests || fail "$(cat requests)"
+    ! grep flush requests
+    kill_server
+    umount mnt
+    del
+    add -t loop -f disk
+    mount "$DEV" mnt
+    cmp -n 65536 -i 65536:0 mnt/file data
+    umount mnt
+    del
+}
+
+# Two power cuts of a disk that writes back blocks in any order while files are written.
+journal() {
+    local round
+    truncate -s 400M disk
+    mkdir mnt
+    add -t loop -f disk
+    "mkfs.$1" -q "$DEV"
+    del
+    for round in 1 2; do
+        add 'fault(disk, cache=volatile, torn=yes)'
+        mount "$DEV" mnt
+        write_files mnt/round$round > acknowledged$round &
+        wait_for 20 at_least 12 "acknowledged$round"
+        kill_server
+        wait $!
+        umount mnt
+        del
+        add -t loop -f disk
+        mount "$DEV" mnt
+        check_files
+        umount mnt
+        checker "$1" > check.log 2>&1 || fail "round $round: $(cat check.log)"
+        del
+    done
+}
+
+checker() {
+    case $1 in
+        ext4) e2fsck -fn "$DEV" ;;
+        xfs) xfs_repair -n "$DEV" ;;
+    esac
+}
+
+at_least() {
+    [ "$(wc -l < "$2")" -ge "$1" ]
+}
+
+# write_files DIRECTORY: files of 100 kB, each named on the output once it and its name are synced.
+write_files() {
+    python3 -c '
+import hashlib, os, sys
+directory = sys.argv[1]
+try:
+    os.mkdir(directory)
+    for number in range(1000):
+        data = os.urandom(50) * 2000
+        path = f"{directory}/{number}"
+        with open(path, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        folder = os.open(directory, os.O_RDONLY)
+        os.fsync(folder)
+        os.close(folder)
+        print(hashlib.sha256(data).hexdigest(), "", path, flush=True)
+except OSError:
+    pass    # the power is cut' "$1"
+}
+
+check_files() {
+    local list
+    for list in acknowledged*; do
+        sha256sum --quiet -c "$list" || fail "a synchronised file is not what it was"
+    done
+}
+
+failed_flush() {
+    truncate -s 64M disk
+    head -c 1M /dev/urandom > data
+    add 'fault(disk, errors=1, ops=flush, count=1)'
+    dd if=data of="$DEV" bs=64k oflag=direct status=none
+    ! dd if=data of="$DEV" bs=64k oflag=direct conv=fsync status=none 2> err
+    grep -q 'Input/output error' err
+    ! dd if=data of="$DEV" bs=64k count=1 oflag=direct status=none 2> err
+    grep -q 'Input/output error' err
+    cmp -n $MIB <(dd if="$DEV" bs=64k count=16 iflag=direct status=none) data
+    grep -q 'refusing writes' "state/ublk-$ID.log"
+    del
+    add -t loop -f disk
+    dd if=data of="$DEV" bs=64k oflag=direct conv=fsync status=none
+    del
+}
+
+main

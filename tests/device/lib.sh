@@ -1,0 +1,292 @@
+# shellcheck shell=bash
+# What the device tests share. A script sources this and then says, as often as it likes:
+#
+#   run_case NAME FUNCTION [ARGUMENT...]
+#
+# and `finish` at its end. Each case is a process of its own, in an empty directory ($CASE) with a
+# state directory of its own, and prints "ok NAME" or "not ok NAME". What it leaves behind (devices,
+# mounts, loop devices, processes) is taken down after it: a script may run on any machine that has
+# ublk, as root, and touches nothing but what it made.
+#
+# CASES='PATTERN' in the environment runs only the cases whose names match.
+set -Eeuo pipefail
+
+top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+SLUICE=${SLUICE:-$top/build/release/sluice}
+SLUICE_SOURCE_DIR=${SLUICE_SOURCE_DIR:-$top}
+MODES="auto register user_copy get_data copy"
+
+begin() {
+    [ -x "$SLUICE" ] || { echo "SLUICE=$SLUICE is no program"; exit 1; }
+    [ -e /dev/ublk-control ] || modprobe ublk_drv || true
+    [ -e /dev/ublk-control ] || { echo "skipped: this kernel has no ublk driver"; exit 77; }
+    [ "$(id -u)" = 0 ] || { echo "skipped: these tests need root"; exit 77; }
+    WORK=$(mktemp -d -t sluice-test.XXXXXX)
+    CASE=$WORK/case
+    passed=0 failed=0 skipped=0 case_pid=''
+    trap leave EXIT
+    trap 'exit 130' HUP INT TERM
+    mark="sluice-test begins: $WORK"
+    echo "$mark" > /dev/kmsg
+}
+
+run_case() {
+    local name=$1 status=0 started=$EPOCHREALTIME
+    # shellcheck disable=SC2053
+    [[ $name == ${CASES:-*} ]] || return 0
+    shift
+    mkdir -p "$CASE/state"
+    export SLUICE_STATE_DIR=$CASE/state
+    # In the background, because only there `set -e` works although we look at the status.
+    (in_case "$@") &
+    case_pid=$!
+    wait $case_pid || status=$?
+    case_pid=''
+    case $status in
+        0) passed=$((passed + 1)) result=ok ;;
+        77) skipped=$((skipped + 1)) result="skipped" ;;
+        *) failed=$((failed + 1)) result="not ok"; show_logs ;;
+    esac
+    tear_down
+    printf '%s %s (%s s)\n' "$result" "$name" "$(seconds_since "$started")"
+}
+
+in_case() {
+    trap - EXIT
+    trap 'echo "# ${BASH_SOURCE[0]##*/}:$LINENO: failed: $BASH_COMMAND" >&2' ERR
+    cd "$CASE"
+    "$@"
+}
+
+finish() {
+    local complaints
+    complaints=$(kernel_complaints)
+    if [ -n "$complaints" ]; then
+        echo "not ok kernel log"
+        # shellcheck disable=SC2001
+        sed 's/^/# /' <<< "$complaints"
+        failed=$((failed + 1))
+    fi
+    echo "$passed passed, $failed failed, $skipped skipped"
+    [ $failed = 0 ] || exit 1
+    [ $passed != 0 ] || exit 77
+    exit 0
+}
+
+# What the kernel has found wrong since begin().
+kernel_complaints() {
+    dmesg | awk -v mark="$mark" 'index($0, mark) { found = 1; next } found' |
+        grep -E -A 20 'BUG:|WARNING:|Oops|blocked for more than|general protection|use-after-free' |
+        head -n 60 || true
+}
+
+leave() {
+    local status=$?
+    trap - EXIT ERR
+    trap '' HUP INT TERM
+    [ -z "$case_pid" ] || kill -KILL "$case_pid" 2> /dev/null || true
+    tear_down
+    rm -rf "$WORK"
+    exit $status
+}
+
+# --- For cases.
+
+fail() {
+    echo "# $*" >&2
+    exit 1
+}
+
+skip() {
+    echo "# skipped: $*" >&2
+    exit 77
+}
+
+sluice() {
+    timeout --kill-after=5 60 "$SLUICE" "$@"
+}
+
+# add ARGUMENT...: makes a device; DEV is its path, ID its number, which is added to the file "made".
+add() {
+    local out
+    out=$(sluice add "$@") || fail "this failed: sluice add $*"
+    DEV=${out%%$'\n'*}
+    ID=${DEV#/dev/ublkb}
+    echo "$ID" >> "$CASE/made"
+    [ -b "$DEV" ] || fail "sluice add $*: $DEV is no block device"
+}
+
+del() {
+    sluice del -n "${1:-$ID}"
+}
+
+# make_stack NAME [SIZE]: makes what the named stack stands on, below the current directory.
+# STACK then has the arguments for add.
+make_stack() {
+    local size=${2:-512M} leg
+    case $1 in
+        null) STACK=(-t null --size 1G) ;;
+        loop) STACK=(-t loop -f disk) ;;
+        buffered) STACK=(-t loop -f disk --buffered_io) ;;
+        stripe) STACK=(-t stripe -f leg0 -f leg1 -f leg2 -f leg3 --chunk 64k) ;;
+        *) fail "no stack $1" ;;
+    esac
+    case $1 in
+        loop|buffered) truncate -s "$size" disk ;;
+        stripe) for leg in 0 1 2 3; do truncate -s $((${size%M} / 4))M leg$leg; done ;;
+    esac
+}
+
+# An ext4 on a loop device, mounted on the directory "disk_fs": a real file system under a test, with
+# direct I/O, where the work directory may be a tmpfs.
+make_disk_fs() {
+    truncate -s "${1:-700M}" disk_fs.ext4
+    mkfs.ext4 -qF disk_fs.ext4
+    mkdir disk_fs
+    mount -o loop disk_fs.ext4 disk_fs
+}
+
+# server [ID]: the process that serves the device.
+server() {
+    sed -nE 's/^ *"pid": ([0-9]+),?$/\1/p' "$SLUICE_STATE_DIR/ublk-${1:-$ID}.json"
+}
+
+# The sudden death of a server. The driver may take a moment longer to notice.
+kill_server() {
+    local pid
+    pid=$(server "$@")
+    kill -KILL "$pid"
+    wait_for 20 gone "$pid"
+}
+
+has_state() {
+    [ "$(field state)" = "$1" ]
+}
+
+gone() {
+    ! [ -e "/proc/$1" ] || grep -q '^State:.*Z' "/proc/$1/status" 2> /dev/null
+}
+
+# field NAME [ID]: of `list --json`; the items of a list come with blanks between.
+field() {
+    sluice list -n "${2:-$ID}" --json | awk -v name="\"$1\":" '
+        !inside && $1 == name { inside = 1; sub(/^[^:]*: /, "") }
+        inside {
+            depth += gsub(/[[{]/, "") - gsub(/[]}],?$/, "")
+            gsub(/^ +|[",]/, "")
+            if ($0 != "") found = found (found == "" ? "" : " ") $0
+        }
+        inside && depth <= 0 { exit }
+        END { print found }'
+}
+
+# setting NAME: a file of the device's sysfs directory.
+setting() {
+    cat "/sys/block/${DEV#/dev/}/$1"
+}
+
+# same WHAT FOUND EXPECTED
+same() {
+    [ "$2" = "$3" ] || fail "$1 is '$2', not '$3'"
+}
+
+# refuses PATTERN COMMAND...: the command fails, with one line on its standard error that matches.
+refuses() {
+    local pattern=$1 status=0
+    shift
+    timeout 60 "$@" > "$CASE/out" 2> "$CASE/err" || status=$?
+    case $status in
+        0) fail "this was accepted: $*" ;;
+        1|2) ;;
+        *) fail "exit status $status: $*" ;;
+    esac
+    [ "$(wc -l < "$CASE/err")" = 1 ] || fail "not one line: $(cat "$CASE/err")"
+    grep -qE -- "$pattern" "$CASE/err" || fail "'$pattern' is not in: $(cat "$CASE/err")"
+}
+
+# wait_for SECONDS COMMAND...: until the command succeeds.
+wait_for() {
+    local end=$((SECONDS + $1))
+    shift
+    until "$@"; do
+        [ $SECONDS -le $end ] || fail "in vain: waited for: $*"
+        sleep 0.02
+    done
+}
+
+seconds_since() {
+    awk -v from="$1" -v to="$EPOCHREALTIME" 'BEGIN { printf "%.1f", to - from }'
+}
+
+# --- Taking down, after each case and at the end.
+
+show_logs() {
+    local log
+    for log in "$CASE"/state/*.log; do
+        [ -s "$log" ] || continue
+        echo "# ${log##*/}:"
+        tail -n 20 "$log" | sed 's/^/#   /'
+    done
+}
+
+# Devices without a server first: whatever waits for them could not be ended.
+tear_down() {
+    [ -d "$CASE" ] || return 0
+    cd "$WORK"
+    delete_devices dead
+    end_processes
+    unmount_all
+    delete_devices all
+    detach_loop_devices
+    rm -rf "$CASE"
+}
+
+# The last one first: it may stand on the others. One without a server may still be held open, and is
+# not waited for.
+delete_devices() {
+    local id
+    for id in $(own_devices); do
+        [ -e "/dev/ublkc$id" ] || continue
+        if [ "$1" = all ]; then
+            sluice del -n "$id" --force || echo "# device $id could not be deleted"
+        elif gone "$(server "$id")"; then
+            sluice del -n "$id" --force --async || echo "# device $id could not be deleted"
+        fi
+    done
+}
+
+# Those that have a state file here, the newest first.
+own_devices() {
+    local record
+    for record in $(ls -t "$SLUICE_STATE_DIR"); do
+        record=${record#ublk-}
+        [[ $record != *.json ]] || echo "${record%.json}"
+    done
+}
+
+# Everything that was started in a case's directory.
+end_processes() {
+    local process
+    for process in $(find /proc -maxdepth 2 -name cwd -lname "$CASE*" 2> /dev/null); do
+        process=${process#/proc/}
+        kill -KILL "${process%/cwd}" 2> /dev/null || true
+    done
+}
+
+unmount_all() {
+    local where
+    for where in $(awk -v work="$WORK/" 'index($2, work) == 1 { print $2 }' /proc/mounts | tac); do
+        timeout 20 umount "$where" 2> /dev/null || umount -l "$where" || true
+    done
+}
+
+detach_loop_devices() {
+    local backing device
+    for backing in /sys/block/loop*/loop/backing_file; do
+        [ -e "$backing" ] && [[ $(< "$backing") == "$WORK"/* ]] || continue
+        device=${backing#/sys/block/}
+        losetup -d "/dev/${device%%/*}" || true
+    done
+}
+
+begin

@@ -1,0 +1,212 @@
+#!/usr/bin/env bash
+# The server is killed under load; what was acknowledged stays, and each recovery flavour does to
+# requests what it says.
+# timeout: 240
+. "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/lib_writer.sh"
+
+main() {
+    local mode stack flavour
+    for mode in $MODES; do
+        run_case "reissue: nobody notices three kills, mode $mode" nobody_notices "$mode" loop
+    done
+    for stack in buffered stripe; do
+        run_case "reissue: nobody notices three kills, $stack" nobody_notices auto $stack
+    done
+    for mode in auto register user_copy copy; do
+        run_case "wait: only requests in flight fail, mode $mode" in_flight_fail "$mode"
+        run_case "fail_io: all requests fail until the next server, mode $mode" all_fail "$mode"
+        run_case "none: the device goes, the data stays, mode $mode" device_goes "$mode"
+    done
+    run_case "a mounted file system outlives its servers" mounted
+    run_case "a server is replaced the moment it is dead" at_once
+    run_case "recovery is refused where it makes no sense" refused
+    for flavour in "-r 0" "-r 1" "-r 1 -i 1" "-r 1 -e 1"; do
+        run_case "pages on loan come back before a request ends, $flavour" loans_out auto "$flavour"
+    done
+    run_case "pages on loan come back before a request ends, mode register" \
+        loans_out register "-r 1 -i 1"
+    finish
+}
+
+nobody_notices() {
+    make_stack "$2" 64M
+    add "${STACK[@]}" --mode "$1" -r 1 -i 1 -q 2
+    same recovery "$(field recovery)" reissue
+    kill_under_load 3
+    same "failed requests" "$(failed_requests)" 0
+    verify_numbered "$DEV" book
+    del
+}
+
+in_flight_fail() {
+    make_stack loop 64M
+    add "${STACK[@]}" --mode "$1" -r 1
+    same recovery "$(field recovery)" wait
+    kill_under_load 2 may_fail
+    # Four threads with one request each in two kills.
+    [ "$(failed_requests)" -le 8 ] || fail "$(failed_requests) requests failed"
+    verify_numbered "$DEV" book
+
+    kill_server
+    wait_for 10 has_state QUIESCED
+    dd if="$DEV" of=read bs=16k count=4 iflag=direct status=none &
+    sleep 0.5
+    kill -0 $! || fail "a request did not wait for the next server"
+    sluice recover -n "$ID" > /dev/null
+    wait $!
+    same state "$(field state)" LIVE
+    del
+}
+
+all_fail() {
+    make_stack loop 64M
+    add "${STACK[@]}" --mode "$1" -r 1 -e 1
+    same recovery "$(field recovery)" fail_io
+    kill_under_load 2 may_fail
+    verify_numbered "$DEV" book
+    kill_server
+    wait_for 10 has_state FAIL_IO
+    ! timeout 5 dd if="$DEV" of=read bs=16k count=4 iflag=direct status=none 2> err
+    grep -q 'I/O error' err || fail "$(cat err)"
+    sluice recover -n "$ID" > /dev/null
+    dd if="$DEV" of=read bs=16k count=4 iflag=direct status=none
+    del
+}
+
+device_goes() {
+    make_stack loop 64M
+    add "${STACK[@]}" --mode "$1"
+    same recovery "$(field recovery)" none
+    write_numbered "$DEV" book may_fail &
+    wait_for 20 [ -e book.started ]
+    kill_server
+    wait_for 10 [ ! -b "$DEV" ]
+    touch book.stop
+    wait $!
+    wait_for 10 has_state DEAD
+    refuses 'added without recovery' "$SLUICE" recover -n "$ID"
+    del
+    [ ! -e "state/ublk-$ID.json" ]
+    add "${STACK[@]}"
+    verify_numbered "$DEV" book
+    del
+}
+
+# kill_under_load TIMES [MAY_FAIL]
+kill_under_load() {
+    local writer times=$1
+    shift
+    write_numbered "$DEV" book "$@" &
+    writer=$!
+    wait_for 20 [ -e book.started ]
+    while ((times--)); do
+        sleep 0.2
+        kill_server
+        sluice recover -n "$ID" > /dev/null
+    done
+    sleep 0.2
+    touch book.stop
+    wait $writer
+}
+
+failed_requests() {
+    sed -nE 's/.*"errors": ([0-9]+).*/\1/p' book
+}
+
+mounted() {
+    local worker
+    truncate -s 256M disk
+    add -t loop -f disk -r 1 -i 1
+    mkfs.ext4 -qF "$DEV"
+    mkdir mnt
+    mount "$DEV" mnt
+    (for copy in 1 2 3 4; do cp -r "$SLUICE_SOURCE_DIR/src" mnt/copy$copy && sync -f mnt; done) &
+    worker=$!
+    for _ in 1 2; do
+        sleep 0.2
+        kill_server
+        sluice recover -n "$ID" > /dev/null
+    done
+    wait $worker
+    for copy in 1 2 3 4; do diff -r "$SLUICE_SOURCE_DIR/src" mnt/copy$copy; done
+    umount mnt
+    e2fsck -fn "$DEV" > check.log 2>&1 || fail "$(cat check.log)"
+    del
+}
+
+# The old one's files and locks may not be gone yet.
+at_once() {
+    local pid
+    make_stack loop 64M
+    add "${STACK[@]}" -r 1 -i 1
+    for _ in 1 2 3 4 5; do
+        pid=$(server)
+        kill -KILL "$pid"
+        sluice recover -n "$ID" > /dev/null
+        [ "$(server)" != "$pid" ] || fail "no new server"
+        dd if="$DEV" of=read bs=64k count=4 iflag=direct status=none
+    done
+    del
+}
+
+refused() {
+    make_stack loop 64M
+    add "${STACK[@]}" -r 1
+    refuses 'is being served by process' "$SLUICE" recover -n "$ID"
+    kill_server
+    truncate -s 32M disk
+    refuses '67108864 bytes but its backing now only' "$SLUICE" recover -n "$ID"
+    mv disk away
+    refuses 'does not exist' "$SLUICE" recover -n "$ID"
+    mv away disk
+    truncate -s 64M disk
+    cp "state/ublk-$ID.json" record
+    head -c 100 record > "state/ublk-$ID.json"
+    refuses 'cannot be used' "$SLUICE" recover -n "$ID"
+    rm "state/ublk-$ID.json"
+    refuses 'not one that sluice serves' "$SLUICE" recover -n "$ID"
+    cp record "state/ublk-$ID.json"
+    same state "$(field state)" QUIESCED
+    sluice recover -n "$ID" > /dev/null
+    dd if="$DEV" of=read bs=64k count=4 iflag=direct status=none
+    kill_server
+    del
+    refuses 'no such device|not one that sluice serves' "$SLUICE" recover -n "$ID"
+}
+
+# The backing takes a second for each request, so that the server dies while its operations on the
+# lent pages are under way.
+loans_out() {
+    local verb below answer
+    add 'fault(mem:64M, delay=1s, offset=1M, length=8M)' --mode copy
+    below=$DEV
+    for verb in write read; do
+        # shellcheck disable=SC2086
+        add "$below" --mode "$1" $2
+        watched_buffers $verb "$DEV" > answer &
+        wait_for 10 eight_in_flight "$below"
+        kill_server
+        [ "$2" = "-r 0" ] || sluice recover -n "$ID" > /dev/null
+        wait $!
+        answer=$(cat answer)
+        [[ $answer != 0.[0-4]* ]] || fail "requests ended with their loans still out: $answer"
+        case $2 in
+            *-i*) same errors "${answer#* }" "errors 0" ;;
+            *) same errors "${answer#* }" "errors 8" ;;
+        esac
+        [ $verb = read ] || nothing_new_in "$below"
+        del
+    done
+}
+
+nothing_new_in() {
+    ! dd if="$1" bs=1M count=10 iflag=direct status=none | grep -q B ||
+        fail "bytes that were written after the answer are on the device"
+}
+
+eight_in_flight() {
+    [ "$(awk '{ print $1 + $2 }' "/sys/block/${1#/dev/}/inflight")" = 8 ]
+}
+
+main
