@@ -199,20 +199,19 @@ std::vector<std::string> LogKeeper::lines() const {
 }
 
 void start_logging(bool foreground, const std::string& path, uint32_t debug_mask) {
-  std::shared_ptr<spdlog::logger> logger;
+  spdlog::sink_ptr sink;
   try {
     if (foreground) {
-      logger = std::make_shared<spdlog::logger>("sluice",
-                                                std::make_shared<spdlog::sinks::stderr_sink_mt>());
+      sink = std::make_shared<spdlog::sinks::stderr_sink_mt>();
     } else if (access("/dev/log", F_OK) == 0) {
-      logger = spdlog::syslog_logger_mt("sluice", "sluice", LOG_PID, LOG_DAEMON, true);
+      sink = std::make_shared<spdlog::sinks::syslog_sink_mt>("sluice", LOG_PID, LOG_DAEMON, true);
     } else {
-      logger = spdlog::rotating_logger_mt("sluice", path, kLogBytes, 1);
+      sink = std::make_shared<spdlog::sinks::rotating_file_sink_mt>(path, kLogBytes, 1);
     }
-    spdlog::set_default_logger(logger);
   } catch (const spdlog::spdlog_ex&) {
-    // No place to log to: the default logger's, the standard error, is all there is.
+    sink = std::make_shared<spdlog::sinks::stderr_sink_mt>();  // there is no other place
   }
+  spdlog::set_default_logger(std::make_shared<spdlog::logger>("sluice", sink));
   spdlog::set_level(debug_mask == 0 ? spdlog::level::info : spdlog::level::debug);
   spdlog::flush_on(spdlog::level::debug);
 }

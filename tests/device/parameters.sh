@@ -231,7 +231,7 @@ chosen_mode() {
     chooses auto -z
     chooses auto
     chooses user_copy --usercopy
-    chooses auto -g 1
+    chooses get_data -g 1
     add 'fault(disk, cache=volatile)'
     same mode "$(field mode)" user_copy
     field mode_reason | grep -q 'must see the data'
