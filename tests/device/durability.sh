@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # What was flushed is there after a power cut, what was discarded or zeroed reads as it must.
 #
-# The power cut is a target, fault(FILE, cache=volatile): it keeps writes in its server's memory until
-# they are flushed, so that killing the server loses the rest. It must see the data; where a device
-# lends pages instead of copying, the cut happens one level below, in a device that is its backing.
+# The power cut is a target, fault(FILE, cache=volatile): it keeps writes in its server's memory
+# until they are flushed, so that killing the server loses the rest. It must see the data; where a
+# device lends pages instead of copying, the cut happens one level below, in a device that is its
+# backing.
 # timeout: 200
 . "$(dirname "$0")/lib.sh"
 
@@ -111,7 +112,7 @@ power_cut_below() {
     survived disk
 }
 
-# The first two MiB by fsync, the next by writes that are durable by themselves, the last not at all.
+# The first two MiB by fsync, the next by writes that are durable by themselves, the last not.
 write_some_and_sync() {
     head -c 2M /dev/urandom > flushed
     head -c 2M /dev/urandom > durable
@@ -120,7 +121,8 @@ write_some_and_sync() {
     dd if=durable of="$DEV" bs=64k seek=2M oflag=direct,dsync,seek_bytes status=none
     dd if=lost of="$DEV" bs=64k seek=8M oflag=direct,seek_bytes status=none
     # Before the cut all of it is there.
-    cmp -n $((4 * MIB)) -i $((8 * MIB)):0 <(dd if="$DEV" bs=1M count=12 iflag=direct status=none) lost
+    cmp -n $((4 * MIB)) -i $((8 * MIB)):0 \
+        <(dd if="$DEV" bs=1M count=12 iflag=direct status=none) lost
 }
 
 survived() {

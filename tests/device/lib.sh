@@ -4,9 +4,9 @@
 #   run_case NAME FUNCTION [ARGUMENT...]
 #
 # and `finish` at its end. Each case is a process of its own, in an empty directory ($CASE) with a
-# state directory of its own, and prints "ok NAME" or "not ok NAME". What it leaves behind (devices,
-# mounts, loop devices, processes) is taken down after it: a script may run on any machine that has
-# ublk, as root, and touches nothing but what it made.
+# state directory of its own, and prints "ok NAME" or "not ok NAME". What it leaves behind
+# (devices, mounts, loop devices, processes) is taken down after it: a script may run on any
+# machine that has ublk, as root, and touches nothing but what it made.
 #
 # CASES='PATTERN' in the environment runs only the cases whose names match.
 set -Eeuo pipefail
@@ -106,7 +106,8 @@ sluice() {
     timeout --kill-after=5 60 "$SLUICE" "$@"
 }
 
-# add ARGUMENT...: makes a device; DEV is its path, ID its number, which is added to the file "made".
+# add ARGUMENT...: makes a device; DEV is its path, ID its number, which is added to the file
+# "made".
 add() {
     local out
     out=$(sluice add "$@") || fail "this failed: sluice add $*"
@@ -137,8 +138,8 @@ make_stack() {
     esac
 }
 
-# An ext4 on a loop device, mounted on the directory "disk_fs": a real file system under a test, with
-# direct I/O, where the work directory may be a tmpfs.
+# An ext4 on a loop device, mounted on the directory "disk_fs": a real file system under a test,
+# with direct I/O, where the work directory may be a tmpfs.
 make_disk_fs() {
     truncate -s "${1:-700M}" disk_fs.ext4
     mkfs.ext4 -qF disk_fs.ext4
@@ -241,8 +242,8 @@ tear_down() {
     rm -rf "$CASE"
 }
 
-# The last one first: it may stand on the others. One without a server may still be held open, and is
-# not waited for.
+# The last one first: it may stand on the others. One without a server may still be held open, and
+# is not waited for.
 delete_devices() {
     local id
     for id in $(own_devices); do

@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # The life of a file system on a device, for each buffer mode and stack: make it, mount it, clone a
-# git repository into it, check that, build a program there, unmount, let its own checker look at it;
-# then attach the same backing in another way and find everything again.
+# git repository into it, check that, build a program there, unmount, let its own checker look at
+# it; then attach the same backing in another way and find everything again.
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 # test_filesystem FS: every case of it.

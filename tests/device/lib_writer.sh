@@ -3,13 +3,14 @@
 
 # write_numbered DEVICE BOOK [MAY_FAIL]: four threads overwrite blocks of 16 KiB without buffering,
 # each block full of (its number, its generation), and read some back, until the file BOOK.stop is
-# there. Then BOOK has for each block the last generation that was acknowledged and the last that was
-# attempted. BOOK.started appears once every thread has written.
+# there. Then BOOK has for each block the last generation that was acknowledged and the last that
+# was attempted. BOOK.started appears once every thread has written.
 write_numbered() {
     python3 -c "$numbered_blocks" write "$@"
 }
 
-# verify_numbered DEVICE BOOK: no acknowledged write is lost, and no block has anything never written.
+# verify_numbered DEVICE BOOK: no acknowledged write is lost, and no block has anything never
+# written.
 verify_numbered() {
     python3 -c "$numbered_blocks" verify "$@"
 }
@@ -111,9 +112,10 @@ if wrong or done == 0:
 '
 
 # watched_buffers read|write DEVICE BASE: eight threads, each with one request of 128 KiB, each in
-# another MiB but the first. When a request fails, the memory of a read must not change any more, and that of a write is
-# overwritten at once: what reaches the device after that must not be the new bytes. Ends a second
-# after the last answer; prints "MIN-MAX errors N", the seconds until the answers.
+# another MiB but the first. When a request fails, the memory of a read must not change any more,
+# and that of a write is overwritten at once: what reaches the device after that must not be the
+# new bytes. Ends a second after the last answer; prints "MIN-MAX errors N", the seconds until the
+# answers.
 watched_buffers() {
     python3 -c '
 import mmap, os, sys, threading, time

@@ -42,7 +42,10 @@ many_cycles() {
 four_workers() {
     local worker cycle workers=()
     for worker in {1..4}; do
-        (cd $worker; for ((cycle = $1 + worker - 1; cycle < $2; cycle += 4)); do one_cycle $cycle; done) &
+        (
+            cd $worker
+            for ((cycle = $1 + worker - 1; cycle < $2; cycle += 4)); do one_cycle $cycle; done
+        ) &
         workers+=($!)
     done
     for worker in "${workers[@]}"; do wait "$worker"; done

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Every buffer mode on every kind of stack returns what was written, whatever the size of the block.
+# Every buffer mode on every kind of stack returns what was written, whatever the size of the
+# block.
 # timeout: 240
 . "$(dirname "$0")/lib.sh"
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# A walk through everything on the kernel that users run: Debian's own, with its modules. Everything
-# here is some thirty times slower than elsewhere, so little data and few processes.
+# A walk through everything on the kernel that users run: Debian's own, with its modules.
+# Everything here is some thirty times slower than elsewhere, so little data and few processes.
 # guest: qemu
 # timeout: 240
 . "$(dirname "$0")/lib.sh"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# What is asked wrongly is refused in one sentence; what goes wrong below a device reaches its client
-# as an error, and the device goes on. The server's process is protected as designed.
+# What is asked wrongly is refused in one sentence; what goes wrong below a device reaches its
+# client as an error, and the device goes on. The server's process is protected as designed.
 # timeout: 150
 . "$(dirname "$0")/lib.sh"
 
@@ -108,7 +108,8 @@ fault(disk, ops=reed)
 {"target":"lopp","file":"disk"}
 linear(linear(linear(linear(
 END
-    refuses '^sluice: ' "$SLUICE" add "$(printf 'linear(%.0s' {1..200})disk$(printf ')%.0s' {1..200})"
+    refuses '^sluice: ' "$SLUICE" add \
+        "$(printf 'linear(%.0s' {1..200})disk$(printf ')%.0s' {1..200})"
     same devices "$(ls /sys/class/ublk-char)" "$before"
 }
 
@@ -221,7 +222,8 @@ damaged_state() {
     add -t null -r 1
     record=state/ublk-$ID.json
     cp "$record" whole
-    for damage in 'head -c 50' 'sed s/{/x/' 'sed s/"pid":/"pit":/' 'sed s/null/none/' 'head -c 0'; do
+    for damage in 'head -c 50' 'sed s/{/x/' 'sed s/"pid":/"pit":/' 'sed s/null/none/' \
+        'head -c 0'; do
         $damage whole > "$record"
         sluice list -n "$ID" > shown
         refuses '^sluice: ' "$SLUICE" recover -n "$ID"
