@@ -78,9 +78,10 @@ Result<DeviceRecord> read_record(uint32_t id) {
                                     "file {}",
                                     id, path));
   }
-  std::string text(kMaxRecordBytes, '\0');
+  file.seekg(0, std::ios::end);
+  std::string text(std::min(static_cast<size_t>(file.tellg()), kMaxRecordBytes), '\0');
+  file.seekg(0);
   file.read(text.data(), static_cast<std::streamsize>(text.size()));
-  text.resize(static_cast<size_t>(file.gcount()));
   auto record = record_from_json(text);
   if (!record) {
     return fail(EINVAL,

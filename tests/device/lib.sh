@@ -205,6 +205,20 @@ refuses() {
     grep -qE -- "$pattern" "$CASE/err" || fail "'$pattern' is not in: $(cat "$CASE/err")"
 }
 
+# fails PATTERN COMMAND...: the command fails, and its standard error matches. (A plain `! COMMAND`
+# would check nothing: `set -e` takes no notice of it.)
+fails() {
+    local pattern=$1
+    shift
+    if "$@" > "$CASE/out" 2> "$CASE/err"; then fail "this succeeded: $*"; fi
+    grep -qE -- "$pattern" "$CASE/err" || fail "'$pattern' is not in: $(cat "$CASE/err")"
+}
+
+# lacks PATTERN FILE
+lacks() {
+    if grep -E -- "$1" "$2" >&2; then fail "'$1' is in $2"; fi
+}
+
 # wait_for SECONDS COMMAND...: until the command succeeds.
 wait_for() {
     local end=$((SECONDS + $1))

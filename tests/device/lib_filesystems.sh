@@ -79,11 +79,14 @@ make_repository() {
     $git init -q -b main
     mkdir "$WORK/repository/tree"
     cp -r "$SLUICE_SOURCE_DIR/src/core" "$WORK/repository/tree"
-    $git add tree && $git commit -qm core
+    $git add tree
+    $git commit -qm core
     cp -r "$SLUICE_SOURCE_DIR/src/ring" "$SLUICE_SOURCE_DIR/src/frontend" "$WORK/repository/tree"
-    $git add tree && $git commit -qm "ring and front ends"
+    $git add tree
+    $git commit -qm "ring and front ends"
     make_project "$WORK/repository/project"
-    $git add project && $git commit -qm project
+    $git add project
+    $git commit -qm project
 }
 
 make_project() {

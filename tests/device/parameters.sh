@@ -83,8 +83,7 @@ large_block_io() {
     add "$loop" --mode "$1"
     dd if=data of="$DEV" bs=300k oflag=direct conv=fsync status=none
     cmp -n 8388608 "$DEV" data
-    ! dd if="$DEV" of=/dev/null bs=512 count=1 iflag=direct status=none 2> err
-    grep -q 'Invalid argument' err
+    fails 'Invalid argument' dd if="$DEV" of=/dev/null bs=512 count=1 iflag=direct status=none
     fio --name=verify --filename="$DEV" --direct=1 --ioengine=io_uring --iodepth=8 --size=4M \
         --offset=16M --rw=randwrite --bsrange=4k-128k --verify=crc32c --do_verify=1 \
         --verify_fatal=1 --output=fio.log || fail "$(cat fio.log)"
