@@ -34,9 +34,9 @@ main() {
 # a process inside a chroot may not make user namespaces.
 enter_root() {
     mount -t tmpfs -o mode=755 sluice /mnt || give_up "cannot mount a tmpfs on /mnt"
-    mkdir /mnt/upper /mnt/work /mnt/root
+    mkdir /mnt/upper /mnt/work /mnt/guest
     modprobe -d "$modules" overlay
-    if ! mount -t overlay -o lowerdir=/,upperdir=/mnt/upper,workdir=/mnt/work root /mnt/root; then
+    if ! mount -t overlay -o lowerdir=/,upperdir=/mnt/upper,workdir=/mnt/work root /mnt/guest; then
         echo "sluice-guest: no overlay; the root stays read-only"
         umount /mnt
         mount -t tmpfs -o mode=755 run /run
@@ -46,10 +46,10 @@ enter_root() {
         mount -t tmpfs -o mode=1777 tmp /var/tmp
         return
     fi
-    mkdir -p /mnt/root/run /mnt/root/proc /mnt/root/sys /mnt/root/dev /mnt/root/tmp
-    mount -t tmpfs -o mode=755 run /mnt/root/run
-    mkdir -p /mnt/root$guest/host /mnt/root$guest/run
-    cd /mnt/root || give_up "cannot enter the overlay"
+    mkdir -p /mnt/guest/run /mnt/guest/proc /mnt/guest/sys /mnt/guest/dev /mnt/guest/tmp
+    mount -t tmpfs -o mode=755 run /mnt/guest/run
+    mkdir -p /mnt/guest$guest/host /mnt/guest$guest/run
+    cd /mnt/guest || give_up "cannot enter the overlay"
     pivot_root . run/sluice/host || give_up "cannot move into the overlay"
     cd / || give_up "cannot enter the new root"
 }
