@@ -97,13 +97,13 @@ void fill_in_server(DeviceRecord& record, const UblkDevice& device) {
   record.pid = getpid();
   record.pid_started = process_start_time(record.pid).value_or(0);
   record.threads.clear();
-  for (const ublk::QueueReport& report : device.reports()) {
+  for (const QueueReport& report : device.reports()) {
     record.threads.push_back(report.thread_id);
   }
 }
 
 void report_totals(const UblkDevice& device) {
-  for (const ublk::QueueReport& report : device.reports()) {
+  for (const QueueReport& report : device.reports()) {
     spdlog::info("device {}: {} requests, {} errors, {} bytes copied, {} arena overflows",
                  device.id(), report.requests, report.errors, report.copied_bytes,
                  report.arena_overflows);

@@ -66,8 +66,12 @@ one_cycle() {
 belongings() {
     sleep 0.5
     echo "$(awk '/^(SUnreclaim|Percpu|VmallocUsed|KernelStack):/ { sum += $2 } END { print sum }' \
-        /proc/meminfo) $(cut -f1 /proc/sys/fs/file-nr) $(find /proc -maxdepth 1 -name '[0-9]*' |
-        wc -l)"
+        /proc/meminfo) $(cut -f1 /proc/sys/fs/file-nr) $(processes)"
+}
+
+# The kernel's pool of workers is not counted: it grows and shrinks as the kernel likes.
+processes() {
+    grep -shLE '^[0-9]+ \(kworker/' /proc/[0-9]*/stat | wc -l
 }
 
 within() {

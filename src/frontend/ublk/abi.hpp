@@ -34,6 +34,8 @@ inline constexpr unsigned long kEndUserRecovery = _IOWR('u', 0x11, ControlComman
 inline constexpr unsigned long kGetDevInfo2 = _IOR('u', 0x12, ControlCommand);
 inline constexpr unsigned long kGetFeatures = _IOR('u', 0x13, ControlCommand);
 inline constexpr unsigned long kDelDevAsync = _IOR('u', 0x14, ControlCommand);
+inline constexpr unsigned long kUpdateSizeDev = _IOWR('u', 0x15, ControlCommand);
+inline constexpr unsigned long kQuiesceDev = _IOWR('u', 0x16, ControlCommand);
 inline constexpr unsigned long kTryStopDev = _IOWR('u', 0x17, ControlCommand);
 
 // Device features.

@@ -148,6 +148,20 @@ Result<void> Control::try_stop(uint32_t id) {
   return run({.op = abi::kTryStopDev, .name = "stop", .id = id, .patience = kLongPatience});
 }
 
+Result<void> Control::update_size(uint32_t id, uint64_t size_bytes) {
+  return run(
+      {.op = abi::kUpdateSizeDev, .name = "change the size of", .id = id, .data = size_bytes >> 9});
+}
+
+Result<void> Control::quiesce(uint32_t id) {
+  constexpr std::chrono::milliseconds kDriverPatience = kPatience;
+  return run({.op = abi::kQuiesceDev,
+              .name = "quiesce",
+              .id = id,
+              .data = static_cast<uint64_t>(kDriverPatience.count()),
+              .patience = kLongPatience});
+}
+
 Result<void> Control::remove(uint32_t id, bool wait) {
   return run({.op = wait ? abi::kDelDev : abi::kDelDevAsync,
               .name = "delete",

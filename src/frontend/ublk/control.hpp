@@ -52,6 +52,10 @@ class Control {
   Result<void> stop(uint32_t id);
   // Only if nobody has it open: EBUSY otherwise, EOPNOTSUPP before Linux 7.0.
   Result<void> try_stop(uint32_t id);
+  // A multiple of 512 bytes. EOPNOTSUPP before Linux 6.16.
+  Result<void> update_size(uint32_t id, uint64_t size_bytes);
+  // Until no request is with the server and its tags are back. EOPNOTSUPP before Linux 6.16.
+  Result<void> quiesce(uint32_t id);
   // `wait`: until the id is free again.
   Result<void> remove(uint32_t id, bool wait);
   Result<void> start_recovery(uint32_t id);

@@ -205,6 +205,17 @@ Result<void> UblkDevice::remove() {
   return control_->remove(info_.dev_id, false);  // whoever still has it open keeps the id
 }
 
+Result<void> UblkDevice::resize(uint64_t size_bytes) {
+  if ((info_.flags & abi::kUpdateSize) == 0) {
+    return fail(EOPNOTSUPP,
+                "this kernel's ublk driver cannot change the size of a device: Linux "
+                "6.16 can");
+  }
+  return control_->update_size(info_.dev_id, size_bytes);
+}
+
+std::string UblkDevice::path() const { return block_device_path(info_.dev_id); }
+
 std::vector<QueueReport> UblkDevice::reports() const {
   std::vector<QueueReport> reports;
   for (const auto& reactor : reactors_) {

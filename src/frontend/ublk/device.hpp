@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "core/error.hpp"
+#include "frontend/frontend.hpp"
 #include "frontend/ublk/control.hpp"
 #include "frontend/ublk/mode.hpp"
 #include "target/stack.hpp"
@@ -36,16 +37,7 @@ struct DeviceOptions {
   ModeWish wish;
 };
 
-// What one queue of a running device has done, and who does it.
-struct QueueReport {
-  int thread_id = 0;
-  uint64_t requests = 0;
-  uint64_t errors = 0;
-  uint64_t copied_bytes = 0;
-  uint64_t arena_overflows = 0;
-};
-
-class UblkDevice {
+class UblkDevice final : public Frontend {
  public:
   // Makes the device: chosen mode, parameters from the stack's geometry; not served yet. If
   // anything fails it is removed again. EEXIST: the id is taken; ENOSPC or ENOMEM: no more devices.
@@ -53,25 +45,27 @@ class UblkDevice {
   // Takes over a device whose server has died. EBUSY while the old server still lives; EINVAL when
   // the stack no longer fits the device.
   static Result<std::unique_ptr<UblkDevice>> recover(Stack& stack, uint32_t id, BufferMode mode);
-  UblkDevice(const UblkDevice&) = delete;
-  UblkDevice& operator=(const UblkDevice&) = delete;
   // Ends the reactors; a device that was added and never went live is removed.
-  ~UblkDevice();
+  ~UblkDevice() override;
 
   // Starts the reactors and makes the device live.
-  Result<void> serve();
+  Result<void> serve() override;
   // Returns when the driver has taken every tag back.
-  void wait();
-  // Makes wait() return: no new requests, those in flight are answered.
-  Result<void> stop();
-  // Frees the id, after wait(); while somebody has the block device open, once that ends.
-  Result<void> remove();
+  void wait() override;
+  Result<void> stop() override;
+  // Frees the id; while somebody has the block device open, once that ends.
+  Result<void> remove() override;
+  Result<void> resize(uint64_t size_bytes) override;
+
+  std::string path() const override;
+  std::string mode_name() const override { return std::string(to_string(mode_.mode)); }
+  std::string mode_reason() const override { return mode_.reason; }
+  std::vector<QueueReport> reports() const override;
 
   uint32_t id() const { return info_.dev_id; }
   const abi::DeviceInfo& info() const { return info_; }
   const ModeChoice& mode() const { return mode_; }
   bool read_only() const { return stack_.geometry().read_only; }
-  std::vector<QueueReport> reports() const;
 
  private:
   UblkDevice(Stack& stack, std::unique_ptr<Control> control);

@@ -14,11 +14,6 @@ namespace {
 
 constexpr uint32_t kSectorShift = 9;
 
-// Counters have one writer: no locked instruction is needed.
-void add(std::atomic<uint64_t>& counter, uint64_t amount) {
-  counter.store(counter.load(std::memory_order_relaxed) + amount, std::memory_order_relaxed);
-}
-
 Op to_op(uint8_t code) {
   switch (code) {
     case abi::kOpRead:
@@ -255,17 +250,17 @@ int32_t Queue::conclude(Tag& tag, Status status) {
                      request.length, request.offset, tag.loan.filled_bytes());
     status = Status::from_errno(EIO);
   }
-  add(counters_.requests[op], 1);
-  add(counters_.arena_overflows, tag.arena.overflows() - tag.overflows_counted);
+  QueueCounters::add(counters_.requests[op], 1);
+  QueueCounters::add(counters_.arena_overflows, tag.arena.overflows() - tag.overflows_counted);
   tag.overflows_counted = tag.arena.overflows();
   tag.arena.reset();
   if (!status.ok()) {
-    add(counters_.errors, 1);
+    QueueCounters::add(counters_.errors, 1);
     return -status.error();
   }
-  add(counters_.bytes[op], request.length);
+  QueueCounters::add(counters_.bytes[op], request.length);
   if (request.has_data() && !is_zero_copy(setup_.mode)) {
-    add(counters_.copied_bytes, request.length);
+    QueueCounters::add(counters_.copied_bytes, request.length);
   }
   return request.has_data() ? static_cast<int32_t>(request.length) : 0;
 }

@@ -5,28 +5,19 @@
 // tag back (the device is stopped) the queue is finished and calls `on_finished`.
 #pragma once
 
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <span>
 
 #include "core/task.hpp"
+#include "frontend/queue_counters.hpp"
 #include "frontend/ublk/abi_io.hpp"
 #include "frontend/ublk/mode.hpp"
 #include "ring/ring.hpp"
 #include "target/stack.hpp"
 
 namespace sluice::ublk {
-
-// What a queue has done. Written by its thread, read by any.
-struct QueueCounters {
-  std::atomic<uint64_t> requests[kOpCount] = {};
-  std::atomic<uint64_t> bytes[kOpCount] = {};
-  std::atomic<uint64_t> errors = 0;
-  std::atomic<uint64_t> copied_bytes = 0;  // for the front end; the ring counts those of targets
-  std::atomic<uint64_t> arena_overflows = 0;
-};
 
 class QueueListener {
  public:

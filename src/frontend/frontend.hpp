@@ -1,0 +1,46 @@
+// Frontend: serves a stack to the kernel as one block device or one file, on threads of its own.
+//
+// This is the control path's view of it; how requests come in is each front end's own affair
+// (ublk/, fuse/). Made by the front end's own functions, which take its own options. Its calls come
+// from the process's control thread, except stop() and reports(), which any thread may call.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "core/error.hpp"
+#include "frontend/queue_counters.hpp"
+
+namespace sluice {
+
+class Frontend {
+ public:
+  Frontend() = default;
+  Frontend(const Frontend&) = delete;
+  Frontend& operator=(const Frontend&) = delete;
+  virtual ~Frontend() = default;
+
+  // Starts the threads and makes path() answer.
+  virtual Result<void> serve() = 0;
+  // Returns when nothing is served any more, because of stop() or because the kernel said so.
+  virtual void wait() = 0;
+  // Makes wait() return: no new requests, those in flight are answered.
+  virtual Result<void> stop() = 0;
+  // After wait(): gives back what the kernel still holds (an id, a mount).
+  virtual Result<void> remove() = 0;
+
+  // Tells the kernel that the stack now has this size, in bytes. EOPNOTSUPP where kernel or front
+  // end cannot change it.
+  virtual Result<void> resize(uint64_t size_bytes) = 0;
+
+  // What the user opens: /dev/ublkb0, or the file that was asked for.
+  virtual std::string path() const = 0;
+  // How the bytes of a request reach the server, and why not in a better way (or nothing).
+  virtual std::string mode_name() const = 0;
+  virtual std::string mode_reason() const = 0;
+  // Per queue, in order.
+  virtual std::vector<QueueReport> reports() const = 0;
+};
+
+}  // namespace sluice
