@@ -45,7 +45,7 @@ Outcome<AddRequest> read_add(const CommandLine& line, std::istream& in) {
   AddRequest request;
   const auto device = read_device(line);
   if (!device) return std::unexpected(device.error());
-  request.serve.device = *device;
+  request.serve.frontend.device = *device;
   const auto debug_mask = read_mask(line, "debug_mask");
   if (!debug_mask) return std::unexpected(debug_mask.error());
   request.serve.debug_mask = *debug_mask;

@@ -21,7 +21,7 @@ namespace {
 using nlohmann::json;
 namespace fs = std::filesystem;
 
-constexpr const char* kPrefix = "ublk-";
+constexpr const char* kPrefix = "device-";
 constexpr const char* kSuffix = ".json";
 constexpr size_t kMaxRecordBytes = 4 << 20;
 
@@ -119,6 +119,10 @@ std::string to_json(const DeviceRecord& record) {
       {"id", record.id},
       {"pid", record.pid},
       {"pid_started", record.pid_started},
+      {"frontend", record.frontend},
+      {"path", record.path},
+      {"size_bytes", record.size_bytes},
+      {"block_bytes", record.block_bytes},
       {"spec", json::parse(to_json(record.spec, target_vocabulary()))},
       {"read_only", record.read_only},
       {"queues", record.queues},
@@ -141,6 +145,10 @@ Result<DeviceRecord> record_from_json(std::string_view text) {
     value.at("id").get_to(record.id);
     value.at("pid").get_to(record.pid);
     value.at("pid_started").get_to(record.pid_started);
+    value.at("frontend").get_to(record.frontend);
+    value.at("path").get_to(record.path);
+    value.at("size_bytes").get_to(record.size_bytes);
+    value.at("block_bytes").get_to(record.block_bytes);
     value.at("read_only").get_to(record.read_only);
     value.at("queues").get_to(record.queues);
     value.at("depth").get_to(record.depth);
@@ -177,6 +185,11 @@ std::optional<uint64_t> process_start_time(int pid) {
   uint64_t started = 0;
   if (!(fields >> started)) return std::nullopt;
   return started;
+}
+
+bool is_stale(const DeviceRecord& record) {
+  if (server_alive(record)) return false;
+  return record.frontend != "ublk" || access(ublk::char_device_path(record.id).c_str(), F_OK) != 0;
 }
 
 bool server_alive(const DeviceRecord& record) {

@@ -1,8 +1,9 @@
 // State files: what each running device is, one JSON file per device under /run/sluice (or
 // $XDG_RUNTIME_DIR/sluice without privilege; $SLUICE_STATE_DIR overrides both).
 //
-// Written atomically by the device's server before it reports itself ready, removed when the device
-// is gone. A record outlives a server that was killed: it is what recovery reads back.
+// Written atomically by the device's server, once to claim the id and again before it reports
+// itself ready; removed when the device is gone. A record outlives a server that was killed: it is
+// what recovery reads back.
 #pragma once
 
 #include <cstdint>
@@ -20,17 +21,21 @@ struct DeviceRecord {
   uint32_t id = ublk::kAnyId;
   int pid = 0;
   uint64_t pid_started = 0;  // start time of `pid`, in clock ticks since boot
+  std::string frontend;      // ublk, loop, fuse
+  std::string path;          // what the user opens
+  uint64_t size_bytes = 0;
+  uint32_t block_bytes = 0;  // logical
   Spec spec;
   bool read_only = false;
   uint16_t queues = 0;
   uint16_t depth = 0;
   uint32_t max_io_bytes = 0;
-  std::string mode;  // see ublk::to_string(BufferMode)
+  std::string mode;  // see Frontend::mode_name()
   std::string mode_reason;
   std::string recovery;  // none, wait, reissue, fail_io
   bool unprivileged = false;
   uint32_t debug_mask = 0;
-  std::vector<int> threads;  // of the queues, in order
+  std::vector<int> threads;  // of the queues, in order; none: it is being made
 };
 
 std::string state_directory();
@@ -52,5 +57,7 @@ Result<DeviceRecord> record_from_json(std::string_view text);
 // number that was given out again is told from the old one.
 std::optional<uint64_t> process_start_time(int pid);
 bool server_alive(const DeviceRecord& record);
+// Neither a server nor a device of the ublk driver belongs to it any more.
+bool is_stale(const DeviceRecord& record);
 
 }  // namespace sluice

@@ -153,9 +153,9 @@ durable_write() {
     mount -o noatime,commit=300 "$DEV" mnt
     dd if=/dev/zero of=mnt/file bs=64k count=4 conv=fsync status=none
     sync -f mnt
-    lines=$(wc -l < "state/ublk-$above.log")
+    lines=$(wc -l < "state/device-$above.log")
     dd if=data of=mnt/file bs=64k seek=1 oflag=direct,dsync conv=notrunc status=none
-    tail -n +$((lines + 1)) "state/ublk-$above.log" > requests
+    tail -n +$((lines + 1)) "state/device-$above.log" > requests
     grep -q 'write fua offset [0-9]* length 65536' requests || fail "$(cat requests)"
     lacks flush requests
     kill_server "$disk"
@@ -243,7 +243,7 @@ failed_flush() {
     fails "$EIO" dd if=data of="$DEV" bs=64k oflag=direct conv=fsync status=none
     fails "$EIO" dd if=data of="$DEV" bs=64k count=1 oflag=direct status=none
     cmp -n $MIB <(dd if="$DEV" bs=64k count=16 iflag=direct status=none) data
-    grep -q 'refusing writes' "state/ublk-$ID.log"
+    grep -q 'refusing writes' "state/device-$ID.log"
     del
     add -t loop -f disk
     dd if=data of="$DEV" bs=64k oflag=direct conv=fsync status=none

@@ -149,7 +149,7 @@ make_disk_fs() {
 
 # server [ID]: the process that serves the device.
 server() {
-    sed -nE 's/^ *"pid": ([0-9]+),?$/\1/p' "$SLUICE_STATE_DIR/ublk-${1:-$ID}.json"
+    sed -nE 's/^ *"pid": ([0-9]+),?$/\1/p' "$SLUICE_STATE_DIR/device-${1:-$ID}.json"
 }
 
 # The sudden death of a server. The driver may take a moment longer to notice.
@@ -274,7 +274,7 @@ delete_devices() {
 own_devices() {
     local record
     for record in $(ls -t "$SLUICE_STATE_DIR"); do
-        record=${record#ublk-}
+        record=${record#device-}
         [[ $record != *.json ]] || echo "${record%.json}"
     done
 }

@@ -86,7 +86,7 @@ device_goes() {
     wait_for 10 has_state DEAD
     refuses 'added without recovery' "$SLUICE" recover -n "$ID"
     del
-    [ ! -e "state/ublk-$ID.json" ]
+    [ ! -e "state/device-$ID.json" ]
     add "${STACK[@]}"
     verify_numbered "$DEV" book
     del
@@ -160,12 +160,12 @@ refused() {
     refuses 'does not exist' "$SLUICE" recover -n "$ID"
     mv away disk
     truncate -s 64M disk
-    cp "state/ublk-$ID.json" record
-    head -c 100 record > "state/ublk-$ID.json"
+    cp "state/device-$ID.json" record
+    head -c 100 record > "state/device-$ID.json"
     refuses 'cannot be used' "$SLUICE" recover -n "$ID"
-    rm "state/ublk-$ID.json"
+    rm "state/device-$ID.json"
     refuses 'not one that sluice serves' "$SLUICE" recover -n "$ID"
-    cp record "state/ublk-$ID.json"
+    cp record "state/device-$ID.json"
     same state "$(field state)" QUIESCED
     sluice recover -n "$ID" > /dev/null
     dd if="$DEV" of=read bs=64k count=4 iflag=direct status=none

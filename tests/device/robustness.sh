@@ -217,7 +217,7 @@ read_only() {
 damaged_state() {
     local record damage
     add -t null -r 1
-    record=state/ublk-$ID.json
+    record=state/device-$ID.json
     cp "$record" whole
     for damage in 'head -c 50' 'sed s/{/x/' 'sed s/"pid":/"pit":/' 'sed s/null/none/' \
         'head -c 0'; do

@@ -62,7 +62,7 @@ words_with_dividers() {
 
 # A record as a server leaves it.
 record() {
-    cat >"$SLUICE_STATE_DIR/ublk-$1.json" <<JSON
+    cat >"$SLUICE_STATE_DIR/device-$1.json" <<JSON
 {"id": $1, "pid": 1, "pid_started": 0, "spec": {"target": "null"}, "read_only": false, "queues": 1,
  "depth": 1, "max_io_bytes": 4096, "mode": "copy", "mode_reason": "", "recovery": "wait",
  "unprivileged": false, "debug_mask": 0, "threads": [1]}

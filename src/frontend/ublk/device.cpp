@@ -56,6 +56,11 @@ Error explain_add(const Error& error, const DeviceOptions& options) {
 
 }  // namespace
 
+std::string_view to_string(Recovery recovery) {
+  constexpr std::string_view kNames[] = {"none", "wait", "reissue", "fail_io"};
+  return kNames[static_cast<size_t>(recovery)];
+}
+
 Result<std::unique_ptr<UblkDevice>> UblkDevice::add(Stack& stack, const DeviceOptions& options) {
   auto control = Control::open();
   if (!control) return std::unexpected(control.error());

@@ -8,6 +8,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/error.hpp"
@@ -27,6 +28,8 @@ enum class Recovery : uint8_t {
   reissue,  // new ones wait; those in flight are given to the next server once more
   fail_io,  // all fail until the next server is there
 };
+
+std::string_view to_string(Recovery recovery);  // none, wait, reissue, fail_io
 
 struct DeviceOptions {
   uint32_t id = kAnyId;

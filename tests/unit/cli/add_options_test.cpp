@@ -29,14 +29,14 @@ void expect_refused(const Words& words, Exit exit, const std::string& sentence) 
 
 TEST(AddOptions, DefaultsAreThoseOfUblk) {
   const ServeOptions options = accepted({"-t", "null"});
-  EXPECT_EQ(options.device.id, ublk::kAnyId);
-  EXPECT_EQ(options.device.queues, 1);
-  EXPECT_EQ(options.device.depth, 128);
-  EXPECT_EQ(options.device.max_io_bytes, 512U * 1024);
-  EXPECT_EQ(options.device.recovery, Recovery::none);
-  EXPECT_FALSE(options.device.wish.named.has_value());
-  EXPECT_FALSE(options.device.wish.zero_copy_required);
-  EXPECT_FALSE(options.device.wish.unprivileged);
+  EXPECT_EQ(options.frontend.device.id, ublk::kAnyId);
+  EXPECT_EQ(options.frontend.device.queues, 1);
+  EXPECT_EQ(options.frontend.device.depth, 128);
+  EXPECT_EQ(options.frontend.device.max_io_bytes, 512U * 1024);
+  EXPECT_EQ(options.frontend.device.recovery, Recovery::none);
+  EXPECT_FALSE(options.frontend.device.wish.named.has_value());
+  EXPECT_FALSE(options.frontend.device.wish.zero_copy_required);
+  EXPECT_FALSE(options.frontend.device.wish.unprivileged);
   EXPECT_FALSE(options.read_only);
   EXPECT_FALSE(options.foreground);
   EXPECT_EQ(options.debug_mask, 0U);
@@ -53,11 +53,11 @@ TEST(AddOptions, LongAndShortFormsMeanTheSame) {
               "--user-recovery=1", "--user-recovery-reissue=1"}}) {
     const ServeOptions options = accepted(words);
     EXPECT_EQ(options.spec, Spec{.target = "null"});
-    EXPECT_EQ(options.device.id, 5U);
-    EXPECT_EQ(options.device.queues, 4);
-    EXPECT_EQ(options.device.depth, 64);
-    EXPECT_EQ(options.device.wish.named, BufferMode::get_data);
-    EXPECT_EQ(options.device.recovery, Recovery::reissue);
+    EXPECT_EQ(options.frontend.device.id, 5U);
+    EXPECT_EQ(options.frontend.device.queues, 4);
+    EXPECT_EQ(options.frontend.device.depth, 64);
+    EXPECT_EQ(options.frontend.device.wish.named, BufferMode::get_data);
+    EXPECT_EQ(options.frontend.device.recovery, Recovery::reissue);
   }
 }
 
@@ -65,12 +65,12 @@ TEST(AddOptions, TheRestIsPassedOn) {
   const ServeOptions options =
       accepted({"-t", "null", "--unprivileged", "--max_io_buf_bytes", "1M", "--debug_mask=0x3",
                 "--foreground", "--read-only", "--mode", "user-copy"});
-  EXPECT_TRUE(options.device.wish.unprivileged);
-  EXPECT_EQ(options.device.max_io_bytes, 1U << 20);
+  EXPECT_TRUE(options.frontend.device.wish.unprivileged);
+  EXPECT_EQ(options.frontend.device.max_io_bytes, 1U << 20);
   EXPECT_EQ(options.debug_mask, 3U);
   EXPECT_TRUE(options.foreground);
   EXPECT_TRUE(options.read_only);
-  EXPECT_EQ(options.device.wish.named, BufferMode::user_copy);
+  EXPECT_EQ(options.frontend.device.wish.named, BufferMode::user_copy);
   EXPECT_TRUE(read_words({"-t", "null", "--json"})->json);
 }
 
@@ -78,7 +78,7 @@ TEST(AddOptions, RecoveryIsWhatUblkCallsIt) {
   const auto recovery = [](const Words& switches) {
     Words words = {"-t", "null"};
     words.insert(words.end(), switches.begin(), switches.end());
-    return accepted(words).device.recovery;
+    return accepted(words).frontend.device.recovery;
   };
   EXPECT_EQ(recovery({"-r", "0"}), Recovery::none);
   EXPECT_EQ(recovery({"-r", "0", "-i", "0", "-e", "0"}), Recovery::none);
@@ -95,8 +95,9 @@ TEST(AddOptions, RecoveryIsWhatUblkCallsIt) {
 }
 
 TEST(AddOptions, ModesThatContradictEachOtherAreRefused) {
-  EXPECT_EQ(accepted({"-t", "null", "--usercopy", "--mode", "user_copy"}).device.wish.named,
-            BufferMode::user_copy);
+  EXPECT_EQ(
+      accepted({"-t", "null", "--usercopy", "--mode", "user_copy"}).frontend.device.wish.named,
+      BufferMode::user_copy);
   expect_refused({"-t", "null", "-z", "--usercopy"}, Exit::usage,
                  "-z demands zero copy, but mode 'user_copy' copies: drop one of them");
   expect_refused({"-t", "null", "-z", "-g1"}, Exit::usage,
@@ -126,8 +127,9 @@ TEST(AddOptions, WhatUblkHasAndSluiceHasNotIsNamed) {
 }
 
 TEST(AddOptions, LimitsAreThoseOfTheDriver) {
-  EXPECT_EQ(accepted({"-t", "null", "-d", "4096"}).device.depth, 4096);
-  EXPECT_EQ(accepted({"-t", "null", "--max-io-buf-bytes", "32M"}).device.max_io_bytes, 32U << 20);
+  EXPECT_EQ(accepted({"-t", "null", "-d", "4096"}).frontend.device.depth, 4096);
+  EXPECT_EQ(accepted({"-t", "null", "--max-io-buf-bytes", "32M"}).frontend.device.max_io_bytes,
+            32U << 20);
   for (const Words& words : {Words{"-d", "0"}, Words{"-d", "4097"}, Words{"-q", "0"},
                              Words{"-q", "4097"}, Words{"--max_io_buf_bytes", "2k"},
                              Words{"--max_io_buf_bytes", "33M"}, Words{"-n", "1048576"}}) {

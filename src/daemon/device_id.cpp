@@ -1,0 +1,54 @@
+#include "daemon/device_id.hpp"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/file.h>
+
+#include <cstring>
+#include <filesystem>
+#include <set>
+
+#include "daemon/state.hpp"
+#include "frontend/ublk/control.hpp"
+
+namespace sluice {
+namespace {
+
+constexpr const char* kLockName = "lock";
+
+std::set<uint32_t> used_ids() {
+  std::set<uint32_t> used;
+  for (const uint32_t id : ublk::Control::ids()) used.insert(id);
+  for (const DeviceRecord& record : read_records()) {
+    if (!is_stale(record)) used.insert(record.id);
+  }
+  return used;
+}
+
+}  // namespace
+
+Result<StateLock> StateLock::take() {
+  std::error_code error;
+  std::filesystem::create_directories(state_directory(), error);
+  const std::string path = fmt::format("{}/{}", state_directory(), kLockName);
+  Descriptor file(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644));
+  if (!file.valid() || flock(file.number(), LOCK_EX) != 0) {
+    return fail(errno,
+                fmt::format("cannot write the state file {}: {}", path, std::strerror(errno)));
+  }
+  return StateLock(std::move(file));
+}
+
+Result<uint32_t> free_id(uint32_t wish, uint32_t first) {
+  const std::set<uint32_t> used = used_ids();
+  if (wish != ublk::kAnyId) {
+    if (!used.contains(wish)) return wish;
+    return fail(EEXIST, fmt::format("device {0} exists already: choose another -n, or delete it "
+                                    "with 'sluice del -n {0}'",
+                                    wish));
+  }
+  while (used.contains(first)) ++first;
+  return first;
+}
+
+}  // namespace sluice

@@ -1,0 +1,42 @@
+// Which front end serves a device, and how each one is made from what the user asked for or from
+// what a record says. The only place that knows them all.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "core/error.hpp"
+#include "daemon/state.hpp"
+#include "frontend/frontend.hpp"
+#include "frontend/ublk/device.hpp"
+#include "target/stack.hpp"
+
+namespace sluice {
+
+enum class FrontendKind : uint8_t {
+  ublk,  // /dev/ublkbN, by the kernel's ublk driver
+  loop,  // /dev/loopN, on a file that FUSE serves
+  fuse,  // that file itself
+};
+
+// ublk, loop, fuse.
+std::string_view to_string(FrontendKind kind);
+std::optional<FrontendKind> parse_frontend(std::string_view name);
+std::span<const std::string_view> frontend_names();
+
+struct FrontendOptions {
+  FrontendKind kind = FrontendKind::ublk;
+  ublk::DeviceOptions device;  // id, queues, depth and size of requests are for all kinds
+};
+
+// Its kernel side exists, but nothing is served yet. options.device.id is its id.
+Result<std::unique_ptr<Frontend>> make_frontend(Stack& stack, const FrontendOptions& options);
+
+// Takes over what `record` describes, whose server has died. EINVAL where that cannot be.
+Result<std::unique_ptr<Frontend>> recover_frontend(Stack& stack, const DeviceRecord& record);
+
+}  // namespace sluice
