@@ -45,10 +45,10 @@ Outcome<void> serve_here(const AddRequest& request, const Streams& streams) {
 void tell(const AddRequest& request, const DeviceListing& device, const Streams& streams) {
   if (!request.note.empty()) say(streams, request.note);
   const uint16_t wanted = request.serve.frontend.device.queues;
-  if (device.info.queues == wanted) return;
+  if (!device.driver || device.driver->info.queues == wanted) return;
   say(streams, fmt::format("the driver gave {} of the {} queues: there is one for each processor "
                            "at most",
-                           device.info.queues, wanted));
+                           device.driver->info.queues, wanted));
 }
 
 }  // namespace

@@ -42,7 +42,7 @@ Outcome<void> delete_all(const DeleteOptions& options, const Streams& streams) {
   if (devices->empty()) tell_there_is_none(streams);
   bool all_deleted = true;
   for (const DeviceListing& device : *devices) {
-    const auto deleted = delete_device(device.info.dev_id, options);
+    const auto deleted = delete_device(device.id, options);
     if (deleted || deleted.error().error == ENODEV) continue;  // gone is what was wanted
     say(streams, deleted.error().text);
     all_deleted = false;
@@ -139,8 +139,7 @@ void print_new_device(const DeviceListing& device, bool json, const Streams& str
     streams.out << written(device_json(device, bound));
     return;
   }
-  streams.out << ublk::block_device_path(device.info.dev_id) << '\n'
-              << device_text(device, bound, false);
+  streams.out << path_of(device) << '\n' << device_text(device, bound, false);
 }
 
 void print_notes(const std::vector<std::string>& notes, const Streams& streams) {

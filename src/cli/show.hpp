@@ -25,6 +25,8 @@ std::vector<Processors> bound_processors(const DeviceListing& device);
 // no other than that of queue N says "queue N": scripts look for these words.
 std::string device_text(const DeviceListing& device, const std::vector<Processors>& bound,
                         bool verbose);
+// What the user opens.
+std::string path_of(const DeviceListing& device);
 Json device_json(const DeviceListing& device, const std::vector<Processors>& bound);
 
 // `driver`: the features that it has.

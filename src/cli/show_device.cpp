@@ -11,13 +11,29 @@
 namespace sluice::cli {
 namespace {
 
-std::string driver_lines(const DeviceListing& device);
+Json driver_json(const DriverListing& driver);
+Json record_json(const DeviceListing& device, const std::vector<Processors>& bound);
+std::string driver_lines(const DriverListing& driver);
+std::string record_lines(const DeviceListing& device);
+struct FirstLines {
+  uint32_t id;
+  uint32_t queues;
+  uint32_t depth;
+  uint64_t block_bytes;
+  uint64_t sectors;
+  uint32_t max_io_bytes;
+  int pid;
+  std::string_view state;
+};
+std::string first_lines(const FirstLines& shown);
+std::string_view record_state(const DeviceListing& device);
 std::string queue_lines(const DeviceListing& device, const std::vector<Processors>& bound,
                         bool verbose);
 std::string stack_lines(const DeviceListing& device, bool verbose);
 Json target_summary(const DeviceListing& device);
 std::string_view state_name(uint16_t state);
 std::vector<std::string_view> flag_names(uint64_t flags);
+uint64_t block_bytes(const DriverListing& driver);
 uint64_t block_bytes(const DeviceListing& device);
 uint64_t size_bytes(const DeviceListing& device);
 std::string compact(const Json& json);
@@ -42,9 +58,13 @@ std::vector<Processors> bound_processors(const DeviceListing& device) {
   return bound;
 }
 
+std::string path_of(const DeviceListing& device) {
+  return device.driver ? ublk::block_device_path(device.id) : device.record->path;
+}
+
 std::string device_text(const DeviceListing& device, const std::vector<Processors>& bound,
                         bool verbose) {
-  std::string text = driver_lines(device);
+  std::string text = device.driver ? driver_lines(*device.driver) : record_lines(device);
   if (device.record) {
     text += queue_lines(device, bound, verbose);
     text += stack_lines(device, verbose);
@@ -55,42 +75,17 @@ std::string device_text(const DeviceListing& device, const std::vector<Processor
 }
 
 Json device_json(const DeviceListing& device, const std::vector<Processors>& bound) {
-  const ublk::abi::DeviceInfo& info = device.info;
-  const ublk::abi::DevtParameters& numbers = device.parameters.devt;
   Json json = {
-      {"id", info.dev_id},
-      {"device", ublk::block_device_path(info.dev_id)},
-      {"char_device", ublk::char_device_path(info.dev_id)},
-      {"state", state_name(info.state)},
-      {"queues", info.queues},
-      {"depth", info.depth},
+      {"id", device.id},
+      {"frontend", device.record ? device.record->frontend : "ublk"},
+      {"device", path_of(device)},
+      {"state", device.driver ? state_name(device.driver->info.state) : record_state(device)},
       {"block_bytes", block_bytes(device)},
       {"size_bytes", size_bytes(device)},
-      {"max_io_bytes", info.max_io_buf_bytes},
-      {"pid", info.server_pid},
-      {"flags", info.flags},
-      {"flag_names", flag_names(info.flags)},
-      {"number", fmt::format("{}:{}", numbers.disk_major, numbers.disk_minor)},
-      {"char_number", fmt::format("{}:{}", numbers.char_major, numbers.char_minor)},
-      {"owner_uid", info.owner_uid},
-      {"owner_gid", info.owner_gid},
-      {"driver_affinities", device.affinities},
   };
+  if (device.driver) json.update(driver_json(*device.driver));
   json["served_by_sluice"] = device.record.has_value();
-  if (!device.record) return json;
-  const DeviceRecord& record = *device.record;
-  json["server_alive"] = device.alive;
-  json["target"] = record.spec.target;
-  json["spec"] = Json::parse(to_json(record.spec, target_vocabulary()));
-  json["spec_text"] = to_text(record.spec, target_vocabulary());
-  json["read_only"] = record.read_only;
-  json["mode"] = record.mode;
-  json["mode_reason"] = record.mode_reason;
-  json["recovery"] = record.recovery;
-  json["unprivileged"] = record.unprivileged;
-  json["debug_mask"] = record.debug_mask;
-  json["threads"] = record.threads;
-  json["affinities"] = bound;
+  if (device.record) json.update(record_json(device, bound));
   return json;
 }
 
@@ -100,21 +95,96 @@ std::string written(const Json& json) {
 
 namespace {
 
+Json driver_json(const DriverListing& driver) {
+  const ublk::abi::DeviceInfo& info = driver.info;
+  const ublk::abi::DevtParameters& numbers = driver.parameters.devt;
+  return {
+      {"char_device", ublk::char_device_path(info.dev_id)},
+      {"queues", info.queues},
+      {"depth", info.depth},
+      {"max_io_bytes", info.max_io_buf_bytes},
+      {"pid", info.server_pid},
+      {"flags", info.flags},
+      {"flag_names", flag_names(info.flags)},
+      {"number", fmt::format("{}:{}", numbers.disk_major, numbers.disk_minor)},
+      {"char_number", fmt::format("{}:{}", numbers.char_major, numbers.char_minor)},
+      {"owner_uid", info.owner_uid},
+      {"owner_gid", info.owner_gid},
+      {"driver_affinities", driver.affinities},
+  };
+}
+
+Json record_json(const DeviceListing& device, const std::vector<Processors>& bound) {
+  const DeviceRecord& record = *device.record;
+  Json json = {
+      {"server_alive", device.alive},
+      {"target", record.spec.target},
+      {"spec", Json::parse(to_json(record.spec, target_vocabulary()))},
+      {"spec_text", to_text(record.spec, target_vocabulary())},
+      {"read_only", record.read_only},
+      {"mode", record.mode},
+      {"mode_reason", record.mode_reason},
+      {"recovery", record.recovery},
+      {"unprivileged", record.unprivileged},
+      {"debug_mask", record.debug_mask},
+      {"threads", record.threads},
+      {"affinities", bound},
+  };
+  if (device.driver) return json;  // which knows these better
+  json["queues"] = record.queues;
+  json["depth"] = record.depth;
+  json["max_io_bytes"] = record.max_io_bytes;
+  json["pid"] = record.pid;
+  return json;
+}
+
 // As ublksrv_ctrl_dump() writes them.
-std::string driver_lines(const DeviceListing& device) {
-  const ublk::abi::DeviceInfo& info = device.info;
-  const ublk::abi::DevtParameters& numbers = device.parameters.devt;
-  std::string text = fmt::format(
-      "dev id {}: nr_hw_queues {} queue_depth {} block size {} dev_capacity {}\n", info.dev_id,
-      info.queues, info.depth, block_bytes(device), device.parameters.basic.device_sectors);
-  text += fmt::format("\tmax rq size {} daemon pid {} state {}\n", info.max_io_buf_bytes,
-                      info.server_pid, state_name(info.state));
+std::string driver_lines(const DriverListing& driver) {
+  const ublk::abi::DeviceInfo& info = driver.info;
+  const ublk::abi::DevtParameters& numbers = driver.parameters.devt;
+  std::string text = first_lines({.id = info.dev_id,
+                                  .queues = info.queues,
+                                  .depth = info.depth,
+                                  .block_bytes = block_bytes(driver),
+                                  .sectors = driver.parameters.basic.device_sectors,
+                                  .max_io_bytes = info.max_io_buf_bytes,
+                                  .pid = info.server_pid,
+                                  .state = state_name(info.state)});
   text +=
       fmt::format("\tflags 0x{:x} [ {} ]\n", info.flags, fmt::join(flag_names(info.flags), " "));
   text += fmt::format("\tublkc: {}:{} ublkb: {}:{} owner: {}:{}\n", numbers.char_major,
                       numbers.char_minor, numbers.disk_major, numbers.disk_minor, info.owner_uid,
                       info.owner_gid);
   return text;
+}
+
+// The same for a device that the ublk driver does not know.
+std::string record_lines(const DeviceListing& device) {
+  const DeviceRecord& record = *device.record;
+  std::string text = first_lines({.id = record.id,
+                                  .queues = record.queues,
+                                  .depth = record.depth,
+                                  .block_bytes = record.block_bytes,
+                                  .sectors = record.size_bytes >> 9,
+                                  .max_io_bytes = record.max_io_bytes,
+                                  .pid = record.pid,
+                                  .state = record_state(device)});
+  return text +
+         fmt::format("\t{}: {}\n", record.frontend, printable(record.path, std::string::npos));
+}
+
+std::string first_lines(const FirstLines& shown) {
+  return fmt::format(
+      "dev id {}: nr_hw_queues {} queue_depth {} block size {} dev_capacity {}\n"
+      "\tmax rq size {} daemon pid {} state {}\n",
+      shown.id, shown.queues, shown.depth, shown.block_bytes, shown.sectors, shown.max_io_bytes,
+      shown.pid, shown.state);
+}
+
+// In the driver's words. A server that has not yet said what it serves is still making it.
+std::string_view record_state(const DeviceListing& device) {
+  if (!device.alive) return "DEAD";
+  return device.record->threads.empty() ? "STARTING" : "LIVE";
 }
 
 std::string queue_lines(const DeviceListing& device, const std::vector<Processors>& bound,
@@ -124,8 +194,8 @@ std::string queue_lines(const DeviceListing& device, const std::vector<Processor
   for (size_t i = 0; i < threads.size(); ++i) {
     const Processors allowed = i < bound.size() ? bound[i] : Processors{};
     text += fmt::format("\tqueue {}: tid {} affinity({})", i, threads[i], fmt::join(allowed, " "));
-    if (verbose && i < device.affinities.size()) {
-      text += fmt::format(" driver({})", fmt::join(device.affinities[i], " "));
+    if (verbose && device.driver && i < device.driver->affinities.size()) {
+      text += fmt::format(" driver({})", fmt::join(device.driver->affinities[i], " "));
     }
     text += '\n';
   }
@@ -191,12 +261,17 @@ std::vector<std::string_view> flag_names(uint64_t flags) {
   return names;
 }
 
+uint64_t block_bytes(const DriverListing& driver) {
+  return uint64_t{1} << driver.parameters.basic.logical_block_shift;
+}
+
 uint64_t block_bytes(const DeviceListing& device) {
-  return uint64_t{1} << device.parameters.basic.logical_block_shift;
+  return device.driver ? block_bytes(*device.driver) : device.record->block_bytes;
 }
 
 uint64_t size_bytes(const DeviceListing& device) {
-  return device.parameters.basic.device_sectors << 9;
+  return device.driver ? device.driver->parameters.basic.device_sectors << 9
+                       : device.record->size_bytes;
 }
 
 std::string compact(const Json& json) {

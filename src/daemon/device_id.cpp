@@ -14,8 +14,6 @@
 namespace sluice {
 namespace {
 
-constexpr const char* kLockName = "lock";
-
 std::set<uint32_t> used_ids() {
   std::set<uint32_t> used;
   for (const uint32_t id : ublk::Control::ids()) used.insert(id);
@@ -30,13 +28,13 @@ std::set<uint32_t> used_ids() {
 Result<StateLock> StateLock::take() {
   std::error_code error;
   std::filesystem::create_directories(state_directory(), error);
-  const std::string path = fmt::format("{}/{}", state_directory(), kLockName);
-  Descriptor file(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644));
-  if (!file.valid() || flock(file.number(), LOCK_EX) != 0) {
+  const std::string path = state_directory();
+  Descriptor directory(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!directory.valid() || flock(directory.number(), LOCK_EX) != 0) {
     return fail(errno,
-                fmt::format("cannot write the state file {}: {}", path, std::strerror(errno)));
+                fmt::format("cannot use the state directory {}: {}", path, std::strerror(errno)));
   }
-  return StateLock(std::move(file));
+  return StateLock(std::move(directory));
 }
 
 Result<uint32_t> free_id(uint32_t wish, uint32_t first) {

@@ -17,8 +17,8 @@ class StateLock {
   static Result<StateLock> take();
 
  private:
-  explicit StateLock(Descriptor file) : file_(std::move(file)) {}
-  Descriptor file_;
+  explicit StateLock(Descriptor directory) : directory_(std::move(directory)) {}
+  Descriptor directory_;
 };
 
 // `wish`, or with ublk::kAnyId the lowest one from `first` on that no device has. EEXIST: taken.

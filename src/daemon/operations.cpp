@@ -7,6 +7,7 @@
 
 #include <chrono>
 #include <cstring>
+#include <map>
 #include <thread>
 
 #include "frontend/ublk/control.hpp"
@@ -19,6 +20,10 @@ using ublk::Control;
 constexpr std::chrono::milliseconds kOpenPatience{500};  // for those who only have a look
 constexpr std::chrono::seconds kServerPatience{10};      // for a server to end after its device
 constexpr std::chrono::seconds kHolderPatience{2};       // for whoever has it open to let go
+
+bool is_ublk(const DeviceRecord& record) {
+  return record.frontend == to_string(FrontendKind::ublk);
+}
 
 Result<Served> served(const Result<Announcement>& announced) {
   if (!announced) return std::unexpected(announced.error());
@@ -79,6 +84,33 @@ void wait_for_server(const DeviceRecord& record) {
   }
 }
 
+// Adds what the driver says to `listings`. A machine without one has no ublk devices; that is an
+// error only for who asks for a device that nobody knows.
+Result<void> ask_driver(std::optional<uint32_t> id, std::map<uint32_t, DeviceListing>& listings) {
+  if (id && listings.contains(*id) && !is_ublk(*listings[*id].record)) return {};
+  auto control = Control::open();
+  if (!control) {
+    const bool matters = id.has_value() ? !listings.contains(*id) : listings.empty();
+    return matters ? std::unexpected(control.error()) : Result<void>();
+  }
+  for (const uint32_t each : id ? std::vector<uint32_t>{*id} : Control::ids()) {
+    const auto info = (*control)->info(each);
+    if (!info) {
+      if (id) return std::unexpected(info.error());
+      listings.erase(each);  // deleted meanwhile
+      continue;
+    }
+    DriverListing& driver = listings[each].driver.emplace();
+    driver.info = *info;
+    if (const auto parameters = (*control)->parameters(each)) driver.parameters = *parameters;
+    for (uint16_t queue = 0; queue < info->queues; ++queue) {
+      const auto processors = (*control)->queue_affinity(each, queue);
+      driver.affinities.push_back(processors ? *processors : std::vector<int>{});
+    }
+  }
+  return {};
+}
+
 }  // namespace
 
 Result<Served> add_device(const ServeOptions& options) {
@@ -135,29 +167,20 @@ Result<void> set_queue_affinity(uint32_t id, uint16_t queue, const std::vector<i
 }
 
 Result<std::vector<DeviceListing>> list_devices(std::optional<uint32_t> id) {
-  auto control = Control::open();
-  if (!control) return std::unexpected(control.error());
-  std::vector<DeviceListing> listings;
-  for (const uint32_t each : id ? std::vector<uint32_t>{*id} : Control::ids()) {
-    DeviceListing listing;
-    const auto info = (*control)->info(each);
-    if (!info) {
-      if (id) return std::unexpected(info.error());
-      continue;  // deleted meanwhile
-    }
-    listing.info = *info;
-    if (const auto parameters = (*control)->parameters(each)) listing.parameters = *parameters;
-    if (auto record = read_record(each)) {
-      listing.alive = server_alive(*record);
-      listing.record = std::move(*record);
-    }
-    for (uint16_t queue = 0; queue < info->queues; ++queue) {
-      const auto processors = (*control)->queue_affinity(each, queue);
-      listing.affinities.push_back(processors ? *processors : std::vector<int>{});
-    }
-    listings.push_back(std::move(listing));
+  std::map<uint32_t, DeviceListing> listings;
+  for (DeviceRecord& record : read_records()) {
+    if ((id && *id != record.id) || (is_ublk(record) && is_stale(record))) continue;
+    DeviceListing& listing = listings[record.id];
+    listing.alive = server_alive(record);
+    listing.record = std::move(record);
   }
-  return listings;
+  if (auto looked = ask_driver(id, listings); !looked) return std::unexpected(looked.error());
+  std::vector<DeviceListing> found;
+  for (auto& [each, listing] : listings) {
+    listing.id = each;
+    found.push_back(std::move(listing));
+  }
+  return found;
 }
 
 Result<uint64_t> driver_features() {

@@ -38,14 +38,22 @@ Result<void> delete_device(uint32_t id, const DeleteOptions& options);
 // Binds the thread of a queue to processors.
 Result<void> set_queue_affinity(uint32_t id, uint16_t queue, const std::vector<int>& processors);
 
-// A device as `list` shows it: what the driver says, and what our record says where there is one.
-struct DeviceListing {
+// What the ublk driver says of a device.
+struct DriverListing {
   ublk::abi::DeviceInfo info{};
   ublk::abi::Parameters parameters{};
-  std::optional<DeviceRecord> record;
-  bool alive = false;                        // the recorded server runs
   std::vector<std::vector<int>> affinities;  // by queue
 };
+
+// A device as `list` shows it: a ublk device, whoever serves it, or one of ours.
+struct DeviceListing {
+  uint32_t id = ublk::kAnyId;
+  std::optional<DriverListing> driver;  // of a ublk device
+  std::optional<DeviceRecord> record;   // of one of ours; there is the one or the other
+  bool alive = false;                   // the recorded server runs
+};
+// By id. Without a ublk driver there are those of the other front ends. ENODEV: `id` is given and
+// there is no such device.
 Result<std::vector<DeviceListing>> list_devices(std::optional<uint32_t> id);
 
 // The features that the driver knows.

@@ -108,7 +108,7 @@ failed_adds() {
     refuses 'must see the data' "$SLUICE" add 'fault(disk, cache=volatile)' -z
     refuses 'does not exist' "$SLUICE" add 'stripe(disk, missing, chunk=64k)'
     touch no_directory
-    refuses 'cannot write the state file' \
+    refuses 'cannot use the state directory' \
         env SLUICE_STATE_DIR="$CASE/no_directory" "$SLUICE" add -t loop -f disk
     same "/dev and /sys" "$(ls /dev /sys/class/ublk-char /sys/block)" "$before"
     same servers "$(servers)" ""

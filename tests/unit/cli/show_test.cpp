@@ -15,27 +15,30 @@ namespace {
 
 DeviceListing loop_device() {
   DeviceListing device;
-  device.info.queues = 2;
-  device.info.depth = 128;
-  device.info.state = 1;
-  device.info.max_io_buf_bytes = 524288;
-  device.info.dev_id = 3;
-  device.info.server_pid = 4711;
-  device.info.flags = 0x843;
-  device.info.owner_uid = 1001;
-  device.info.owner_gid = 100;
-  device.parameters.basic.logical_block_shift = 9;
-  device.parameters.basic.device_sectors = 2048;
-  device.parameters.devt = {.char_major = 237, .char_minor = 3, .disk_major = 259, .disk_minor = 1};
+  device.id = 3;
+  DriverListing& driver = device.driver.emplace();
+  driver.info.queues = 2;
+  driver.info.depth = 128;
+  driver.info.state = 1;
+  driver.info.max_io_buf_bytes = 524288;
+  driver.info.dev_id = 3;
+  driver.info.server_pid = 4711;
+  driver.info.flags = 0x843;
+  driver.info.owner_uid = 1001;
+  driver.info.owner_gid = 100;
+  driver.parameters.basic.logical_block_shift = 9;
+  driver.parameters.basic.device_sectors = 2048;
+  driver.parameters.devt = {.char_major = 237, .char_minor = 3, .disk_major = 259, .disk_minor = 1};
   device.record.emplace();
   device.record->id = 3;
+  device.record->frontend = "ublk";
   device.record->pid = 4711;
   device.record->spec = {.target = "loop", .options = {{"file", "/tmp/a.img"}}};
   device.record->mode = "auto";
   device.record->recovery = "wait";
   device.record->threads = {4712, 4713};
   device.alive = true;
-  device.affinities = {{0}, {1}};
+  driver.affinities = {{0}, {1}};
   return device;
 }
 
@@ -83,7 +86,7 @@ TEST(ShowDevice, ScriptsOfUblkFindTheirWords) {
               testing::StartsWith("{\"backing_file\":\"/tmp/a.img\","));
   DeviceListing dead = loop_device();
   dead.alive = false;
-  dead.info.state = 2;
+  dead.driver->info.state = 2;
   const std::string text = device_text(dead, {{}, {}}, false);
   EXPECT_EQ(word_of(text, "state", 9), "QUIESCED");
   EXPECT_EQ(word_of(text, "pid", 7), "4711");
@@ -113,6 +116,38 @@ TEST(ShowDevice, KnowsLittleOfOtherServersDevices) {
   const Json json = device_json(device, {});
   EXPECT_EQ(json["served_by_sluice"], false);
   EXPECT_FALSE(json.contains("spec"));
+}
+
+TEST(ShowDevice, DevicesOfOtherFrontEndsLookAlike) {
+  DeviceListing device = loop_device();
+  device.driver.reset();
+  device.record->frontend = "loop";
+  device.record->path = "/dev/loop7";
+  device.record->size_bytes = 1048576;
+  device.record->block_bytes = 512;
+  device.record->queues = 2;
+  device.record->depth = 64;
+  device.record->max_io_bytes = 1048576;
+  EXPECT_EQ(device_text(device, kBound, true),
+            "dev id 3: nr_hw_queues 2 queue_depth 64 block size 512 dev_capacity 2048\n"
+            "\tmax rq size 1048576 daemon pid 4711 state LIVE\n"
+            "\tloop: /dev/loop7\n"
+            "\tqueue 0: tid 4712 affinity(0 1)\n"
+            "\tqueue 1: tid 4713 affinity(1)\n"
+            "\ttarget {\"backing_file\":\"/tmp/a.img\",\"dev_size\":1048576,\"name\":\"loop\"}\n"
+            "\tspec /tmp/a.img\n"
+            "\tmode auto\n"
+            "\trecovery wait\n"
+            "\tjson {\"target\":\"loop\",\"file\":\"/tmp/a.img\"}\n");
+  const Json json = device_json(device, kBound);
+  EXPECT_EQ(json["device"], "/dev/loop7");
+  EXPECT_EQ(json["frontend"], "loop");
+  EXPECT_EQ(json["size_bytes"], 1048576);
+  EXPECT_EQ(json["pid"], 4711);
+  device.record->threads.clear();
+  EXPECT_EQ(device_json(device, {})["state"], "STARTING");
+  device.alive = false;
+  EXPECT_EQ(device_json(device, {})["state"], "DEAD");
 }
 
 TEST(ShowDevice, JsonHasEverything) {
