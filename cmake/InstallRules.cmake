@@ -1,4 +1,4 @@
-# `cmake --install`: the program, its manual pages, shell completions, licence and README.
+# `cmake --install`: the program, its manual pages, shell completions, systemd units, licence and README.
 
 install(TARGETS sluice RUNTIME DESTINATION "${CMAKE_INSTALL_BINDIR}")
 
@@ -19,6 +19,17 @@ endfunction()
 install_completion(sluice.bash bash-completion/completions sluice)
 install_completion(_sluice zsh/site-functions _sluice)
 install_completion(sluice.fish fish/vendor_completions.d sluice.fish)
+
+# Where systemd looks for units below any of its prefixes, /usr and /usr/local among them. The prefix
+# is known when it is installed.
+install(CODE "
+  set(bindir \"\${CMAKE_INSTALL_PREFIX}/${CMAKE_INSTALL_BINDIR}\")
+  configure_file(\"${PROJECT_SOURCE_DIR}/systemd/sluice@.service.in\"
+                 \"${PROJECT_BINARY_DIR}/systemd/sluice@.service\" @ONLY)
+")
+install(FILES "${PROJECT_BINARY_DIR}/systemd/sluice@.service"
+              "${PROJECT_SOURCE_DIR}/systemd/sluice.target"
+        DESTINATION "lib/systemd/system")
 
 foreach(document LICENSE README.md)
   if(EXISTS "${PROJECT_SOURCE_DIR}/${document}")

@@ -122,6 +122,8 @@ void declare_common(CommandLine& line) {
   line.add({.name = "read_only", .help = "refuse writes; open files for reading only"});
   line.add({'u', "uring_comp", "0|1", "always 1; here for the scripts of ublk"});
   line.add({.name = "debug_mask", .value = "MASK", .help = "log more: 0x1 requests, 0x2 device"});
+  line.add(
+      {.name = "config", .value = "FILE", .help = "take options and SPEC from this JSON file"});
   line.add({.name = "foreground", .help = "serve in this process until the device is gone"});
   line.add({.name = "json", .help = "print the new device as JSON"});
   line.add({.letter = 'f',

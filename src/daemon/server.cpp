@@ -9,6 +9,8 @@
 #include <optional>
 #include <thread>
 
+#include "daemon/notify.hpp"
+
 namespace sluice {
 namespace {
 
@@ -44,6 +46,7 @@ class SignalWatch {
     int signal = 0;
     while (sigwait(&signals, &signal) == 0 && signal != kDone) {
       spdlog::info("signal {}: stopping device {}", signal, device_.id());
+      notify_manager("STOPPING=1");
       if (const auto stopped = device_.stop(); !stopped) spdlog::error("{}", stopped.error().text);
     }
   }
@@ -64,6 +67,8 @@ Result<void> serve(Device& device, std::vector<std::string> notes, const Ready& 
   }
   if (announced) {
     spdlog::info("device {} is live, mode {}", device.id(), device.record().mode);
+    notify_manager(fmt::format("READY=1\nMAINPID={}\nSTATUS={} is live, mode {}", getpid(),
+                               device.record().path, device.record().mode));
     if (!mounts_are_ours) drop_mounts(state_directory());
   } else if (const auto stopped = device.stop(); !stopped) {
     spdlog::error("{}", stopped.error().text);

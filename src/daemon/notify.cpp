@@ -1,0 +1,32 @@
+#include "daemon/notify.hpp"
+
+#include <spdlog/spdlog.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include <cstddef>
+#include <cstdlib>
+#include <cstring>
+
+#include "core/descriptor.hpp"
+
+namespace sluice {
+
+void notify_manager(const std::string& lines) {
+  const char* const path = std::getenv("NOTIFY_SOCKET");
+  if (path == nullptr) return;
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  const size_t length = std::strlen(path);
+  if (length < 2 || length >= sizeof(address.sun_path)) return;
+  std::memcpy(address.sun_path, path, length);
+  if (path[0] == '@') address.sun_path[0] = '\0';  // the abstract name space
+  const Descriptor socket(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  const auto address_length = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + length);
+  if (!socket.valid() || sendto(socket.number(), lines.data(), lines.size(), MSG_NOSIGNAL,
+                                reinterpret_cast<const sockaddr*>(&address), address_length) < 0) {
+    spdlog::warn("cannot tell the service manager at {}: {}", path, std::strerror(errno));
+  }
+}
+
+}  // namespace sluice
