@@ -51,6 +51,10 @@ std::string log_path(uint32_t id) {
   return fmt::format("{}/{}{}.log", state_directory(), kPrefix, id);
 }
 
+std::string control_path(uint32_t id) {
+  return fmt::format("{}/{}{}.sock", state_directory(), kPrefix, id);
+}
+
 // To a new file and over the old one, so that a reader sees the one or the other.
 Result<void> write_record(const DeviceRecord& record) {
   std::error_code error;
@@ -93,6 +97,7 @@ Result<DeviceRecord> read_record(uint32_t id) {
 void remove_record(uint32_t id) {
   unlink(record_path(id).c_str());
   unlink(log_path(id).c_str());
+  unlink(control_path(id).c_str());
 }
 
 std::vector<DeviceRecord> read_records() {

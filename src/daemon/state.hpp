@@ -42,6 +42,8 @@ std::string state_directory();
 std::string record_path(uint32_t id);
 // Where a server without a terminal leaves its log when the machine has no system log.
 std::string log_path(uint32_t id);
+// Where its server can be asked (ControlSocket).
+std::string control_path(uint32_t id);
 
 Result<void> write_record(const DeviceRecord& record);
 // ENOENT: we do not serve that device.
