@@ -12,6 +12,7 @@
 namespace sluice {
 
 class Arena;
+class Follower;
 class ReadyList;
 class Ring;
 
@@ -33,9 +34,13 @@ struct Request {
   Arena* arena = nullptr;
   ReadyList* ready = nullptr;
 
+  // What the front end wants done right after the one operation that serves all of this request, or
+  // null. A target that does anything after that operation leaves it alone; see Target::may_link().
+  Follower* follower = nullptr;
+
   bool has_data() const { return op == Op::read || op == Op::write; }
 
-  // The same operation on another range, with no data.
+  // The same operation on another range, with no data and no follower.
   Request child(uint64_t child_offset, uint64_t child_length) const {
     return {.op = op,
             .fua = fua,
@@ -45,7 +50,8 @@ struct Request {
             .data = {},
             .ring = ring,
             .arena = arena,
-            .ready = ready};
+            .ready = ready,
+            .follower = nullptr};
   }
   // The same operation on another range, with that part of the data.
   Request child(uint64_t child_offset, View part) const {

@@ -10,6 +10,13 @@
 
 namespace sluice {
 
+// What the kernel says of one that was submitted.
+struct Cqe {
+  uint64_t user_data = 0;
+  int32_t result = 0;
+  uint32_t flags = 0;
+};
+
 class Completion {
  public:
   // Fills a zeroed SQE. Called when there is room for one, which may be later than submit(). The

@@ -51,7 +51,8 @@ Result<void> KernelRing::open(const Options& options) {
 Result<void> KernelRing::open_io_uring(const Options& options) {
   constexpr uint32_t kFlags[] = {
       // Linux 6.1; the flag tells enter() that there is something to collect inside the kernel.
-      IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG,
+      IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG |
+          IORING_SETUP_SUBMIT_ALL,
       IORING_SETUP_COOP_TASKRUN,  // Linux 5.19
       0,
   };
@@ -111,6 +112,9 @@ Ring::Abilities KernelRing::probe(int zero_slot) {
   io_uring_free_probe(found);
   abilities.socket_fixed = kernel_has_socket_fixed();
   abilities.block_discard = kernel_has_block_discard();
+  // Without SUBMIT_ALL a leader that is refused at once would leave its follower to itself.
+  abilities.links =
+      (ring_.flags & IORING_SETUP_SUBMIT_ALL) != 0 && (ring_.features & IORING_FEAT_CQE_SKIP) != 0;
   return abilities;
 }
 
@@ -134,6 +138,8 @@ io_uring_sqe* KernelRing::next_sqe() {
   return sqe;
 }
 
+uint32_t KernelRing::free_sqes() const { return io_uring_sq_space_left(&ring_); }
+
 void KernelRing::enter(bool wait) {
   if (unsubmitted_ == 0 && (!wait || io_uring_cq_ready(&ring_) != 0)) {
     // Completions of a DEFER_TASKRUN ring appear only inside the kernel: look there when asked to.
@@ -149,7 +155,9 @@ void KernelRing::enter(bool wait) {
   ++counters_.enters;
   if (result >= 0) {
     unsubmitted_ -= std::min(unsubmitted_, static_cast<uint32_t>(result));
-    return;
+    if (unsubmitted_ == 0 || !link_was_cut()) return;
+    fmt::print(stderr, "sluice: io_uring_enter: no memory in the midst of a link\n");
+    std::abort();
   }
   // EINTR: a signal; EAGAIN, EBUSY: no memory or too many completions now. All go away by
   // collecting what is there and coming back.
@@ -157,6 +165,15 @@ void KernelRing::enter(bool wait) {
     fmt::print(stderr, "sluice: io_uring_enter: {}\n", std::strerror(-result));
     std::abort();
   }
+}
+
+// Whether the kernel has taken a leader and left its follower, which would be taken for a command
+// of its own the next time: a request would be answered that was not served. It happens only where
+// the kernel has no memory for a single request.
+bool KernelRing::link_was_cut() const {
+  const unsigned next = *ring_.sq.khead;
+  const io_uring_sqe& last = ring_.sq.sqes[(next - 1) & (ring_.sq.ring_entries - 1)];
+  return (last.flags & IOSQE_IO_LINK) != 0;
 }
 
 uint32_t KernelRing::reap(std::span<Cqe> batch) {

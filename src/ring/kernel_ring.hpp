@@ -45,7 +45,9 @@ class KernelRing final : public Ring {
   Abilities probe(int zero_slot);
 
   io_uring_sqe* next_sqe() override;
+  uint32_t free_sqes() const override;
   void enter(bool wait) override;
+  bool link_was_cut() const;
   uint32_t reap(std::span<Cqe> batch) override;
   void wake() override;
 

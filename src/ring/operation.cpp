@@ -7,6 +7,7 @@
 
 #include "core/arena.hpp"
 #include "ring/abi.hpp"
+#include "ring/follower.hpp"
 #include "ring/ring.hpp"
 
 namespace sluice {
@@ -102,7 +103,19 @@ bool Operation::await_ready() {
 
 void Operation::await_suspend(std::coroutine_handle<> coroutine) {
   coroutine_ = coroutine;
+  if (follower_ != nullptr && submit_linked()) return;
+  follower_ = nullptr;
   ring_.submit(*this);
+}
+
+// Only for all pages of a request in one piece: what follows may be the end of the loan.
+bool Operation::submit_linked() {
+  const View& view = plan_.view;
+  const bool transfers = plan_.verb <= Verb::recv || plan_.verb == Verb::zero;
+  if (!transfers || plan_.verb == Verb::send_zc || !follower_->offered()) return false;
+  if (view.scattered() || view.length() != view.loan()->length()) return false;
+  if (view.length() > abi::kMaxTransferBytes) return false;
+  return ring_.submit_linked(*this, *follower_, static_cast<int32_t>(view.length()));
 }
 
 // Everything that can be refused is refused here, before a byte moves.
@@ -287,7 +300,7 @@ void Operation::complete(int32_t result, uint32_t flags) {
     return;
   }
   if (plan_.verb == Verb::sleep && result == -ETIME) result = 0;
-  interrupted_ = result == -EINTR;
+  interrupted_ = result == -EINTR || is_unlinked(result);
   if (interrupted_) {
     // Nothing was moved: the same again.
   } else if (result < 0) {
@@ -300,6 +313,15 @@ void Operation::complete(int32_t result, uint32_t flags) {
     advance(static_cast<uint32_t>(result));
   }
   if ((flags & IORING_CQE_F_MORE) == 0) go_on();
+}
+
+// A linked operation reports only that it was short or has failed, and its follower is gone. Where
+// that is because the kernel could not take the follower, the operation is only cancelled.
+bool Operation::is_unlinked(int32_t result) {
+  if (follower_ == nullptr || follower_->done()) return false;
+  follower_->drop();
+  follower_ = nullptr;
+  return result == -ECANCELED && !cancelled();
 }
 
 // What it means that nothing was moved and nothing is wrong.

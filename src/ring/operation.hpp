@@ -22,10 +22,15 @@
 
 namespace sluice {
 
+class Follower;
 class Ring;
 
 class [[nodiscard]] Operation final : public Completion {
  public:
+  // Has the kernel go on with `follower` (ring/follower.hpp) if this operation turns out to move a
+  // whole loan at once; null: nothing follows.
+  void then(Follower* follower) { follower_ = follower; }
+
   bool await_ready();
   void await_suspend(std::coroutine_handle<> coroutine);
   Status await_resume() const { return status_; }
@@ -67,6 +72,8 @@ class [[nodiscard]] Operation final : public Completion {
 
   Operation(Ring& ring, Plan plan) : ring_(ring), plan_(std::move(plan)) {}
 
+  bool submit_linked();
+  bool is_unlinked(int32_t result);
   bool moves_data() const { return plan_.verb <= Verb::zero; }
   bool fills() const;
   Status check() const;
@@ -90,7 +97,8 @@ class [[nodiscard]] Operation final : public Completion {
   uint32_t piece_ = 0;        // index of the segment that is being moved ...
   uint32_t piece_moved_ = 0;  // ... and how much of it is done
   Status status_;
-  iovec* vectors_ = nullptr;  // in the view's arena; only for scattered views
+  Follower* follower_ = nullptr;  // once submitted: only if it is linked
+  iovec* vectors_ = nullptr;      // in the view's arena; only for scattered views
   __kernel_timespec time_{};
   std::coroutine_handle<> coroutine_;
 };

@@ -5,6 +5,8 @@
 #include <cassert>
 #include <utility>
 
+#include "ring/follower.hpp"
+
 namespace sluice {
 namespace {
 
@@ -83,10 +85,25 @@ bool Ring::try_submit(Completion& completion) {
   if (in_flight_ >= cq_entries_) return false;
   io_uring_sqe* const sqe = next_sqe();
   if (sqe == nullptr) return false;
-  completion.prepare(*sqe);
-  sqe->user_data = reinterpret_cast<uint64_t>(&completion);
+  fill_sqe(*sqe, completion);
   ++in_flight_;
+  return true;
+}
+
+io_uring_sqe& Ring::fill_sqe(io_uring_sqe& sqe, Completion& completion) {
+  completion.prepare(sqe);
+  sqe.user_data = reinterpret_cast<uint64_t>(&completion);
   ++counters_.submitted;
+  return sqe;
+}
+
+bool Ring::submit_linked(Completion& leader, Follower& follower, int32_t leader_result) {
+  if (!abilities_.links || waiting_head_ != nullptr) return false;
+  if (in_flight_ >= cq_entries_ || free_sqes() < 2) return false;  // a link is submitted as a whole
+  fill_sqe(*next_sqe(), leader).flags |= IOSQE_IO_LINK | IOSQE_CQE_SKIP_SUCCESS;
+  fill_sqe(*next_sqe(), follower);
+  follower.link_to(leader, leader_result);
+  ++in_flight_;
   return true;
 }
 

@@ -1,8 +1,9 @@
 // Ring: one thread's io_uring with its registered files and buffer table. The only place that
 // submits and the only place that resumes anything.
 //
-// Owned by a reactor thread and used by it alone, except post() and stop(). The loop is: submit and
-// wait, collect *all* completions, run messages, then run the ready list.
+// Owned by a reactor thread and used by it alone, except post(), stop() and abandon(): whoever may
+// call these keeps the ring alive until the call has returned. The loop is: submit and wait,
+// collect *all* completions, run messages, then run the ready list.
 //
 // Every limit queues and none fails: without a free SQE, without room for the CQE or without a free
 // slot of the buffer table a caller waits its turn.
@@ -23,12 +24,6 @@
 
 namespace sluice {
 
-struct Cqe {
-  uint64_t user_data = 0;
-  int32_t result = 0;
-  uint32_t flags = 0;
-};
-
 class Ring {
  public:
   // What the kernel under this ring can do.
@@ -36,6 +31,7 @@ class Ring {
     bool vectored_fixed = false;  // READV_FIXED, WRITEV_FIXED
     bool socket_fixed = false;    // fixed buffers on plain SEND and RECV
     bool block_discard = false;   // BLOCK_URING_CMD_DISCARD
+    bool links = false;           // links of which only what goes wrong, or the end, is reported
     File zero;                    // /dev/zero, to clear pages that have no address
   };
 
@@ -78,6 +74,10 @@ class Ring {
   void post(Message& message);  // any thread
 
   void submit(Completion& completion);
+  // Submits `leader` and has the kernel go on with `follower` once the leader's result is
+  // `leader_result`. Both have one CQE together: the follower's, or that of a leader which ended
+  // otherwise. False, and nothing submitted, where the kernel or the moment does not allow it.
+  bool submit_linked(Completion& leader, Follower& follower, int32_t leader_result);
   void cancel(Completion& completion);  // its result becomes ECANCELED, unless it is done first
 
   ReadyList& ready() { return ready_; }
@@ -91,6 +91,7 @@ class Ring {
 
   // Room for one SQE, zeroed; null when the submission queue is full.
   virtual io_uring_sqe* next_sqe() = 0;
+  virtual uint32_t free_sqes() const = 0;
   // Hands the SQEs to the kernel; with `wait`, returns once there is a completion.
   virtual void enter(bool wait) = 0;
   // Takes completions that are there. Returns how many, at most the size of `batch`.
@@ -110,6 +111,7 @@ class Ring {
 
   bool idle() const;
   bool try_submit(Completion& completion);
+  io_uring_sqe& fill_sqe(io_uring_sqe& sqe, Completion& completion);
   void submit_waiting();
   void collect();
   void run_messages();

@@ -26,6 +26,8 @@ class Linear final : public Target {
     }
   }
 
+  bool may_link() const override { return true; }
+
  private:
   Task do_submit(Request& request) override {
     if (request.op == Op::flush) return submit_to_all(request);

@@ -15,6 +15,8 @@ class Null final : public Target {
     geometry_.can_write_zeroes = true;
   }
 
+  bool may_link() const override { return true; }
+
  private:
   // Zeroes are really put there: a READ never returns what was not filled (P-8).
   Task do_submit(Request& request) override {
@@ -24,6 +26,7 @@ class Null final : public Target {
 
   Task read(Request& request) {
     auto clearing = request.ring->zero(request.data);
+    clearing.then(request.follower);
     co_return co_await clearing;
   }
 };

@@ -4,6 +4,7 @@
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "target/registry.hpp"
@@ -32,6 +33,12 @@ bool lost_data(const Request& request, Status status) {
   return error != EINVAL && error != EROFS && error != ENOSPC && error != EDQUOT;
 }
 
+bool all_may_link(const Target& target) {
+  return target.may_link() && std::ranges::all_of(target.children(), [](const auto& child) {
+           return all_may_link(*child);
+         });
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Stack>> Stack::open(const Spec& spec, bool read_only) {
@@ -47,7 +54,7 @@ Result<std::unique_ptr<Stack>> Stack::open(const Spec& spec, bool read_only) {
 }
 
 Stack::Stack(std::unique_ptr<Target> root, std::vector<int> files)
-    : root_(std::move(root)), files_(std::move(files)) {}
+    : root_(std::move(root)), files_(std::move(files)), may_link_(all_may_link(*root_)) {}
 
 Stack::~Stack() {
   root_.reset();

@@ -33,6 +33,8 @@ class Stack {
   void trace_requests(bool trace) { trace_ = trace; }
 
   const Geometry& geometry() const { return root_->geometry(); }
+  // Whether requests may carry a follower: all targets of the tree allow it.
+  bool may_link() const { return may_link_; }
   Target& root() const { return *root_; }
   // What every ring that serves this stack registers, in this order.
   std::span<const int> files() const { return files_; }
@@ -43,6 +45,7 @@ class Stack {
 
   std::unique_ptr<Target> root_;
   std::vector<int> files_;
+  const bool may_link_;
   bool trace_ = false;
   std::atomic<bool> failed_ = false;
 };

@@ -20,6 +20,8 @@ class Stripe final : public Target {
     geometry_ = geometry;
   }
 
+  bool may_link() const override { return true; }
+
  private:
   Task do_submit(Request& request) override {
     if (request.op == Op::flush) return submit_to_all(request);

@@ -110,6 +110,7 @@ Task Target::forward(Request& request, Target& to, uint64_t offset) {
 Task Target::forward_moved(Request& request, Target& to, uint64_t offset) {
   Request moved = request.child(offset, request.length);
   moved.data = request.data;
+  moved.follower = request.follower;
   Task serving = to.submit(moved);
   co_return co_await serving;
 }

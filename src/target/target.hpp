@@ -32,6 +32,11 @@ class Target {
   // the target or not aligned to its blocks), and whatever the target itself reports.
   Task submit(Request& request);
 
+  // Whether a request that one operation serves whole is done with that operation, so that the
+  // operation may take the request's follower. A layer says so if it only passes such a request on,
+  // once, and does nothing afterwards.
+  virtual bool may_link() const { return false; }
+
   const Geometry& geometry() const { return geometry_; }
   const Children& children() const { return children_; }
   Target& child(size_t index) const { return *children_[index]; }

@@ -27,6 +27,7 @@ ManualRing::ManualRing(uint32_t sq_entries, uint32_t cq_entries, uint32_t slots)
   set_abilities({.vectored_fixed = true,
                  .socket_fixed = true,
                  .block_discard = true,
+                 .links = true,
                  .zero = {.number = kZeroSlot, .registered = true}});
   files_[kZeroSlot] = zero_file_;
 }
@@ -69,8 +70,15 @@ io_uring_sqe* ManualRing::next_sqe() {
   return &queue_.back();
 }
 
+uint32_t ManualRing::free_sqes() const {
+  return sq_entries_ - static_cast<uint32_t>(queue_.size());
+}
+
 void ManualRing::enter(bool) {
-  pending_.insert(pending_.end(), queue_.begin(), queue_.end());
+  for (size_t i = 0; i < queue_.size(); ++i) {
+    const io_uring_sqe& sqe = pending_.emplace_back(queue_[i]);
+    if ((sqe.flags & IOSQE_IO_LINK) != 0) followers_[sqe.user_data] = queue_[++i];
+  }
   queue_.clear();
 }
 
@@ -82,9 +90,14 @@ uint32_t ManualRing::reap(std::span<Cqe> batch) {
 }
 
 void ManualRing::finish(size_t index, int32_t result, uint32_t flags) {
-  completed_.push_back({pending_.at(index).user_data, result, flags});
+  const io_uring_sqe sqe = pending_.at(index);
+  const auto follower = followers_.find(sqe.user_data);
+  const bool goes_on = follower != followers_.end() && result == static_cast<int32_t>(sqe.len);
+  if (!goes_on) completed_.push_back({sqe.user_data, result, flags});
   if ((flags & IORING_CQE_F_MORE) != 0) return;
   pending_.erase(pending_.begin() + static_cast<ptrdiff_t>(index));
+  if (goes_on) pending_.push_back(follower->second);
+  if (follower != followers_.end()) followers_.erase(follower);
 }
 
 // What the kernel answers to a cancellation; here everything is found or is done already.
@@ -92,6 +105,7 @@ int32_t ManualRing::cancel_pending(uint64_t user_data) {
   const auto found = std::ranges::find(pending_, user_data, &io_uring_sqe::user_data);
   if (found == pending_.end()) return -ENOENT;
   completed_.push_back({user_data, -ECANCELED, 0});
+  followers_.erase(user_data);
   pending_.erase(found);
   return 0;
 }

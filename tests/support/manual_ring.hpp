@@ -23,7 +23,8 @@ class ManualRing final : public Ring {
   // Submits and resumes until nothing moves without a completion.
   void settle();
 
-  // The SQEs that were submitted and not completed, oldest first.
+  // The SQEs that were submitted and not completed, oldest first. One that is linked to another
+  // gets here when that has ended as the kernel wants it: all bytes moved.
   size_t pending() const { return pending_.size(); }
   const io_uring_sqe& sqe(size_t index) const { return pending_.at(index); }
 
@@ -37,6 +38,7 @@ class ManualRing final : public Ring {
 
  private:
   io_uring_sqe* next_sqe() override;
+  uint32_t free_sqes() const override;
   void enter(bool wait) override;
   uint32_t reap(std::span<Cqe> batch) override;
   void wake() override {}
@@ -49,7 +51,8 @@ class ManualRing final : public Ring {
   uint32_t sq_entries_;
   std::vector<io_uring_sqe> queue_;  // what next_sqe() handed out; never reallocates
   std::vector<io_uring_sqe> pending_;
-  std::vector<Cqe> completed_;  // oldest first
+  std::map<uint64_t, io_uring_sqe> followers_;  // by the user_data of whom they are linked to
+  std::vector<Cqe> completed_;                  // oldest first
   std::map<int, std::span<std::byte>> buffers_;
   std::map<int, int> files_;
   int zero_file_;

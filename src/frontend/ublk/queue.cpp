@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "core/private_loan.hpp"
+#include "ring/follower.hpp"
 
 namespace sluice::ublk {
 namespace {
@@ -45,6 +46,7 @@ struct Queue::Tag final : Lender, Message {
   std::byte* buffer = nullptr;  // in the copying modes
   Loan loan;
   Request request;
+  Follower commit;  // of this request, linked to its one operation
   Arena arena;
   uint64_t overflows_counted = 0;
   std::atomic<int> state = kBack;  // of the loan
@@ -150,6 +152,10 @@ Service Queue::serve(Tag& tag) {
       status = co_await finishing;
     }
     const int32_t result = conclude(tag, status);
+    if (tag.commit.done()) {
+      delivered = tag.commit.result();
+      continue;
+    }
     auto committing = fetch(abi::kCommitAndFetchReq, tag, result);
     delivered = co_await committing;
   }
@@ -162,6 +168,8 @@ Status Queue::decode(Tag& tag) {
   const abi::IoDescriptor& descriptor = setup_.descriptors[tag.number];
   const uint8_t code = descriptor.op_flags & 0xff;
   tag.by_hand = false;
+  tag.commit.withdraw();
+  tag.request.follower = nullptr;
   if (!is_known(code)) return Status::from_errno(EOPNOTSUPP);
   Request& request = tag.request;
   request.op = to_op(code);
@@ -231,6 +239,9 @@ void Queue::lend(Tag& tag) {
     tag.loan.lend_mapped(tag, direction, bytes_of(tag));
   }
   request.data = tag.loan.view();
+  if (tag.by_hand || request.fua || !stack_.may_link()) return;
+  tag.commit.offer(fetch_sqe(abi::kCommitAndFetchReq, tag, static_cast<int32_t>(request.length)));
+  request.follower = &tag.commit;
 }
 
 void Queue::take_back(Tag& tag) {
@@ -268,11 +279,14 @@ int32_t Queue::conclude(Tag& tag, Status status) {
 // FETCH, or COMMIT_AND_FETCH with the result of the last request: both say where the next one's
 // data is to go, a buffer of ours or a slot of the buffer table.
 RawOperation Queue::fetch(unsigned long op, const Tag& tag, int32_t result) {
+  return {ring_, fetch_sqe(op, tag, result)};
+}
+
+io_uring_sqe Queue::fetch_sqe(unsigned long op, const Tag& tag, int32_t result) const {
   const bool copies = setup_.mode == BufferMode::copy || setup_.mode == BufferMode::get_data;
   const bool registers = setup_.mode == BufferMode::auto_register;
-  return {ring_,
-          make_sqe(op, tag, result, copies ? reinterpret_cast<uint64_t>(tag.buffer) : 0,
-                   registers ? static_cast<uint64_t>(tag.slot) | abi::kAutoBufRegFallback : 0)};
+  return make_sqe(op, tag, result, copies ? reinterpret_cast<uint64_t>(tag.buffer) : 0,
+                  registers ? static_cast<uint64_t>(tag.slot) | abi::kAutoBufRegFallback : 0);
 }
 
 RawOperation Queue::command(unsigned long op, const Tag& tag, uint64_t address) {

@@ -1,8 +1,10 @@
 // Queue: serves one hardware queue of a ublk device on one ring.
 //
 // One immortal coroutine per tag: fetch, decode, lend, submit to the stack, commit, and again.
-// Created and used by the ring's thread only, but for counters(). When the driver has taken every
-// tag back (the device is stopped) the queue is finished and calls `on_finished`.
+// Where one operation serves a request, the commit is linked to it (ring/follower.hpp); such a
+// request is counted when its tag gets the next one. Created and used by the ring's thread only,
+// but for counters(). When the driver has taken every tag back (the device is stopped) the queue is
+// finished and calls `on_finished`.
 #pragma once
 
 #include <cstddef>
@@ -67,6 +69,7 @@ class Queue {
   int32_t conclude(Tag& tag, Status status);
 
   RawOperation fetch(unsigned long op, const Tag& tag, int32_t result);
+  io_uring_sqe fetch_sqe(unsigned long op, const Tag& tag, int32_t result) const;
   RawOperation command(unsigned long op, const Tag& tag, uint64_t address);
   io_uring_sqe make_sqe(unsigned long op, const Tag& tag, int32_t result, uint64_t address,
                         uint64_t auto_buffer) const;

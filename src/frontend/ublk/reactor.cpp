@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 #include <pthread.h>
+#include <spdlog/spdlog.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -77,7 +78,10 @@ void Reactor::run() {
 void Reactor::close_ring() {
   const std::scoped_lock guard(ring_mutex_);
   if (!ring_) return;
-  copied_bytes_ = ring_->counters().copied_bytes;
+  const RingCounters& counters = ring_->counters();
+  spdlog::info("queue {}: {} operations submitted, {} completions, {} system calls",
+               setup_.queues.front().id, counters.submitted, counters.completed, counters.enters);
+  copied_bytes_ = counters.copied_bytes;
   ring_.reset();
 }
 

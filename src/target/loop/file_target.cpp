@@ -44,6 +44,7 @@ Task FileTarget::do_submit(Request& request) {
 
 Task FileTarget::read(Request& request) {
   auto reading = request.ring->read(place_.file, place_.begin_bytes + request.offset, request.data);
+  reading.then(request.follower);
   const Status status = co_await reading;
   // Direct I/O cannot even ask for what follows an end inside a block.
   const bool cut =
@@ -58,6 +59,7 @@ Task FileTarget::write(Request& request) {
   const bool durable = request.fua && geometry_.volatile_cache;
   auto writing =
       request.ring->write(place_.file, place_.begin_bytes + request.offset, request.data, durable);
+  writing.then(request.follower);
   const Status status = co_await writing;
   co_return judge(request, status);
 }

@@ -27,6 +27,8 @@ class FileTarget final : public Target {
   // Gives up the lock on the file, which otherwise lives until the last ring has let go of it.
   ~FileTarget() override;
 
+  bool may_link() const override { return true; }
+
  private:
   Task do_submit(Request& request) override;
   Task read(Request& request);

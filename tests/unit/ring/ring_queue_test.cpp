@@ -155,6 +155,7 @@ class BatchRing final : public Ring {
     sqes_.emplace_back();
     return &sqes_.back();
   }
+  uint32_t free_sqes() const override { return 1; }
   void enter(bool) override {}
   uint32_t reap(std::span<Cqe> batch) override {
     uint32_t count = 0;
