@@ -60,6 +60,7 @@ Result<void> KernelRing::open_io_uring(const Options& options) {
   for (const uint32_t flags : kFlags) {
     io_uring_params parameters{};
     parameters.flags = flags | IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP;
+    if (options.wide_sqes) parameters.flags |= IORING_SETUP_SQE128;
     parameters.cq_entries = options.cq_entries != 0 ? options.cq_entries : options.entries * 4;
     result = io_uring_queue_init_params(options.entries, &ring_, &parameters);
     open_ = result == 0;
@@ -172,7 +173,9 @@ void KernelRing::enter(bool wait) {
 // the kernel has no memory for a single request.
 bool KernelRing::link_was_cut() const {
   const unsigned next = *ring_.sq.khead;
-  const io_uring_sqe& last = ring_.sq.sqes[(next - 1) & (ring_.sq.ring_entries - 1)];
+  const unsigned slots_each = (ring_.flags & IORING_SETUP_SQE128) != 0 ? 2 : 1;
+  const io_uring_sqe& last =
+      ring_.sq.sqes[((next - 1) & (ring_.sq.ring_entries - 1)) * slots_each];
   return (last.flags & IOSQE_IO_LINK) != 0;
 }
 

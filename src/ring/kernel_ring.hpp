@@ -23,6 +23,7 @@ class KernelRing final : public Ring {
     uint32_t entries = 256;        // submission queue; a full one queues
     uint32_t cq_entries = 0;       // most that can be in flight; 0: four times `entries`
     uint32_t slots = 0;            // size of the buffer table, at most kMaxSlots
+    bool wide_sqes = false;        // 128 bytes, for commands that need them; zeroed only up to 64
     std::span<const int> files{};  // slot i is files[i]
   };
 

@@ -28,6 +28,7 @@ class FileTarget final : public Target {
   ~FileTarget() override;
 
   bool may_link() const override { return true; }
+  const Place& place() const { return place_; }
 
  private:
   Task do_submit(Request& request) override;
