@@ -1,0 +1,26 @@
+#include "frontend/fuse/call.hpp"
+
+namespace sluice::fuse {
+
+std::optional<Call> parse_call(std::span<const std::byte> frame) {
+  Call call;
+  if (frame.size() < sizeof(call.header)) return std::nullopt;
+  std::memcpy(&call.header, frame.data(), sizeof(call.header));
+  if (call.header.len != frame.size()) return std::nullopt;
+  call.arguments = frame.subspan(sizeof(call.header));
+  if (call.header.opcode != FUSE_WRITE) return call;
+  const auto write = call.argument<fuse_write_in>();
+  if (!write) return std::nullopt;
+  call.payload = call.arguments.subspan(sizeof(*write));
+  call.arguments = call.arguments.first(sizeof(*write));
+  return call;
+}
+
+// It has no structure before it: over io_uring it comes as payload, otherwise as arguments.
+std::string_view Call::name() const {
+  const std::span<const std::byte> bytes = payload.empty() ? arguments : payload;
+  const char* const text = reinterpret_cast<const char*>(bytes.data());
+  return {text, strnlen(text, bytes.size())};
+}
+
+}  // namespace sluice::fuse

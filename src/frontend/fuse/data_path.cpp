@@ -1,0 +1,65 @@
+#include "frontend/fuse/data_path.hpp"
+
+#include <fmt/format.h>
+
+#include <array>
+
+#include "frontend/fuse/abi.hpp"
+
+namespace sluice::fuse {
+namespace {
+
+constexpr std::array<std::string_view, 3> kNames = {"passthrough", "uring", "copy"};
+
+// Why `path` cannot serve, or nothing.
+std::string obstacle(DataPath path, const PathFacts& facts) {
+  switch (path) {
+    case DataPath::passthrough:
+      if ((facts.kernel_flags & abi::kPassthrough) == 0) {
+        return "this kernel's FUSE has no passthrough (Linux 6.9 has)";
+      }
+      return facts.bars_passthrough;
+    case DataPath::uring:
+      if ((facts.kernel_flags & abi::kOverIoUring) == 0) {
+        return "this kernel does not offer FUSE over io_uring: it takes Linux 6.14 and 'echo Y > "
+               "/sys/module/fuse/parameters/enable_uring'";
+      }
+      return {};
+    case DataPath::copy:
+      return {};
+  }
+  return {};
+}
+
+}  // namespace
+
+std::string_view to_string(DataPath path) { return kNames[static_cast<size_t>(path)]; }
+
+std::optional<DataPath> parse_data_path(std::string_view name) {
+  for (size_t i = 0; i < kNames.size(); ++i) {
+    if (kNames[i] == name) return static_cast<DataPath>(i);
+  }
+  return std::nullopt;
+}
+
+std::span<const std::string_view> data_path_names() { return kNames; }
+
+Result<PathChoice> choose_path(std::optional<DataPath> wish, const PathFacts& facts) {
+  if (wish) {
+    const std::string why_not = obstacle(*wish, facts);
+    if (why_not.empty()) return PathChoice{*wish, "asked for by name"};
+    return fail(EOPNOTSUPP,
+                fmt::format("data path '{}' cannot be had: {}", to_string(*wish), why_not));
+  }
+  PathChoice choice;
+  for (size_t i = 0; i < kNames.size(); ++i) {
+    choice.path = static_cast<DataPath>(i);
+    const std::string why_not = obstacle(choice.path, facts);
+    if (why_not.empty()) break;
+    choice.reason += fmt::format("{}not '{}': {}", choice.reason.empty() ? "" : "; ",
+                                 to_string(choice.path), why_not);
+  }
+  return choice;
+}
+
+}  // namespace sluice::fuse

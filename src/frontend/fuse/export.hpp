@@ -1,0 +1,96 @@
+// FuseExport: a stack served as a plain file, through the kernel's FUSE.
+//
+// Owned by the control path. Each of its queues has a reactor, a thread with a ring, from serve()
+// until the file system is unmounted or stop() was called. The stack outlives the export.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/descriptor.hpp"
+#include "core/error.hpp"
+#include "frontend/frontend.hpp"
+#include "frontend/fuse/data_path.hpp"
+#include "frontend/fuse/file_io.hpp"
+#include "frontend/fuse/handshake.hpp"
+#include "frontend/fuse/mount_point.hpp"
+#include "frontend/fuse/one_file.hpp"
+#include "target/stack.hpp"
+
+namespace sluice::fuse {
+
+class Reactor;
+
+struct ExportOptions {
+  std::string at;
+  uint16_t queues = 1;
+  uint16_t depth = 64;
+  uint32_t max_io_bytes = 1U << 20;  // a multiple of 4096, at most 1 MiB
+  std::optional<DataPath> path;
+  bool allow_other = false;  // let other users have it, as the mode of the file says
+};
+
+// All that another process needs to serve the mount from here on (FuseExport::adopt).
+struct Handover {
+  Descriptor device;
+  MountPoint::Record mount;
+  Agreement agreement;
+  int32_t backing_id = 0;
+  uint16_t queues = 1;
+  uint16_t depth = 64;
+};
+
+class FuseExport final : public Frontend {
+ public:
+  // Mounts; the file answers after serve(). If anything fails nothing stays behind.
+  static Result<std::unique_ptr<FuseExport>> mount(Stack& stack, const ExportOptions& options);
+  // Takes over a mount that another process has handed over. EINVAL when the stack no longer fits.
+  static Result<std::unique_ptr<FuseExport>> adopt(Stack& stack, Handover handover);
+  // Ends the reactors, and unmounts what never was served.
+  ~FuseExport() override;
+
+  Result<void> serve() override;
+  void wait() override;
+  // Also while the file is in use: whoever has it open gets ENOTCONN.
+  Result<void> stop() override;
+  // EBUSY, and nothing has happened, while the file is in use.
+  Result<void> stop_unless_busy();
+  Result<void> remove() override;
+  // What the stack has, at the most.
+  Result<void> resize(uint64_t size_bytes) override;
+
+  // Takes no more requests, answers those in flight, and gives away the mount: this object is done.
+  // New requests wait for the next server. EOPNOTSUPP on the data path uring.
+  Result<Handover> hand_over();
+
+  std::string path() const override { return mount_.file_path(); }
+  std::string mode_name() const override { return std::string(to_string(choice_.path)); }
+  std::string mode_reason() const override { return choice_.reason; }
+  std::vector<QueueReport> reports() const override;
+
+ private:
+  FuseExport(Stack& stack, const ExportOptions& options, MountPoint mount);
+  Result<void> agree();
+  Result<void> set_up_passthrough();
+  Result<void> start_reactors();
+  Result<Descriptor> clone_device() const;
+  void stop_reactors();
+
+  Stack& stack_;
+  const ExportOptions options_;
+  MountPoint mount_;
+  OneFile file_;
+  FileIo io_;
+  PathChoice choice_;
+  int32_t backing_id_ = 0;
+  Descriptor backing_;  // passthrough: without O_DIRECT
+  bool served_ = false;
+  bool handed_over_ = false;
+  std::vector<Descriptor> clones_;
+  std::vector<std::unique_ptr<Reactor>> reactors_;
+};
+
+}  // namespace sluice::fuse

@@ -1,0 +1,207 @@
+#include "frontend/fuse/mount_point.hpp"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sched.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+#include <thread>
+
+#include "frontend/fuse/fusermount.hpp"
+#include "frontend/fuse/one_file.hpp"
+#include "spec/shown.hpp"
+
+namespace sluice::fuse {
+namespace {
+
+constexpr const char* kDevice = "/dev/fuse";
+constexpr const char* kNamespace = "/proc/thread-self/ns/mnt";
+
+// The kernel writes blanks and the like in mountinfo as \NNN.
+std::string unescape(const std::string& text) {
+  std::string plain;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const bool escape = text[i] == '\\' && i + 3 < text.size();
+    plain.push_back(escape ? static_cast<char>(std::stoi(text.substr(i + 1, 3), nullptr, 8))
+                           : text[i]);
+    if (escape) i += 3;
+  }
+  return plain;
+}
+
+// MAJOR:MINOR of what is mounted on top there, as this thread sees it; empty: nothing. Looks at no
+// file system, so that a dead or a hanging one does no harm.
+std::string mounted_device(const std::string& at) {
+  std::ifstream mounts("/proc/thread-self/mountinfo");
+  std::string found;
+  for (std::string line; std::getline(mounts, line);) {
+    std::istringstream fields(line);
+    std::string id;
+    std::string parent;
+    std::string device;
+    std::string root;
+    std::string point;
+    fields >> id >> parent >> device >> root >> point;
+    if (unescape(point) == at) found = device;
+  }
+  return found;
+}
+
+bool same_file(int one, const char* other_path) {
+  struct stat first{};
+  struct stat second{};
+  return fstat(one, &first) == 0 && stat(other_path, &second) == 0 &&
+         first.st_ino == second.st_ino && first.st_dev == second.st_dev;
+}
+
+std::unexpected<Error> cannot_look_at(const std::string& at, int error) {
+  if (error == ENOTCONN) {
+    return fail(error, fmt::format("{} is the mount point of a FUSE server that has died: unmount "
+                                   "it first (umount {}, or fusermount3 -u)",
+                                   shown(at), at));
+  }
+  return fail(error, fmt::format("cannot look at {}: {}", shown(at), std::strerror(error)));
+}
+
+// A mount option cannot hold a comma or a backslash: this one is only for display.
+std::string common_options(const MountPoint::Wish& wish) {
+  return fmt::format("default_permissions,max_read={}{}", wish.max_io_bytes,
+                     wish.allow_other ? ",allow_other" : "");
+}
+
+}  // namespace
+
+Result<MountPoint> MountPoint::mount(const Wish& wish) {
+  MountPoint point;
+  point.namespace_ = Descriptor(open(kNamespace, O_RDONLY | O_CLOEXEC));
+  if (auto prepared = point.prepare(wish.at); !prepared) return std::unexpected(prepared.error());
+  point.record_.by_helper = geteuid() != 0;
+  auto mounted = point.record_.by_helper ? point.mount_by_helper(wish) : point.mount_as_root(wish);
+  if (!mounted) {
+    point.remove_made_file();
+    return std::unexpected(mounted.error());
+  }
+  point.record_.device = mounted_device(point.record_.at);
+  return point;
+}
+
+Result<MountPoint> MountPoint::adopt(Record record, Descriptor device) {
+  MountPoint point;
+  point.namespace_ = Descriptor(open(kNamespace, O_RDONLY | O_CLOEXEC));
+  point.record_ = std::move(record);
+  point.device_ = std::move(device);
+  return point;
+}
+
+Result<void> MountPoint::prepare(const std::string& at) {
+  struct stat status{};
+  if (stat(at.c_str(), &status) != 0) {
+    if (errno != ENOENT) return cannot_look_at(at, errno);
+    if (auto made = make_file(at); !made) return made;
+    if (stat(at.c_str(), &status) != 0) return cannot_look_at(at, errno);
+  }
+  kind_ = status.st_mode & S_IFMT;
+  if (kind_ != S_IFREG && kind_ != S_IFDIR) {
+    return fail(EINVAL, fmt::format("{} is neither a regular file nor a directory: give one of "
+                                    "them, or a path that does not exist yet",
+                                    shown(at)));
+  }
+  record_.directory = kind_ == S_IFDIR;
+  std::error_code failed;
+  record_.at = std::filesystem::canonical(at, failed);
+  if (failed) return cannot_look_at(at, failed.value());
+  if (!mounted_device(record_.at).empty()) {
+    return fail(EBUSY,
+                fmt::format("something is mounted on {} already: unmount that first, or give "
+                            "another path",
+                            shown(at)));
+  }
+  permissions_ = record_.directory ? 0600 : status.st_mode & 0777;
+  owner_ = status.st_uid;
+  group_ = status.st_gid;
+  return {};
+}
+
+Result<void> MountPoint::make_file(const std::string& at) {
+  const Descriptor file(open(at.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+  if (!file.valid()) {
+    const char* const advice = errno == ENOENT ? ": make its directory first" : "";
+    return fail(errno,
+                fmt::format("cannot make {}: {}{}", shown(at), std::strerror(errno), advice));
+  }
+  record_.made = true;
+  return {};
+}
+
+Result<void> MountPoint::mount_as_root(const Wish& wish) {
+  device_ = Descriptor(open(kDevice, O_RDWR | O_CLOEXEC | O_NONBLOCK));
+  if (!device_.valid()) {
+    const char* const advice =
+        errno == ENOENT || errno == ENODEV ? ": load the driver with 'modprobe fuse'" : "";
+    return fail(errno, fmt::format("cannot open {}: {}{}", kDevice, std::strerror(errno), advice));
+  }
+  const std::string options =
+      fmt::format("fd={},rootmode={:o},user_id={},group_id={},{}", device_.number(), kind_,
+                  geteuid(), getegid(), common_options(wish));
+  const unsigned long flags = MS_NOSUID | MS_NODEV | (wish.read_only ? MS_RDONLY : 0UL);
+  if (::mount("sluice", record_.at.c_str(), "fuse.sluice", flags, options.c_str()) == 0) return {};
+  return fail(errno, fmt::format("cannot mount on {}: {}", shown(wish.at), std::strerror(errno)));
+}
+
+Result<void> MountPoint::mount_by_helper(const Wish& wish) {
+  if (access(kDevice, F_OK) != 0) {
+    return fail(ENODEV, "there is no /dev/fuse: have 'modprobe fuse' run by root");
+  }
+  const std::string options = fmt::format("{},nosuid,nodev,fsname=sluice,subtype=sluice,{}",
+                                          wish.read_only ? "ro" : "rw", common_options(wish));
+  auto device = mount_by_fusermount(record_.at, options);
+  if (!device) return std::unexpected(device.error());
+  device_ = std::move(*device);
+  fcntl(device_.number(), F_SETFL, fcntl(device_.number(), F_GETFL) | O_NONBLOCK);
+  return {};
+}
+
+std::string MountPoint::file_path() const {
+  return record_.directory ? fmt::format("{}/{}", record_.at, OneFile::kName) : record_.at;
+}
+
+// In a thread of its own: only one that shares nothing with the others may change its namespace.
+Result<void> MountPoint::unmount(bool lazily) const {
+  Result<void> result;
+  std::thread worker([&] {
+    const bool elsewhere = namespace_.valid() && !same_file(namespace_.number(), kNamespace);
+    if (elsewhere && (unshare(CLONE_FS) != 0 || setns(namespace_.number(), CLONE_NEWNS) != 0)) {
+      result = fail(errno, fmt::format("cannot go back to where {} is mounted: {}",
+                                       shown(record_.at), std::strerror(errno)));
+      return;
+    }
+    result = unmount_here(lazily);
+  });
+  worker.join();
+  return result;
+}
+
+Result<void> MountPoint::unmount_here(bool lazily) const {
+  const std::string& at = record_.at;
+  if (record_.device.empty() || mounted_device(at) != record_.device) return {};
+  if (record_.by_helper) return unmount_by_fusermount(at, lazily);
+  if (umount2(at.c_str(), UMOUNT_NOFOLLOW | (lazily ? MNT_DETACH : 0)) == 0) return {};
+  return fail(errno, fmt::format("cannot unmount {}: {}", shown(at), std::strerror(errno)));
+}
+
+// Only if it is still what it was: an empty file that nothing is mounted on.
+void MountPoint::remove_made_file() const {
+  struct stat status{};
+  if (!record_.made || !mounted_device(record_.at).empty()) return;
+  if (lstat(record_.at.c_str(), &status) != 0) return;
+  if (S_ISREG(status.st_mode) && status.st_size == 0) unlink(record_.at.c_str());
+}
+
+}  // namespace sluice::fuse

@@ -1,0 +1,92 @@
+// OneFile: the file system as far as it is not data: one file with its attributes, which is the
+// root itself or lies in a root directory under the name `disk`.
+//
+// Owned by the export, used by the threads of all its queues. Answers at once, never touches the
+// stack, and never looks at its own mount.
+#pragma once
+
+#include <sys/types.h>
+#include <time.h>
+
+#include <atomic>
+#include <cstdint>
+#include <mutex>
+#include <string_view>
+
+#include "frontend/fuse/call.hpp"
+
+namespace sluice::fuse {
+
+class OneFile {
+ public:
+  static constexpr std::string_view kName = "disk";
+  static constexpr size_t kAnswerBytesMax = 4096;
+
+  struct Shape {
+    bool in_directory = false;
+    bool read_only = false;
+    mode_t permissions = 0600;
+    uid_t uid = 0;
+    gid_t gid = 0;
+    uint64_t size_bytes = 0;
+    uint32_t block_bytes = 4096;  // preferred, for stat
+  };
+
+  explicit OneFile(const Shape& shape);
+
+  // How opened files are to be read and written; before the first request.
+  void use_direct_io() { open_flags_ = FOPEN_DIRECT_IO | abi::kOpenParallelDirectWrites; }
+  // `descriptor`: of the backing file, to find its holes.
+  void use_passthrough(int32_t backing_id, int descriptor);
+
+  // Everything but READ, WRITE, FSYNC and FALLOCATE. `out` has kAnswerBytesMax bytes at least, and
+  // may be where the call lies.
+  Answer answer(const Call& call, std::span<std::byte> out);
+
+  bool is_file(uint64_t node) const { return node == file_node(); }
+  bool read_only() const { return read_only_; }
+  uint64_t size_bytes() const { return size_bytes_.load(std::memory_order_acquire); }
+  void resize(uint64_t size_bytes) { size_bytes_.store(size_bytes, std::memory_order_release); }
+  // The data has changed: so has the time of modification.
+  void note_write() { written_.store(true, std::memory_order_relaxed); }
+
+ private:
+  uint64_t file_node() const { return in_directory_ ? FUSE_ROOT_ID + 1 : FUSE_ROOT_ID; }
+  bool is_directory(uint64_t node) const { return in_directory_ && node == FUSE_ROOT_ID; }
+  bool exists(uint64_t node) const { return is_file(node) || is_directory(node); }
+
+  Answer answer_about_file(const Call& call, std::span<std::byte> out);
+  Answer look_up(const Call& call, std::span<std::byte> out);
+  Answer get_attributes(uint64_t node, std::span<std::byte> out);
+  Answer set_attributes(const Call& call, std::span<std::byte> out);
+  Answer extended_attributes(uint64_t node, std::span<std::byte> out);
+  Answer open(const Call& call, std::span<std::byte> out);
+  Answer open_directory(uint64_t node, std::span<std::byte> out) const;
+  Answer read_directory(const Call& call, std::span<std::byte> out) const;
+  Answer seek(const Call& call, std::span<std::byte> out) const;
+  Answer describe_file_system(std::span<std::byte> out) const;
+  fuse_attr attributes(uint64_t node);
+
+  const bool in_directory_;
+  const bool read_only_;
+  const uint32_t block_bytes_;
+
+  // Set before the first request.
+  uint32_t open_flags_ = 0;
+  int32_t backing_id_ = 0;
+  int seek_descriptor_ = -1;
+
+  std::atomic<uint64_t> size_bytes_;
+  std::atomic<bool> written_ = false;
+
+  // What chmod, chown and touch change. Guarded by mutex_.
+  std::mutex mutex_;
+  mode_t permissions_;
+  uid_t uid_;
+  gid_t gid_;
+  timespec accessed_{};
+  timespec modified_{};
+  timespec changed_{};
+};
+
+}  // namespace sluice::fuse

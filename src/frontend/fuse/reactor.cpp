@@ -1,0 +1,115 @@
+#include "frontend/fuse/reactor.hpp"
+
+#include <fmt/format.h>
+#include <pthread.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <utility>
+
+namespace sluice::fuse {
+
+Reactor::Reactor(Setup setup, FileIo& io) : setup_(std::move(setup)), io_(io) {}
+
+Reactor::~Reactor() {
+  stop();
+  join();
+}
+
+Result<void> Reactor::start() {
+  auto ready = ready_.get_future();
+  thread_ = std::thread([this] { serve(); });
+  return ready.get();
+}
+
+void Reactor::stop() {
+  const std::scoped_lock guard(ring_mutex_);
+  if (ring_ && !std::exchange(stop_posted_, true)) ring_->post(*this);
+}
+
+void Reactor::join() {
+  if (thread_.joinable()) thread_.join();
+}
+
+void Reactor::serve() {
+  thread_id_.store(gettid(), std::memory_order_relaxed);
+  pthread_setname_np(pthread_self(), fmt::format("sluice-q{}", setup_.number).c_str());
+  if (auto prepared = prepare(); !prepared) {
+    close_ring();
+    ready_.set_value(std::unexpected(prepared.error()));
+    return;
+  }
+  for (const auto& queue : queues_) queue->start();
+  ring_->run_once(false);
+  ready_.set_value({});
+  ring_->run();
+  close_ring();
+}
+
+Result<void> Reactor::prepare() {
+  uint32_t tags = 0;
+  for (const auto& queue : setup_.copy_queues) tags += queue.depth;
+  for (const auto& queue : setup_.uring_queues) tags += queue.depth;
+  // A tag has its command and one or more operations of its request in flight.
+  auto ring = KernelRing::create({.entries = std::clamp(2 * tags, 64U, 4096U),
+                                  .cq_entries = std::max(8 * tags, 1024U),
+                                  .wide_sqes = !setup_.uring_queues.empty(),
+                                  .files = setup_.files});
+  if (!ring) return std::unexpected(ring.error());
+  {
+    const std::scoped_lock guard(ring_mutex_);
+    ring_ = std::move(*ring);
+  }
+  for (const auto& setup : setup_.copy_queues) {
+    auto queue = CopyQueue::create(setup, *ring_, io_, *this);
+    if (!queue) return std::unexpected(queue.error());
+    queues_.push_back(std::move(*queue));
+  }
+  for (const auto& setup : setup_.uring_queues) {
+    auto queue = UringQueue::create(setup, *ring_, io_, *this);
+    if (!queue) return std::unexpected(queue.error());
+    queues_.push_back(std::move(*queue));
+  }
+  live_queues_ = static_cast<uint32_t>(queues_.size());
+  return {};
+}
+
+void Reactor::close_ring() {
+  const std::scoped_lock guard(ring_mutex_);
+  if (!ring_) return;
+  copied_bytes_ = ring_->counters().copied_bytes;
+  ring_.reset();
+}
+
+void Reactor::finished() {
+  if (--live_queues_ != 0) return;
+  const bool commands_left =
+      std::ranges::any_of(queues_, [](const auto& queue) { return queue->leaves_commands(); });
+  if (commands_left) {
+    ring_->abandon();
+  } else {
+    ring_->stop();
+  }
+}
+
+void Reactor::run() {
+  for (const auto& queue : queues_) queue->stop();
+}
+
+QueueReport Reactor::report() const {
+  QueueReport report{.thread_id = thread_id_.load(std::memory_order_relaxed)};
+  {
+    const std::scoped_lock guard(ring_mutex_);
+    report.copied_bytes = ring_ ? ring_->counters().copied_bytes.load() : copied_bytes_;
+  }
+  for (const auto& queue : queues_) {
+    const QueueCounters& counters = queue->counters();
+    for (const auto& requests : counters.requests) report.requests += requests;
+    report.errors += counters.errors;
+    report.copied_bytes += counters.copied_bytes;
+    report.arena_overflows += counters.arena_overflows;
+  }
+  return report;
+}
+
+}  // namespace sluice::fuse

@@ -1,0 +1,54 @@
+#include "frontend/fuse/tag.hpp"
+
+#include <fmt/format.h>
+#include <sys/mman.h>
+
+#include <cerrno>
+
+namespace sluice::fuse {
+
+TagMemory::~TagMemory() {
+  if (memory_ != nullptr) munmap(memory_, bytes_);
+}
+
+Result<void> TagMemory::reserve(uint32_t tags, uint32_t max_io_bytes) {
+  edges_offset_ = max_io_bytes + 2 * kBlockBytesMax;
+  stride_ = size_t{kHeaderBytes} + edges_offset_ + 2 * kBlockBytesMax;
+  bytes_ = tags * stride_;
+  void* const place = mmap(nullptr, bytes_, PROT_READ | PROT_WRITE,
+                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (place == MAP_FAILED) {
+    return fail(errno, fmt::format("no address space for {} buffers of {} bytes: use a smaller "
+                                   "depth or smaller requests",
+                                   tags, max_io_bytes));
+  }
+  memory_ = static_cast<std::byte*>(place);
+  return {};
+}
+
+void Tag::set_up(Ring& ring, const TagMemory& memory, uint32_t number) {
+  data = memory.data_of(number);
+  edges = data + memory.edges_offset();
+  request.ring = &ring;
+  request.arena = &arena;
+  request.ready = &ring.ready();
+}
+
+View Tag::lend(Direction direction, std::span<std::byte> bytes) {
+  state_.store(kLent, std::memory_order_relaxed);
+  loan.lend_mapped(*this, direction, bytes);
+  return loan.view();
+}
+
+// The last user has returned the pages, perhaps on another thread (P-16).
+void Tag::returned(Loan&) noexcept {
+  if (state_.exchange(kBack, std::memory_order_acq_rel) == kAwaited) request.ring->post(*this);
+}
+
+void Tag::Returned::await_suspend(std::coroutine_handle<> coroutine) {
+  tag_.waiting_ = coroutine;
+  int lent = kLent;
+  if (!tag_.state_.compare_exchange_strong(lent, kAwaited, std::memory_order_acq_rel)) tag_.run();
+}
+
+}  // namespace sluice::fuse

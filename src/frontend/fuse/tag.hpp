@@ -1,0 +1,91 @@
+// Tag: what belongs to one request slot of a queue for as long as the queue lives: its buffer, its
+// loan, its arena. TagMemory: the buffers of all tags of a queue.
+//
+// A tag's buffer is
+//
+//   | one page: headers | max_io bytes: data, page aligned | slack | two pages: edges |
+//
+// so that the data of a request lies right for direct I/O. The header page ends where the data
+// begins: what is read from /dev/fuse as one piece puts a WRITE's data there. The slack takes what
+// completes data to whole blocks, the edges are the blocks that are read for that. Used by the
+// queue's thread; only the loan may come back on another one.
+#pragma once
+
+#include <atomic>
+#include <coroutine>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "core/arena.hpp"
+#include "core/error.hpp"
+#include "core/request.hpp"
+#include "frontend/fuse/call.hpp"
+#include "ring/ring.hpp"
+
+namespace sluice::fuse {
+
+inline constexpr uint32_t kBlockBytesMax = 4096;
+
+class TagMemory {
+ public:
+  static constexpr uint32_t kHeaderBytes = 4096;
+
+  TagMemory() = default;
+  TagMemory(const TagMemory&) = delete;
+  TagMemory& operator=(const TagMemory&) = delete;
+  ~TagMemory();
+
+  // Only address space: pages come when a request needs them.
+  Result<void> reserve(uint32_t tags, uint32_t max_io_bytes);
+
+  std::byte* data_of(uint32_t tag) const { return memory_ + size_t{tag} * stride_ + kHeaderBytes; }
+  uint32_t edges_offset() const { return edges_offset_; }
+
+ private:
+  std::byte* memory_ = nullptr;
+  size_t stride_ = 0;
+  size_t bytes_ = 0;
+  uint32_t edges_offset_ = 0;
+};
+
+struct Tag final : private Lender, private Message {
+  class Returned;
+
+  void set_up(Ring& ring, const TagMemory& memory, uint32_t number);
+  // Lends bytes of the buffer; take_back() ends that, and Returned waits for the last user.
+  View lend(Direction direction, std::span<std::byte> bytes);
+  void take_back() { loan.close(); }
+
+  std::byte* data = nullptr;  // max_io bytes and the slack
+  std::byte* edges = nullptr;
+  Loan loan;
+  Request request;
+  Arena arena;
+  Call call;
+  Answer answer;
+  uint64_t overflows_counted = 0;
+
+ private:
+  enum State : int { kLent, kAwaited, kBack };
+
+  void returned(Loan&) noexcept override;
+  void run() override { request.ready->push(waiting_); }
+
+  std::atomic<int> state_ = kBack;  // of the loan
+  std::coroutine_handle<> waiting_;
+};
+
+// Waits until the loan of a tag is back (P-4). Mostly it is back already.
+class Tag::Returned {
+ public:
+  explicit Returned(Tag& tag) : tag_(tag) {}
+  bool await_ready() const { return tag_.state_.load(std::memory_order_acquire) == kBack; }
+  void await_suspend(std::coroutine_handle<> coroutine);
+  void await_resume() const {}
+
+ private:
+  Tag& tag_;
+};
+
+}  // namespace sluice::fuse

@@ -1,0 +1,165 @@
+#include "frontend/fuse/uring_queue.hpp"
+
+#include <spdlog/spdlog.h>
+#include <sys/uio.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "frontend/fuse/abi_uring.hpp"
+
+namespace sluice::fuse {
+
+struct UringQueue::Entry {
+  Tag tag;
+  abi::RequestHeader* header = nullptr;  // in front of the tag's data
+  iovec places[2] = {};                  // header and payload, for REGISTER
+};
+
+// A command of the device, in a wide SQE.
+class UringQueue::Command final : public Completion {
+ public:
+  Command(const UringQueue& queue, uint32_t operation, const Entry& entry)
+      : queue_(queue), operation_(operation), entry_(entry) {}
+
+  bool await_ready() const { return false; }
+  void await_suspend(std::coroutine_handle<> coroutine) {
+    coroutine_ = coroutine;
+    queue_.ring_.submit(*this);
+  }
+  int32_t await_resume() const { return result_; }
+
+  void prepare(io_uring_sqe& sqe) override {
+    constexpr size_t kCommandBytes = 80;
+    const abi::UringCommand command{.flags = 0,
+                                    .commit_id = entry_.header->entry.commit_id,
+                                    .queue_id = queue_.setup_.id,
+                                    .padding = {}};
+    sqe.opcode = IORING_OP_URING_CMD;
+    sqe.fd = queue_.setup_.device.number;
+    if (queue_.setup_.device.registered) sqe.flags = IOSQE_FIXED_FILE;
+    sqe.cmd_op = operation_;
+    if (operation_ == abi::kRegister) {
+      sqe.addr = reinterpret_cast<uint64_t>(entry_.places);
+      sqe.len = 2;  // places
+    }
+    std::byte* const area = reinterpret_cast<std::byte*>(&sqe) + offsetof(io_uring_sqe, cmd);
+    std::memset(area, 0, kCommandBytes);
+    std::memcpy(area, &command, sizeof(command));
+  }
+  void complete(int32_t result, uint32_t) override {
+    result_ = result;
+    queue_.ring_.ready().push(coroutine_);
+  }
+
+ private:
+  const UringQueue& queue_;
+  const uint32_t operation_;
+  const Entry& entry_;
+  int32_t result_ = 0;
+  std::coroutine_handle<> coroutine_;
+};
+
+// Runs after the last answer has been handed to the kernel.
+class UringQueue::LastCheck final : public Message {
+ public:
+  explicit LastCheck(UringQueue& queue) : queue_(queue) {}
+  void run() override {
+    posted = false;
+    if (queue_.serving_ == 0) queue_.finish();
+  }
+
+  bool posted = false;
+
+ private:
+  UringQueue& queue_;
+};
+
+Result<std::unique_ptr<UringQueue>> UringQueue::create(const Setup& setup, Ring& ring, FileIo& io,
+                                                       QueueListener& listener) {
+  std::unique_ptr<UringQueue> queue(new UringQueue(setup, ring, io, listener));
+  if (auto reserved = queue->memory_.reserve(setup.depth, setup.max_io_bytes); !reserved) {
+    return std::unexpected(reserved.error());
+  }
+  return queue;
+}
+
+UringQueue::UringQueue(const Setup& setup, Ring& ring, FileIo& io, QueueListener& listener)
+    : setup_(setup),
+      ring_(ring),
+      io_(io),
+      listener_(listener),
+      entries_(std::make_unique<Entry[]>(setup.depth)),
+      last_check_(std::make_unique<LastCheck>(*this)) {}
+
+UringQueue::~UringQueue() = default;
+
+void UringQueue::start() {
+  live_entries_ = setup_.depth;
+  for (uint16_t i = 0; i < setup_.depth; ++i) {
+    Entry& entry = entries_[i];
+    entry.tag.set_up(ring_, memory_, i);
+    std::byte* const place = entry.tag.data - TagMemory::kHeaderBytes;
+    entry.header = new (place) abi::RequestHeader{};
+    entry.places[0] = {entry.header, sizeof(*entry.header)};
+    entry.places[1] = {entry.tag.data, setup_.max_io_bytes};
+    serve(entry);
+  }
+}
+
+void UringQueue::stop() {
+  stopping_ = true;
+  leave_if_idle();
+}
+
+Service UringQueue::serve(Entry& entry) {
+  Tag& tag = entry.tag;
+  Command registering(*this, abi::kRegister, entry);
+  int32_t result = co_await registering;
+  while (result >= 0) {
+    ++serving_;
+    decode(entry);
+    Task serving = io_.serve(tag.request, tag);
+    const Status status = co_await serving;
+    if (!status.ok()) tag.answer = {.error = status.error()};
+    write_answer(entry);
+    io_.conclude(tag, counters_);
+    Command committing(*this, abi::kCommitAndFetch, entry);
+    --serving_;
+    leave_if_idle();
+    result = co_await committing;
+  }
+  if (result != -ENOTCONN && result != -ECONNABORTED && result != -ECANCELED) {
+    spdlog::error("FUSE over io_uring, queue {}: {}", setup_.id, std::strerror(-result));
+  }
+  if (--live_entries_ == 0) finish();
+}
+
+void UringQueue::decode(Entry& entry) const {
+  Tag& tag = entry.tag;
+  tag.call.header = entry.header->in;
+  tag.call.arguments = entry.header->arguments;
+  tag.call.payload = {tag.data, std::min(entry.header->entry.payload_bytes, setup_.max_io_bytes)};
+}
+
+void UringQueue::write_answer(Entry& entry) {
+  const Tag& tag = entry.tag;
+  entry.header->out = {.len = static_cast<uint32_t>(sizeof(fuse_out_header)) + tag.answer.length,
+                       .error = -tag.answer.error,
+                       .unique = tag.call.header.unique};
+  entry.header->entry.payload_bytes = tag.answer.length;
+}
+
+void UringQueue::leave_if_idle() {
+  if (!stopping_ || serving_ != 0 || last_check_->posted) return;
+  last_check_->posted = true;
+  ring_.post(*last_check_);
+}
+
+void UringQueue::finish() {
+  if (finished_) return;
+  finished_ = true;
+  listener_.finished();
+}
+
+}  // namespace sluice::fuse

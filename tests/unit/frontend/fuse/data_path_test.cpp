@@ -1,0 +1,64 @@
+#include "frontend/fuse/data_path.hpp"
+
+#include <gtest/gtest.h>
+
+#include "frontend/fuse/abi.hpp"
+#include "frontend/fuse/handshake.hpp"
+
+namespace sluice::fuse {
+namespace {
+
+constexpr uint64_t kAll = abi::kPassthrough | abi::kOverIoUring;
+
+TEST(FuseDataPath, NamesComeBack) {
+  for (const std::string_view name : data_path_names()) {
+    EXPECT_EQ(to_string(*parse_data_path(name)), name);
+  }
+  EXPECT_FALSE(parse_data_path("fastest"));
+}
+
+TEST(FuseDataPath, TakesTheBestThereIs) {
+  const auto choice = choose_path({}, {.kernel_flags = kAll});
+  EXPECT_EQ(choice->path, DataPath::passthrough);
+  EXPECT_TRUE(choice->reason.empty());
+}
+
+TEST(FuseDataPath, SaysWhyNotABetterOne) {
+  const auto uring = choose_path({}, {.kernel_flags = kAll, .bars_passthrough = "it takes root"});
+  EXPECT_EQ(uring->path, DataPath::uring);
+  EXPECT_EQ(uring->reason, "not 'passthrough': it takes root");
+  const auto copy = choose_path({}, {.kernel_flags = 0});
+  EXPECT_EQ(copy->path, DataPath::copy);
+  EXPECT_NE(copy->reason.find("enable_uring"), std::string::npos);
+}
+
+TEST(FuseDataPath, RefusesWhatWasAskedForAndCannotBeHad) {
+  const auto choice = choose_path(DataPath::uring, {.kernel_flags = abi::kPassthrough});
+  ASSERT_FALSE(choice);
+  EXPECT_EQ(choice.error().error, EOPNOTSUPP);
+  EXPECT_TRUE(choose_path(DataPath::copy, {.kernel_flags = kAll}));
+}
+
+TEST(FuseHandshake, AsksOnlyForWhatIsOffered) {
+  const KernelOffer old{.minor = 31, .max_readahead = 131072, .flags = FUSE_ASYNC_READ};
+  const auto answer = make_answer(old, {.max_io_bytes = 1U << 20}, 64);
+  EXPECT_EQ(answer.minor, 31U);
+  EXPECT_EQ(answer.flags, uint32_t{FUSE_ASYNC_READ});
+  EXPECT_EQ(answer.flags2, 0U);
+  EXPECT_EQ(answer.max_pages, 256);
+  EXPECT_EQ(answer.max_write, 1U << 20);
+}
+
+TEST(FuseHandshake, AsksForTheChosenPathAndNoOther) {
+  const KernelOffer all{.minor = 45, .flags = ~uint64_t{0}};
+  const auto flags = [&](DataPath path) {
+    return uint64_t{make_answer(all, {.path = path, .max_io_bytes = 8192}, 64).flags2} << 32;
+  };
+  EXPECT_EQ(flags(DataPath::copy) & kAll, 0U);
+  EXPECT_EQ(flags(DataPath::uring) & kAll, abi::kOverIoUring);
+  EXPECT_EQ(flags(DataPath::passthrough) & kAll, abi::kPassthrough);
+  EXPECT_EQ(make_answer(all, {.max_io_bytes = 8192}, 64).flags & FUSE_WRITEBACK_CACHE, 0U);
+}
+
+}  // namespace
+}  // namespace sluice::fuse
