@@ -35,7 +35,8 @@ struct Call {
 
 struct Answer {
   int error = 0;        // positive errno
-  uint32_t length = 0;  // bytes of the answer, at the beginning of the tag's data
+  uint32_t length = 0;  // bytes of the answer, at the beginning of the tag's data ...
+  bool apart = false;   // ... or apart from it, where the data is still needed
   bool expected = true;
 };
 

@@ -62,6 +62,7 @@ void CopyQueue::start() {
   live_tags_ = setup_.depth;
   for (uint16_t i = 0; i < setup_.depth; ++i) {
     tags_[i].tag.set_up(ring_, memory_, i);
+    tags_[i].tag.answerer = this;
     serve(tags_[i]);
   }
 }
@@ -92,12 +93,13 @@ Service CopyQueue::serve(CopyTag& copy_tag) {
     Task serving = io_.serve(tag.request, tag);
     const Status status = co_await serving;
     if (!status.ok()) tag.answer = {.error = status.error()};
-    if (tag.answer.expected) {
-      auto answer = answering(copy_tag);
-      const int32_t written = co_await answer;
-      // ENOENT: whoever asked has gone.
-      if (written < 0 && written != -ENOENT) spdlog::debug("an answer was refused: {}", -written);
+    int32_t written = tag.follower.done() ? tag.follower.result() : 0;
+    if (tag.answer.expected && !tag.follower.done()) {
+      RawOperation answering(ring_, answer_sqe(tag));
+      written = co_await answering;
     }
+    // ENOENT: whoever asked has gone.
+    if (written < 0 && written != -ENOENT) spdlog::debug("an answer was refused: {}", -written);
     io_.conclude(tag, counters_);
     --serving_;
   }
@@ -113,18 +115,17 @@ RawOperation CopyQueue::reading(const CopyTag& tag) {
   return {ring_, sqe};
 }
 
-RawOperation CopyQueue::answering(const CopyTag& copy_tag) {
-  const Tag& tag = copy_tag.tag;
+io_uring_sqe CopyQueue::answer_sqe(const Tag& tag) const {
   const fuse_out_header header{
       .len = static_cast<uint32_t>(sizeof(fuse_out_header)) + tag.answer.length,
       .error = -tag.answer.error,
       .unique = tag.call.header.unique};
-  std::byte* const place = tag.data - sizeof(header);
+  std::byte* const place = tag.answer_body() - sizeof(header);
   std::memcpy(place, &header, sizeof(header));
   io_uring_sqe sqe{};
   io_uring_prep_rw(IORING_OP_WRITE, &sqe, setup_.device.number, place, header.len, 0);
   if (setup_.device.registered) sqe.flags |= IOSQE_FIXED_FILE;
-  return {ring_, sqe};
+  return sqe;
 }
 
 // Whether a request has come. If none ever will, everybody is told.

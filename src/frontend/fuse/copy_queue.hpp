@@ -1,6 +1,7 @@
 // CopyQueue: requests by read of /dev/fuse, answers by write.
 //
-// One immortal coroutine per tag: read a request, serve it, write the answer, and again. Only a few
+// One immortal coroutine per tag: read a request, serve it, write the answer, and again. Where one
+// operation serves a request, the answer is linked to it (ring/follower.hpp). Only a few
 // tags read at a time, as many as there was work for last: every waiting read is woken by every
 // request. The others are parked, and the one parked last, whose buffer is still in the cache,
 // reads next. The descriptor is O_NONBLOCK, so that the ring polls it and no worker thread waits.
@@ -14,7 +15,7 @@
 
 namespace sluice::fuse {
 
-class CopyQueue final : public Queue {
+class CopyQueue final : public Queue, private EarlyAnswerer {
  public:
   struct Setup {
     uint16_t depth = 0;
@@ -38,7 +39,8 @@ class CopyQueue final : public Queue {
 
   Service serve(CopyTag& tag);
   RawOperation reading(const CopyTag& tag);
-  RawOperation answering(const CopyTag& tag);
+  io_uring_sqe answer_sqe(const Tag& tag) const;
+  void offer_answer(Tag& tag) override { tag.follower.offer(answer_sqe(tag)); }
   bool accept(CopyTag& tag, int32_t result);
   void wake_readers();
 

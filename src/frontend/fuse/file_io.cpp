@@ -36,6 +36,7 @@ FileIo::FileIo(Stack& stack, OneFile& file, uint32_t max_io_bytes)
 
 Task FileIo::serve(Request& request, Tag& tag) {
   tag.answer = {};
+  tag.follower.withdraw();
   const auto op = op_of(tag.call.header.opcode);
   if (!op) {
     tag.answer = file_.answer(tag.call, {tag.data, OneFile::kAnswerBytesMax});
@@ -71,11 +72,12 @@ Task FileIo::read(Request& request, Tag& tag) {
   const Status planned = plan_read(request, tag);
   if (!planned.ok() || request.length == 0) co_return planned;
   const Cover blocks = cover(request.offset, request.length);
-  Task reading = transfer(request, tag, blocks.begin, {tag.data, blocks.length});
+  tag.answer.length = static_cast<uint32_t>(request.length);
+  Task reading = transfer(request, tag, blocks.begin, {tag.data, blocks.length},
+                          blocks.aligned() ? Ends::request : Ends::part);
   const Status status = co_await reading;
   if (!status.ok()) co_return status;
   if (blocks.lead != 0) std::memmove(tag.data, tag.data + blocks.lead, request.length);
-  tag.answer.length = static_cast<uint32_t>(request.length);
   co_return kOk;
 }
 
@@ -94,13 +96,12 @@ Status FileIo::plan_read(Request& request, const Tag& tag) const {
 Task FileIo::write(Request& request, Tag& tag) {
   const Status planned = plan_write(request, tag);
   if (!planned.ok()) co_return planned;
-  Task writing = write_bytes(request, tag, request.offset, static_cast<uint32_t>(request.length));
-  const Status status = co_await writing;
-  if (!status.ok()) co_return status;
-  const fuse_write_out reply{.size = static_cast<uint32_t>(request.length), .padding = 0};
-  std::memcpy(tag.data, &reply, sizeof(reply));
-  tag.answer.length = sizeof(reply);
-  co_return kOk;
+  const uint32_t length = static_cast<uint32_t>(request.length);
+  const fuse_write_out reply{.size = length, .padding = 0};
+  tag.answer = {.length = sizeof(reply), .apart = true};
+  std::memcpy(tag.answer_body(), &reply, sizeof(reply));
+  Task writing = write_bytes(request, tag, request.offset, length, Ends::request);
+  co_return co_await writing;
 }
 
 // The last bytes of the file are written, what would lie behind them is not: the answer says so.
@@ -119,7 +120,7 @@ Status FileIo::plan_write(Request& request, const Tag& tag) const {
 }
 
 // Writes `length` bytes, at the beginning of the tag's data, to any place in the file.
-Task FileIo::write_bytes(Request& request, Tag& tag, uint64_t offset, uint32_t length) {
+Task FileIo::write_bytes(Request& request, Tag& tag, uint64_t offset, uint32_t length, Ends ends) {
   const Cover blocks = cover(offset, length);
   const auto mode = blocks.aligned() ? RangeLock::Mode::shared : RangeLock::Mode::exclusive;
   RangeLock::Hold hold(lock_, *request.ring, blocks.begin, blocks.length, mode);
@@ -130,7 +131,7 @@ Task FileIo::write_bytes(Request& request, Tag& tag, uint64_t offset, uint32_t l
     if (!status.ok()) co_return status;
   }
   file_.note_write();
-  Task writing = transfer(request, tag, blocks.begin, {tag.data, blocks.length});
+  Task writing = transfer(request, tag, blocks.begin, {tag.data, blocks.length}, ends);
   co_return co_await writing;
 }
 
@@ -159,11 +160,16 @@ Task FileIo::complete_edges(Request& request, Tag& tag, const Cover& cover, uint
 
 // One request of whole blocks. Returns once the memory is nobody else's any more. A read that
 // claims more than was filled would show the client what is left of another request (P-8).
-Task FileIo::transfer(Request& request, Tag& tag, uint64_t offset, std::span<std::byte> memory) {
+Task FileIo::transfer(Request& request, Tag& tag, uint64_t offset, std::span<std::byte> memory,
+                      Ends ends) {
   const bool reads = request.op == Op::read;
   Request blocks =
       request.child(offset, tag.lend(reads ? Direction::destination : Direction::source, memory));
   blocks.fua = request.fua && !reads;
+  if (ends == Ends::request && tag.answerer != nullptr && !blocks.fua && stack_.may_link()) {
+    tag.answerer->offer_answer(tag);
+    blocks.follower = &tag.follower;
+  }
   Task serving = stack_.submit(blocks);
   Status status = co_await serving;
   blocks.data.drop();
@@ -234,7 +240,7 @@ Task FileIo::zero_bytes(Request& request, Tag& tag, uint64_t offset, uint64_t le
   const Op op = request.op;
   request.op = Op::write;
   std::memset(tag.data, 0, length);
-  Task writing = write_bytes(request, tag, offset, static_cast<uint32_t>(length));
+  Task writing = write_bytes(request, tag, offset, static_cast<uint32_t>(length), Ends::part);
   const Status status = co_await writing;
   request.op = op;
   co_return status;

@@ -40,13 +40,17 @@ class FileIo {
     bool aligned() const { return lead == 0 && trail == 0; }
   };
 
+  // Whether a transfer is all that is left of a request: then it may be answered by link.
+  enum class Ends : uint8_t { request, part };
+
   Task read(Request& request, Tag& tag);
   Task write(Request& request, Tag& tag);
   Task allocate(Request& request, Tag& tag);
   Task zero_bytes(Request& request, Tag& tag, uint64_t offset, uint64_t length);
-  Task write_bytes(Request& request, Tag& tag, uint64_t offset, uint32_t length);
+  Task write_bytes(Request& request, Tag& tag, uint64_t offset, uint32_t length, Ends ends);
   Task complete_edges(Request& request, Tag& tag, const Cover& cover, uint32_t length);
-  Task transfer(Request& request, Tag& tag, uint64_t offset, std::span<std::byte> memory);
+  Task transfer(Request& request, Tag& tag, uint64_t offset, std::span<std::byte> memory,
+                Ends ends = Ends::part);
 
   Status plan_read(Request& request, const Tag& tag) const;
   Status plan_write(Request& request, const Tag& tag) const;

@@ -21,6 +21,7 @@
 #include "core/error.hpp"
 #include "core/request.hpp"
 #include "frontend/fuse/call.hpp"
+#include "ring/follower.hpp"
 #include "ring/ring.hpp"
 
 namespace sluice::fuse {
@@ -49,13 +50,30 @@ class TagMemory {
   uint32_t edges_offset_ = 0;
 };
 
+struct Tag;
+
+// A queue that can let the kernel answer by itself, as soon as the one operation that serves a
+// request has moved all its bytes.
+class EarlyAnswerer {
+ public:
+  // Offers tag.answer to the tag's follower.
+  virtual void offer_answer(Tag& tag) = 0;
+
+ protected:
+  ~EarlyAnswerer() = default;
+};
+
 struct Tag final : private Lender, private Message {
+  static constexpr uint32_t kApartBytes =
+      512;  // before the data: beyond what is read in front of it
   class Returned;
 
   void set_up(Ring& ring, const TagMemory& memory, uint32_t number);
   // Lends bytes of the buffer; take_back() ends that, and Returned waits for the last user.
   View lend(Direction direction, std::span<std::byte> bytes);
   void take_back() { loan.close(); }
+  // Where the body of the answer lies; a header fits in front of it.
+  std::byte* answer_body() const { return answer.apart ? data - kApartBytes : data; }
 
   std::byte* data = nullptr;  // max_io bytes and the slack
   std::byte* edges = nullptr;
@@ -64,6 +82,8 @@ struct Tag final : private Lender, private Message {
   Arena arena;
   Call call;
   Answer answer;
+  EarlyAnswerer* answerer = nullptr;  // or nobody
+  Follower follower;
   uint64_t overflows_counted = 0;
 
  private:

@@ -144,6 +144,7 @@ void UringQueue::decode(Entry& entry) const {
 
 void UringQueue::write_answer(Entry& entry) {
   const Tag& tag = entry.tag;
+  if (tag.answer.apart) std::memcpy(tag.data, tag.answer_body(), tag.answer.length);
   entry.header->out = {.len = static_cast<uint32_t>(sizeof(fuse_out_header)) + tag.answer.length,
                        .error = -tag.answer.error,
                        .unique = tag.call.header.unique};

@@ -53,6 +53,50 @@ TEST_F(FuseCopyQueue, ABufferIsNotReadIntoBeforeItsAnswerIsOut) {
   EXPECT_TRUE(take_reply());
 }
 
+class LinkingFuseCopyQueue : public FakeDevice {
+ protected:
+  LinkingFuseCopyQueue() { link_ = true; }
+
+  // The one operation is done; the kernel goes on with the answer.
+  void complete_link(uint8_t opcode) {
+    const auto leader = find(opcode, file_descriptor_);
+    ASSERT_TRUE(leader);
+    EXPECT_NE(ring_.sqe(*leader).flags & IOSQE_IO_LINK, 0);
+    ring_.perform(*leader);
+  }
+};
+
+TEST_F(LinkingFuseCopyQueue, TheKernelAnswersAReadByItself) {
+  fill_file(0, 4096, 5);
+  deliver(make_frame(FUSE_READ, 1, read_arguments(0, 4096)));
+  complete_link(IORING_OP_READ);
+  EXPECT_EQ(take_reply()->body, Bytes(4096, std::byte{5}));
+  EXPECT_FALSE(take_reply()) << "once is enough";
+  EXPECT_EQ(queue_->counters().requests[static_cast<size_t>(Op::read)], 1U);
+}
+
+TEST_F(LinkingFuseCopyQueue, TheAnswerToAWriteDoesNotTouchItsData) {
+  const Bytes data(4096, std::byte{6});
+  deliver(make_frame(FUSE_WRITE, 1, write_arguments(8192, 4096), data));
+  complete_link(IORING_OP_WRITE);
+  EXPECT_EQ(value_in<fuse_write_out>(take_reply()->body).size, 4096U);
+  EXPECT_EQ(file_bytes(8192, 4096), data);
+}
+
+TEST_F(LinkingFuseCopyQueue, WhatIsNotWholeBlocksIsAnsweredAfterwards) {
+  deliver(make_frame(FUSE_READ, 1, read_arguments(100, 100)));
+  EXPECT_FALSE(find(IORING_OP_WRITE, kDevice));
+  perform_on_file();
+  EXPECT_EQ(take_reply()->body.size(), 100U);
+}
+
+TEST_F(LinkingFuseCopyQueue, AFailureIsAnsweredAfterwards) {
+  deliver(make_frame(FUSE_READ, 1, read_arguments(0, 4096)));
+  ring_.complete(*find(IORING_OP_READ, file_descriptor_), -EIO);
+  EXPECT_EQ(take_reply()->error, EIO);
+  EXPECT_FALSE(take_reply());
+}
+
 TEST_F(FuseCopyQueue, SaysNothingToWhoDoesNotWait) {
   deliver(make_frame(FUSE_FORGET, 1, bytes_of(fuse_forget_in{.nlookup = 1})));
   deliver(make_frame(FUSE_INTERRUPT, 0, bytes_of(fuse_interrupt_in{.unique = 3})));

@@ -1,5 +1,7 @@
 #include "unit/frontend/fuse/fake_device.hpp"
 
+#include "target/loop/file_target.hpp"
+
 namespace sluice::test {
 
 void FakeDevice::start(const Geometry& changes, uint16_t depth) {
@@ -10,7 +12,15 @@ void FakeDevice::start(const Geometry& changes, uint16_t depth) {
   auto member = std::make_unique<Member>(file_descriptor_, kSize);
   member->shape().read_only = changes.read_only;
   member->shape().can_discard = !changes.needs_bytes;  // needs_bytes stands for: cannot
-  stack_ = std::make_unique<Stack>(std::move(member), std::vector<int>());
+  std::unique_ptr<Target> root = std::move(member);
+  if (link_) {
+    const Geometry geometry = root->geometry();
+    root = std::make_unique<FileTarget>(
+        FileTarget::Place{
+            .name = "file", .file = {.number = file_descriptor_}, .descriptor = file_descriptor_},
+        geometry);
+  }
+  stack_ = std::make_unique<Stack>(std::move(root), std::vector<int>());
   file_ = std::make_unique<fuse::OneFile>(
       fuse::OneFile::Shape{.read_only = changes.read_only, .size_bytes = kSize});
   file_->use_direct_io();

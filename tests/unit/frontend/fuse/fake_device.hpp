@@ -60,6 +60,7 @@ class FakeDevice : public testing::Test, private fuse::QueueListener {
   std::unique_ptr<fuse::FileIo> io_;
   std::unique_ptr<fuse::CopyQueue> queue_;
   bool finished_ = false;
+  bool link_ = false;  // the stack is one that lets answers be linked
 };
 
 }  // namespace sluice::test
