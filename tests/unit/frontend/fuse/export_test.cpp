@@ -1,0 +1,246 @@
+// FuseExport with the real kernel: what a program sees that opens the file. Skipped where there is
+// no /dev/fuse or we are not root; programs of others are in tests/interop.
+#include "frontend/fuse/export.hpp"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+
+#include <atomic>
+#include <filesystem>
+#include <thread>
+
+#include "target/registry.hpp"
+
+namespace sluice::fuse {
+namespace {
+
+constexpr uint64_t kSize = 8U << 20;
+
+class FuseExportTest : public testing::TestWithParam<DataPath> {
+ protected:
+  void SetUp() override {
+    if (geteuid() != 0 || access("/dev/fuse", R_OK | W_OK) != 0) GTEST_SKIP() << "no /dev/fuse";
+    char name[] = "/tmp/sluice-fuse-XXXXXX";
+    folder_ = mkdtemp(name);
+    at_ = folder_ + "/disk.raw";
+    image_ = folder_ + "/image";
+    const Descriptor image(open(image_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+    ASSERT_EQ(ftruncate(image.number(), kSize), 0);
+    open_stack(image_, false);
+    const auto trial = FuseExport::mount(*stack_, {.at = folder_ + "/trial", .path = path()});
+    if (!trial && trial.error().error == EOPNOTSUPP) GTEST_SKIP() << trial.error().text;
+  }
+
+  void TearDown() override {
+    end();
+    stack_.reset();
+    std::error_code ignored;
+    if (!folder_.empty()) std::filesystem::remove_all(folder_, ignored);
+  }
+
+  void open_stack(const std::string& text, bool read_only) {
+    stack_.reset();
+    const auto spec = parse_spec(text, target_vocabulary());
+    auto stack = Stack::open(*spec, read_only);
+    ASSERT_TRUE(stack) << stack.error().text;
+    stack_ = std::move(*stack);
+  }
+
+  // Mounts and serves.
+  void start() {
+    auto made = FuseExport::mount(*stack_, {.at = at_, .queues = 2, .depth = 8, .path = path()});
+    ASSERT_TRUE(made) << made.error().text;
+    export_ = std::move(*made);
+    ASSERT_TRUE(export_->serve());
+  }
+
+  void end() {
+    if (!export_) return;
+    EXPECT_TRUE(export_->stop());
+    export_->wait();
+    EXPECT_TRUE(export_->remove());
+    export_.reset();
+  }
+
+  static DataPath path() { return GetParam(); }
+  static bool passthrough() { return path() == DataPath::passthrough; }
+
+  static Descriptor open_file(const std::string& name, int flags = O_RDWR) {
+    return Descriptor(open(name.c_str(), flags | O_CLOEXEC));
+  }
+
+  std::string folder_;
+  std::string at_;
+  std::string image_;
+  std::unique_ptr<Stack> stack_;
+  std::unique_ptr<FuseExport> export_;
+};
+
+TEST_P(FuseExportTest, TheFileIsTheStack) {
+  start();
+  EXPECT_EQ(export_->path(), at_);
+  EXPECT_EQ(export_->mode_name(), to_string(path()));
+  const Descriptor file = open_file(at_);
+  struct stat status{};
+  ASSERT_EQ(fstat(file.number(), &status), 0);
+  EXPECT_EQ(static_cast<uint64_t>(status.st_size), kSize);
+  EXPECT_TRUE(S_ISREG(status.st_mode));
+  const std::string text = "any bytes at any place";
+  const auto length = static_cast<ssize_t>(text.size());
+  ASSERT_EQ(pwrite(file.number(), text.data(), text.size(), 5001), length);
+  EXPECT_EQ(fsync(file.number()), 0);
+  std::string found(text.size(), ' ');
+  ASSERT_EQ(pread(file.number(), found.data(), found.size(), 5001), length);
+  EXPECT_EQ(found, text);
+  const Descriptor image = open_file(image_, O_RDONLY);
+  ASSERT_EQ(pread(image.number(), found.data(), found.size(), 5001), length);
+  EXPECT_EQ(found, text);
+}
+
+TEST_P(FuseExportTest, AFileThatWasMadeIsRemovedAgain) {
+  start();
+  end();
+  EXPECT_FALSE(std::filesystem::exists(at_));
+}
+
+TEST_P(FuseExportTest, AFileThatWasThereComesBack) {
+  Descriptor(open(at_.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0640));
+  start();
+  struct stat status{};
+  ASSERT_EQ(stat(at_.c_str(), &status), 0);
+  EXPECT_EQ(status.st_mode & 0777U, 0640U);
+  end();
+  EXPECT_EQ(std::filesystem::file_size(at_), 0U);
+}
+
+TEST_P(FuseExportTest, InADirectoryTheFileIsCalledDisk) {
+  std::filesystem::create_directory(at_);
+  start();
+  EXPECT_EQ(export_->path(), at_ + "/disk");
+  std::vector<std::string> names;
+  for (const auto& entry : std::filesystem::directory_iterator(at_)) {
+    names.push_back(entry.path().filename());
+  }
+  EXPECT_EQ(names, std::vector<std::string>{"disk"});
+  EXPECT_EQ(std::filesystem::file_size(at_ + "/disk"), kSize);
+  EXPECT_FALSE(open_file(at_ + "/other").valid());
+  char byte = 1;
+  EXPECT_EQ(pread(open_file(at_ + "/disk").number(), &byte, 1, 0), 1);
+}
+
+TEST_P(FuseExportTest, AReadOnlyStackIsAReadOnlyFile) {
+  open_stack(image_, true);
+  start();
+  EXPECT_FALSE(open_file(at_).valid());
+  EXPECT_EQ(errno, EROFS);
+  char byte = 1;
+  EXPECT_EQ(pread(open_file(at_, O_RDONLY).number(), &byte, 1, 0), 1);
+  EXPECT_EQ(byte, 0);
+}
+
+TEST_P(FuseExportTest, IsNotStoppedWhileInUseUnlessItMust) {
+  start();
+  const Descriptor file = open_file(at_);
+  const auto refused = export_->stop_unless_busy();
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().error, EBUSY);
+  char byte = 0;
+  EXPECT_EQ(pread(file.number(), &byte, 1, 0), 1);
+  end();
+  if (passthrough()) return;  // the kernel goes on by itself for who has it open
+  EXPECT_EQ(pread(file.number(), &byte, 1, 0), -1);
+  // The last one only while the kernel takes the ring apart.
+  EXPECT_TRUE(errno == ENOTCONN || errno == ECONNABORTED || errno == ECANCELED) << errno;
+}
+
+TEST_P(FuseExportTest, EndsWhenSomebodyUnmountsIt) {
+  start();
+  ASSERT_EQ(umount2(at_.c_str(), 0), 0);
+  export_->wait();
+  EXPECT_TRUE(export_->remove());
+  EXPECT_FALSE(std::filesystem::exists(at_));
+  export_.reset();
+}
+
+TEST_P(FuseExportTest, ANewSizeShowsAtOnce) {
+  start();
+  const Descriptor file = open_file(at_);
+  const auto resized = export_->resize(kSize / 2);
+  if (passthrough()) {
+    EXPECT_FALSE(resized);
+    return;
+  }
+  ASSERT_TRUE(resized);
+  struct stat status{};
+  ASSERT_EQ(fstat(file.number(), &status), 0);
+  EXPECT_EQ(static_cast<uint64_t>(status.st_size), kSize / 2);
+  char byte = 0;
+  EXPECT_EQ(pread(file.number(), &byte, 1, kSize / 2), 0);
+  EXPECT_FALSE(export_->resize(2 * kSize));
+}
+
+// Programs notice nothing but a short wait.
+TEST_P(FuseExportTest, IsHandedOverUnderLoad) {
+  start();
+  if (path() == DataPath::uring) {
+    EXPECT_EQ(export_->hand_over().error().error, EOPNOTSUPP);
+    return;
+  }
+  std::atomic<bool> done = false;
+  std::atomic<uint64_t> failed = 0;
+  std::atomic<uint64_t> written = 0;
+  std::thread user([&] {
+    const Descriptor file = open_file(at_);
+    for (uint64_t i = 0; !done; ++i) {
+      const auto place = static_cast<off_t>(i * 4096 % kSize);
+      uint64_t back = 0;
+      failed += pwrite(file.number(), &i, sizeof(i), place) != sizeof(i);
+      failed += pread(file.number(), &back, sizeof(back), place) != sizeof(back) || back != i;
+      written = i;
+    }
+  });
+  for (int i = 0; i < 20; ++i) {
+    auto handover = export_->hand_over();
+    ASSERT_TRUE(handover);
+    export_.reset();
+    auto adopted = FuseExport::adopt(*stack_, std::move(*handover));
+    ASSERT_TRUE(adopted) << adopted.error().text;
+    export_ = std::move(*adopted);
+    ASSERT_TRUE(export_->serve());
+    for (const uint64_t before = written; written < before + 20;) std::this_thread::yield();
+  }
+  done = true;
+  user.join();
+  EXPECT_EQ(failed, 0U);
+}
+
+TEST_P(FuseExportTest, SaysWhatIsInTheWay) {
+  const auto refuse = [&](const std::string& at) {
+    const auto made = FuseExport::mount(*stack_, {.at = at, .path = path()});
+    return made ? 0 : made.error().error;
+  };
+  EXPECT_EQ(refuse(folder_ + "/nowhere/disk"), ENOENT);
+  EXPECT_EQ(refuse("/dev/null"), EINVAL);
+  start();
+  EXPECT_EQ(refuse(at_), EBUSY);
+}
+
+INSTANTIATE_TEST_SUITE_P(OnEveryPath, FuseExportTest,
+                         testing::Values(DataPath::passthrough, DataPath::uring, DataPath::copy),
+                         [](const auto& each) { return std::string(to_string(each.param)); });
+
+TEST(FuseExportOptions, SizesThatFuseCannotHaveAreRefused) {
+  const auto spec = parse_spec("null:1M", target_vocabulary());
+  const auto stack = Stack::open(*spec, false);
+  for (const uint32_t bytes : {0U, 4096U, 10000U, 2U << 20}) {
+    const auto made =
+        FuseExport::mount(**stack, {.at = "/nowhere", .max_io_bytes = bytes, .path = {}});
+    EXPECT_EQ(made.error().error, EINVAL) << bytes;
+  }
+}
+
+}  // namespace
+}  // namespace sluice::fuse
