@@ -16,7 +16,7 @@ T tighter(T one, T other) {
 
 Geometry combine(const Geometry& one, const Geometry& other) {
   Geometry both;
-  both.size_bytes = std::min(one.size_bytes, other.size_bytes);
+  both.size_bytes = std::min<uint64_t>(one.size_bytes, other.size_bytes);
   both.logical_block_bytes = std::max(one.logical_block_bytes, other.logical_block_bytes);
   both.physical_block_bytes = std::max(one.physical_block_bytes, other.physical_block_bytes);
   both.io_min_bytes = std::max(one.io_min_bytes, other.io_min_bytes);

@@ -1,13 +1,33 @@
-// Geometry: what a target offers and demands. Fixed when the target is opened; a parent computes
-// its own from its children's, the front end hands the root's to the client.
+// Geometry: what a target offers and demands. Fixed when the target is opened, but for its size,
+// which may grow; a parent computes its own from its children's, the front end hands the root's to
+// the client.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 
 namespace sluice {
 
+// A size that may grow while other threads read it (Target::resize): an integer in all but that.
+class SizeBytes {
+ public:
+  SizeBytes(uint64_t bytes = 0) : bytes_(bytes) {}  // NOLINT(google-explicit-constructor)
+  SizeBytes(const SizeBytes& other) : bytes_(uint64_t{other}) {}
+  SizeBytes& operator=(const SizeBytes& other) { return *this = uint64_t{other}; }
+  SizeBytes& operator=(uint64_t bytes) {
+    bytes_.store(bytes, std::memory_order_relaxed);
+    return *this;
+  }
+  operator uint64_t() const {  // NOLINT(google-explicit-constructor)
+    return bytes_.load(std::memory_order_relaxed);
+  }
+
+ private:
+  std::atomic<uint64_t> bytes_;
+};
+
 struct Geometry {
-  uint64_t size_bytes = 0;
+  SizeBytes size_bytes = 0;
 
   uint32_t logical_block_bytes = 512;    // offset and length of every request are multiples of it
   uint32_t physical_block_bytes = 4096;  // what is written without reading first

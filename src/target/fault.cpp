@@ -38,6 +38,10 @@ void Fault::power_cut() {
   cache_.clear();
 }
 
+Result<uint64_t> Fault::do_resize(std::optional<uint64_t> wanted) {
+  return child(0).resize(wanted);
+}
+
 Task Fault::do_submit(Request& request) {
   const Verdict verdict = judge(request);
   if (!powered()) return Status::from_errno(EIO);

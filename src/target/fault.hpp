@@ -36,6 +36,7 @@ class Fault final : public Target {
   };
 
   Task do_submit(Request& request) override;
+  Result<uint64_t> do_resize(std::optional<uint64_t> wanted) override;
   Verdict judge(const Request& request);
   bool happens(double rate);
   Task misbehave(Request& request, Verdict verdict);

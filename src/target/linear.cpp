@@ -14,15 +14,16 @@ namespace {
 
 class Linear final : public Target {
  public:
-  Linear(Children members, const Geometry& geometry, uint64_t begin)
-      : Target(std::move(members)), begin_(begin) {
+  Linear(Children members, const Geometry& geometry, uint64_t begin, bool to_the_end)
+      : Target(std::move(members)), begin_(begin), to_the_end_(to_the_end) {
     geometry_ = geometry;
     uint64_t end = 0;
     for (const auto& member : children()) {
+      begins_.push_back(end);
       // What is aligned here is aligned there only as far as the member's own place is.
       geometry_.physical_block_bytes =
           static_cast<uint32_t>(std::gcd(uint64_t{geometry_.physical_block_bytes}, begin_ - end));
-      ends_.push_back(end += member->geometry().size_bytes);
+      end += member->geometry().size_bytes;
     }
   }
 
@@ -33,8 +34,22 @@ class Linear final : public Target {
     if (request.op == Op::flush) return submit_to_all(request);
     const uint64_t place = begin_ + request.offset;
     const size_t index = member_at(place);
-    if (place + request.length > ends_[index]) return spread(request, index);
-    return forward(request, child(index), place - begin_of(index));
+    if (place + request.length > end_of(index)) return spread(request, index);
+    return forward(request, child(index), place - begins_[index]);
+  }
+
+  // Only the last member can grow: what follows another one stays where it is.
+  Result<uint64_t> do_resize(std::optional<uint64_t> wanted) override {
+    Target& last = *children().back();
+    const uint64_t before_last = begins_.back();
+    uint64_t end = before_last + last.geometry().size_bytes;
+    if (wanted && *wanted <= end - begin_) return *wanted;
+    const auto last_wanted = wanted ? std::optional(begin_ + *wanted - before_last) : std::nullopt;
+    auto size = last.resize(last_wanted);
+    if (!size || wanted) return size ? wanted.value() : size;
+    if (!to_the_end_) return geometry_.size_bytes;
+    end = before_last + std::min(*size, kSizeMax - before_last);
+    return (end - begin_) / geometry_.logical_block_bytes * geometry_.logical_block_bytes;
   }
 
   // The parts of a request that goes on beyond member `first`, all at once.
@@ -44,9 +59,9 @@ class Linear final : public Target {
     ChildRequests parts(request, count);
     Gather children(request, count);
     for (size_t i = first; i < first + count; ++i) {
-      const uint64_t part_begin = std::max(begin_of(i), begin_ + request.offset);
-      const uint64_t part_bytes = std::min(ends_[i], end) - part_begin;
-      Request& part = parts.add(request.child(part_begin - begin_of(i), part_bytes));
+      const uint64_t part_begin = std::max(begins_[i], begin_ + request.offset);
+      const uint64_t part_bytes = std::min(end_of(i), end) - part_begin;
+      Request& part = parts.add(request.child(part_begin - begins_[i], part_bytes));
       if (request.has_data()) {
         const uint64_t done = part_begin - begin_ - request.offset;
         part.data = request.data.slice(static_cast<uint32_t>(done),
@@ -59,12 +74,16 @@ class Linear final : public Target {
 
   // The member that byte `place` of the whole, the slice left aside, is in.
   size_t member_at(uint64_t place) const {
-    return static_cast<size_t>(std::ranges::upper_bound(ends_, place) - ends_.begin());
+    return static_cast<size_t>(std::ranges::upper_bound(begins_, place) - begins_.begin()) - 1;
   }
-  uint64_t begin_of(size_t index) const { return index == 0 ? 0 : ends_[index - 1]; }
+  // The last member ends where the whole does.
+  uint64_t end_of(size_t index) const {
+    return index + 1 == begins_.size() ? UINT64_MAX : begins_[index + 1];
+  }
 
-  const uint64_t begin_;        // of the slice
-  std::vector<uint64_t> ends_;  // of the members
+  const uint64_t begin_;          // of the slice
+  const bool to_the_end_;         // of the last member, wherever that is
+  std::vector<uint64_t> begins_;  // of the members
 };
 
 constexpr OptionSyntax kOptions[] = {
@@ -100,7 +119,7 @@ Result<std::unique_ptr<Target>> open(const Spec& spec, Target::Children children
                                     size, offset, total, block));
   }
   geometry.size_bytes = size;
-  return std::make_unique<Linear>(std::move(children), geometry, offset);
+  return std::make_unique<Linear>(std::move(children), geometry, offset, !spec.has("size"));
 }
 
 }  // namespace

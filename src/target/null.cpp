@@ -18,6 +18,10 @@ class Null final : public Target {
   bool may_link() const override { return true; }
 
  private:
+  Result<uint64_t> do_resize(std::optional<uint64_t> wanted) override {
+    return wanted.value_or(geometry_.size_bytes);
+  }
+
   // Zeroes are really put there: a READ never returns what was not filled (P-8).
   Task do_submit(Request& request) override {
     if (request.op == Op::read) return read(request);

@@ -33,6 +33,13 @@ bool lost_data(const Request& request, Status status) {
   return error != EINVAL && error != EROFS && error != ENOSPC && error != EDQUOT;
 }
 
+// An option `size` is the size of the target itself, whichever that is.
+void note_sizes(Spec& spec, const Target& target) {
+  const uint64_t size = target.geometry().size_bytes;
+  if (spec.has("size")) spec.set("size", size);
+  for (size_t i = 0; i < spec.children.size(); ++i) note_sizes(spec.children[i], target.child(i));
+}
+
 bool all_may_link(const Target& target) {
   return target.may_link() && std::ranges::all_of(target.children(), [](const auto& child) {
            return all_may_link(*child);
@@ -48,7 +55,11 @@ Result<std::unique_ptr<Stack>> Stack::open(const Spec& spec, bool read_only) {
   OpenContext context(read_only);
   auto root = open_target(spec, context);
   std::vector<int> files = context.take_files();
-  if (root) return std::make_unique<Stack>(std::move(*root), std::move(files));
+  if (root) {
+    auto stack = std::make_unique<Stack>(std::move(*root), std::move(files));
+    stack->spec_ = spec;
+    return stack;
+  }
   for (const int file : files) close(file);
   return std::unexpected(root.error());
 }
@@ -59,6 +70,12 @@ Stack::Stack(std::unique_ptr<Target> root, std::vector<int> files)
 Stack::~Stack() {
   root_.reset();
   for (const int file : files_) close(file);
+}
+
+Result<uint64_t> Stack::resize(std::optional<uint64_t> wanted) {
+  auto size = root_->resize(wanted);
+  if (!spec_.target.empty()) note_sizes(spec_, *root_);
+  return size;
 }
 
 Task Stack::submit(Request& request) {

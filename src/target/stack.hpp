@@ -7,6 +7,7 @@
 
 #include <atomic>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -29,6 +30,15 @@ class Stack {
   // Serves one request of the front end.
   Task submit(Request& request);
 
+  // Makes the root `wanted` bytes large, or as large as what it stands on has become, while
+  // requests are served; returns its size. See Target::resize(). The control path, one call at a
+  // time. The front end tells its client afterwards.
+  Result<uint64_t> resize(std::optional<uint64_t> wanted);
+
+  // What was opened, with the sizes that resize() has changed: it opens the same again. Empty for a
+  // tree that was made by hand.
+  const Spec& spec() const { return spec_; }
+
   // Logs every request as it comes in. Before the first one.
   void trace_requests(bool trace) { trace_ = trace; }
 
@@ -44,6 +54,7 @@ class Stack {
   Task submit_durable(Request& request);
 
   std::unique_ptr<Target> root_;
+  Spec spec_;
   std::vector<int> files_;
   const bool may_link_;
   bool trace_ = false;

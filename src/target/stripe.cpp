@@ -30,6 +30,27 @@ class Stripe final : public Target {
     return forward(request, child(member), place_on(member, request.offset));
   }
 
+  Result<uint64_t> do_resize(std::optional<uint64_t> wanted) override {
+    const uint64_t row = chunk_ * count_;
+    if (wanted && *wanted % row != 0) {
+      return fail(EINVAL, fmt::format("size {} is no multiple of {} bytes, a chunk on each of {} "
+                                      "members: give {} or {}",
+                                      *wanted, row, count_, *wanted / row * row,
+                                      (*wanted / row + 1) * row));
+    }
+    uint64_t smallest = UINT64_MAX;
+    for (const auto& member : children()) {
+      const uint64_t has = member->geometry().size_bytes;
+      const bool large_enough = wanted && *wanted / count_ <= has;
+      auto size = large_enough
+                      ? has
+                      : member->resize(wanted ? std::optional(*wanted / count_) : std::nullopt);
+      if (!size) return size;
+      smallest = std::min(smallest, *size);
+    }
+    return wanted.value_or(std::min(smallest - smallest % chunk_, kSizeMax / count_) * count_);
+  }
+
   // One request for each member, because what lies on one member of a range is contiguous there.
   Task spread(Request& request) {
     const uint64_t end = request.offset + request.length;

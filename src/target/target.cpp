@@ -1,10 +1,13 @@
 #include "target/target.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cassert>
 
 #include "core/gather.hpp"
 #include "core/private_loan.hpp"
+#include "spec/size.hpp"
 
 namespace sluice {
 namespace {
@@ -119,6 +122,37 @@ Task Target::submit_to_all(Request& request) {
   Gather children(request, children_.size());
   for (const auto& each : children_) children.add(each->submit(request));
   co_return co_await children;
+}
+
+Result<uint64_t> Target::resize(std::optional<uint64_t> wanted) {
+  const uint64_t now = geometry_.size_bytes;
+  const uint64_t block = geometry_.logical_block_bytes;
+  if (wanted && *wanted < now) {
+    return fail(EINVAL, fmt::format("it cannot be made smaller, from {} bytes to {}: copy what it "
+                                    "holds to a new device of that size",
+                                    now, *wanted));
+  }
+  if (wanted && *wanted > kSizeMax) return fail(EFBIG, "no device can exceed 8 EiB: ask for less");
+  if (wanted && *wanted % block != 0) {
+    return fail(EINVAL,
+                fmt::format("size {} is no multiple of {} bytes, its block: give {} or {}", *wanted,
+                            block, *wanted / block * block, (*wanted / block + 1) * block));
+  }
+  auto size = do_resize(wanted);
+  if (!size) return size;
+  if (*size < now) {
+    return fail(EINVAL, fmt::format("it has {} bytes, but what it stands on now holds only {}: "
+                                    "restore that to its size",
+                                    now, *size));
+  }
+  geometry_.size_bytes = *size;
+  return size;
+}
+
+Result<uint64_t> Target::do_resize(std::optional<uint64_t>) {
+  return fail(EOPNOTSUPP,
+              "one of its targets cannot change its size: delete the device and add it "
+              "again with the new size");
 }
 
 Geometry common_geometry(const Target::Children& children) {

@@ -11,9 +11,11 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string_view>
 #include <vector>
 
+#include "core/error.hpp"
 #include "core/geometry.hpp"
 #include "core/task.hpp"
 
@@ -32,6 +34,13 @@ class Target {
   // the target or not aligned to its blocks), and whatever the target itself reports.
   Task submit(Request& request);
 
+  // Makes the target `wanted` bytes large, or without that as large as what it stands on has
+  // become; returns its size. While requests are served, by the control path, one call at a time. A
+  // target never becomes smaller. Where it fails the size stays; a part of the children may have
+  // grown. EINVAL: smaller, or no multiple of the blocks; EOPNOTSUPP: not this target; ENOSPC,
+  // EFBIG ...
+  Result<uint64_t> resize(std::optional<uint64_t> wanted);
+
   // Whether a request that one operation serves whole is done with that operation, so that the
   // operation may take the request's follower. A layer says so if it only passes such a request on,
   // once, and does nothing afterwards.
@@ -45,6 +54,10 @@ class Target {
   // Gets only what the geometry allows: in range, aligned, within limits, with data where there
   // should be.
   virtual Task do_submit(Request& request) = 0;
+
+  // What resize() comes to when that can be asked for: the size that the target can have from now
+  // on. `wanted` is not below the present size.
+  virtual Result<uint64_t> do_resize(std::optional<uint64_t> wanted);
 
   // Serves a write_zeroes request by writing zeroes, for a target that only finds out at run time
   // that it has nothing better.

@@ -30,6 +30,14 @@ Verify::~Verify() {
   if (mismatches() > kLoggedMismatches) spdlog::error("verify: {} reads differed", mismatches());
 }
 
+// The reference is as large as the main child, or larger.
+Result<uint64_t> Verify::do_resize(std::optional<uint64_t> wanted) {
+  auto size = child(0).resize(wanted);
+  if (!size || *size <= child(1).geometry().size_bytes) return size;
+  if (auto reference = child(1).resize(size.value()); !reference) return reference;
+  return size;
+}
+
 Task Verify::do_submit(Request& request) {
   switch (request.op) {
     case Op::read:

@@ -24,6 +24,7 @@ class Verify final : public Target {
 
  private:
   Task do_submit(Request& request) override;
+  Result<uint64_t> do_resize(std::optional<uint64_t> wanted) override;
   Task read(Request& request);
   Task write(Request& request);
   bool same(const Request& request, const Buffer& main, const Buffer& reference);

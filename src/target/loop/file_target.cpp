@@ -1,11 +1,19 @@
 #include "target/loop/file_target.hpp"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <linux/falloc.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
+#include <algorithm>
+#include <cstring>
 #include <utility>
 
 #include "ring/ring.hpp"
+#include "spec/shown.hpp"
 #include "target/loop/file_lock.hpp"
 
 namespace sluice {
@@ -25,6 +33,42 @@ FileTarget::FileTarget(Place place, const Geometry& geometry)
 }
 
 FileTarget::~FileTarget() { unlock_file(place_.descriptor); }
+
+Result<uint64_t> FileTarget::do_resize(std::optional<uint64_t> wanted) {
+  const uint64_t now = geometry_.size_bytes;
+  if (!wanted && !place_.whole) return now;
+  struct stat status{};
+  uint64_t file_bytes = 0;
+  const bool asked = place_.block_device ? ioctl(place_.descriptor, BLKGETSIZE64, &file_bytes) == 0
+                                         : fstat(place_.descriptor, &status) == 0;
+  if (!asked) {
+    return fail(errno, fmt::format("cannot ask for the size of {}: {}", shown(place_.name),
+                                   std::strerror(errno)));
+  }
+  if (!place_.block_device) file_bytes = static_cast<uint64_t>(status.st_size);
+  const uint64_t available = file_bytes - std::min(file_bytes, place_.begin_bytes);
+  if (!wanted) return available / geometry_.logical_block_bytes * geometry_.logical_block_bytes;
+  if (*wanted <= available) return *wanted;
+  return extend(place_.begin_bytes + *wanted);
+}
+
+Result<uint64_t> FileTarget::extend(uint64_t file_bytes) {
+  const std::string name = shown(place_.name);
+  if (place_.block_device) {
+    return fail(ENOSPC, fmt::format("{} is too small for {} bytes: make it that large first", name,
+                                    file_bytes));
+  }
+  if (geometry_.read_only) {
+    return fail(EROFS, fmt::format("{} is open for reading only and too small for {} bytes: make it"
+                                   " that large with truncate -s {}",
+                                   name, file_bytes, file_bytes));
+  }
+  if (ftruncate(place_.descriptor, static_cast<off_t>(file_bytes)) != 0) {
+    return fail(errno, fmt::format("cannot make {} {} bytes large: {}", name, file_bytes,
+                                   std::strerror(errno)));
+  }
+  return file_bytes - place_.begin_bytes;
+}
 
 Task FileTarget::do_submit(Request& request) {
   switch (request.op) {

@@ -1,7 +1,8 @@
 // FileTarget: a part of one open file, or block device, served as a target. Behind loop and mem.
 //
 // Immutable once made, but for what it learns about the file system; every queue's thread calls it.
-// It never opens, closes or resizes the file: the stack owns the descriptor.
+// It never opens or closes the file: the stack owns the descriptor. Resizing a target makes a
+// regular file larger where it is too small.
 #pragma once
 
 #include <atomic>
@@ -21,6 +22,7 @@ class FileTarget final : public Target {
     int descriptor = -1;       // ... and the same file for the control path
     uint64_t begin_bytes = 0;  // where in the file the target begins
     bool block_device = false;
+    bool whole = false;  // to the end of the file, wherever that is
   };
 
   FileTarget(Place place, const Geometry& geometry);
@@ -32,6 +34,8 @@ class FileTarget final : public Target {
 
  private:
   Task do_submit(Request& request) override;
+  Result<uint64_t> do_resize(std::optional<uint64_t> wanted) override;
+  Result<uint64_t> extend(uint64_t file_bytes);
   Task read(Request& request);
   Task write(Request& request);
   Task flush(Request& request);

@@ -53,7 +53,8 @@ Result<std::unique_ptr<Target>> open(const Spec& spec, Target::Children, OpenCon
                                                         .file = context.add_file(descriptor),
                                                         .descriptor = descriptor,
                                                         .begin_bytes = spec.number("offset", 0),
-                                                        .block_device = backing->block_device},
+                                                        .block_device = backing->block_device,
+                                                        .whole = !spec.has("size")},
                                       *geometry);
 }
 

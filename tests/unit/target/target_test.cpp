@@ -255,7 +255,7 @@ class Shift final : public Target {
  public:
   Shift(Children children, uint64_t by) : Target(std::move(children)), by_(by) {
     geometry_ = common_geometry(this->children());
-    geometry_.size_bytes -= by;
+    geometry_.size_bytes = geometry_.size_bytes - by;
   }
 
  private:
