@@ -11,17 +11,22 @@ void Loan::lend_mapped(Lender& lender, Direction direction, std::span<std::byte>
   assert(memory.size() <= std::numeric_limits<uint32_t>::max());
   lend(lender, direction, static_cast<uint32_t>(memory.size()), slot);
   address_ = memory.data();
-  copy_file_ = {};
-  copy_position_ = 0;
 }
 
 void Loan::lend_registered(Lender& lender, Direction direction, uint32_t length, int slot,
                            File copy_file, uint64_t copy_position) {
   assert(slot >= 0);
   lend(lender, direction, length, slot);
-  address_ = nullptr;
   copy_file_ = copy_file;
   copy_position_ = copy_position;
+}
+
+void Loan::lend_piped(Lender& lender, Direction direction, uint32_t length, Pipe* pipe) {
+  assert((direction == Direction::source) == (pipe != nullptr));
+  assert(fills_.pipes() == nullptr && "its lender has taken what filled it before");
+  lend(lender, direction, length, kNoSlot);
+  piped_ = true;
+  pipe_ = pipe;
 }
 
 void Loan::close() noexcept {
@@ -49,6 +54,14 @@ void Loan::fill(Segment piece) noexcept {
   map_guard_.clear(std::memory_order_release);
 }
 
+void Loan::fill_from(Segment piece, Pipe& pipe) noexcept {
+  while (map_guard_.test_and_set(std::memory_order_acquire)) {
+  }
+  fills_.add(piece, pipe);
+  map_guard_.clear(std::memory_order_release);
+  fill(piece);
+}
+
 bool Loan::filled(Segment piece) const noexcept {
   if (!contains(piece)) return false;
   if (filled_whole_.load(std::memory_order_acquire)) return true;
@@ -74,6 +87,11 @@ void Loan::lend(Lender& lender, Direction direction, uint32_t length, int slot) 
   direction_ = direction;
   length_ = length;
   slot_ = slot;
+  address_ = nullptr;
+  piped_ = false;
+  pipe_ = nullptr;
+  copy_file_ = {};
+  copy_position_ = 0;
   filled_whole_.store(length == 0, std::memory_order_relaxed);
   map_.clear();
   references_.store(1, std::memory_order_relaxed);

@@ -18,6 +18,8 @@
 
 #include "core/file.hpp"
 #include "core/fill_map.hpp"
+#include "core/piped_fills.hpp"
+#include "core/segment.hpp"
 #include "core/status.hpp"
 
 namespace sluice {
@@ -30,14 +32,6 @@ class View;
 enum class Direction : uint8_t {
   source,       // WRITE: they may be read from
   destination,  // READ: they may be filled
-};
-
-// A piece of a loan: bytes [offset, offset + length).
-struct Segment {
-  uint32_t offset = 0;
-  uint32_t length = 0;
-
-  friend bool operator==(const Segment&, const Segment&) = default;
 };
 
 class Lender {
@@ -70,6 +64,10 @@ class Loan {
   void lend_registered(Lender& lender, Direction direction, uint32_t length, int slot,
                        File copy_file = {}, uint64_t copy_position = 0);
 
+  // Pages in pipes. A source: `pipe` holds exactly these bytes; nobody takes them out before the
+  // loan is back. A destination needs none: what fills it is in fills() when it is back.
+  void lend_piped(Lender& lender, Direction direction, uint32_t length, Pipe* pipe = nullptr);
+
   // Drops the server's own hold. After this no new View can be taken.
   void close() noexcept;
 
@@ -84,14 +82,21 @@ class Loan {
   // Null where the pages have no address in this process.
   std::byte* address() const { return address_; }
   bool addressable() const { return address_ != nullptr; }
+  bool piped() const { return piped_; }
+  Pipe* pipe() const { return pipe_; }
   File copy_file() const { return copy_file_; }
   uint64_t copy_position() const { return copy_position_; }
 
   // Fill accounting (P-8): the ring records what reads, receives and copies have filled. Any
   // thread. What is beyond the end is never filled.
   void fill(Segment piece) noexcept;
+  // The same where the bytes are the next ones of `pipe`.
+  void fill_from(Segment piece, Pipe& pipe) noexcept;
   bool filled(Segment piece) const noexcept;
   uint32_t filled_bytes() const noexcept;
+
+  // Where the bytes of a piped destination are; for its lender, when it is back.
+  PipedFills& fills() { return fills_; }
 
   // References now held, the server's own included. For assertions and tests.
   uint32_t references() const { return references_.load(std::memory_order_acquire); }
@@ -113,6 +118,8 @@ class Loan {
   uint32_t length_ = 0;
   int slot_ = kNoSlot;
   Direction direction_ = Direction::source;
+  bool piped_ = false;
+  Pipe* pipe_ = nullptr;
   File copy_file_;
   uint64_t copy_position_ = 0;
 
@@ -124,6 +131,7 @@ class Loan {
   std::atomic<bool> filled_whole_ = false;
   mutable std::atomic_flag map_guard_;
   FillMap map_;
+  PipedFills fills_;
 };
 
 }  // namespace sluice

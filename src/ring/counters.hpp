@@ -10,7 +10,8 @@ struct RingCounters {
   uint64_t submitted = 0;  // SQEs
   uint64_t completed = 0;  // CQEs
   uint64_t enters = 0;     // io_uring_enter calls
-  // By copy_in and copy_out: moved through this process. May be read by other threads.
+  // Moved through this process: by copy_in and copy_out, and where piped loans cannot be spliced.
+  // May be read by other threads.
   std::atomic<uint64_t> copied_bytes = 0;
 };
 

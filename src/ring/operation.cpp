@@ -105,7 +105,7 @@ void Operation::await_suspend(std::coroutine_handle<> coroutine) {
   coroutine_ = coroutine;
   if (follower_ != nullptr && submit_linked()) return;
   follower_ = nullptr;
-  ring_.submit(*this);
+  piped() ? go_on_piped() : ring_.submit(*this);
 }
 
 // Only for all pages of a request in one piece: what follows may be the end of the loan.
@@ -113,7 +113,7 @@ bool Operation::submit_linked() {
   const View& view = plan_.view;
   const bool transfers = plan_.verb <= Verb::recv || plan_.verb == Verb::zero;
   if (!transfers || plan_.verb == Verb::send_zc || !follower_->offered()) return false;
-  if (view.scattered() || view.length() != view.loan()->length()) return false;
+  if (view.scattered() || view.length() != view.loan()->length() || piped()) return false;
   if (view.length() > abi::kMaxTransferBytes) return false;
   return ring_.submit_linked(*this, *follower_, static_cast<int32_t>(view.length()));
 }
@@ -126,6 +126,7 @@ Status Operation::check() const {
   const Direction needed = fills() ? Direction::destination : Direction::source;
   if (loan.direction() != needed) return Status::from_errno(EACCES);
   if (loan.addressable()) return kOk;
+  if (loan.piped()) return ring_.pipes().is_open() ? kOk : Status::from_errno(EOPNOTSUPP);
   const bool copies = plan_.verb == Verb::copy_in || plan_.verb == Verb::copy_out;
   if (copies && !loan.copy_file().valid()) return Status::from_errno(EOPNOTSUPP);
   if (plan_.verb == Verb::zero && !ring_.abilities().zero.valid()) {
@@ -145,8 +146,14 @@ bool Operation::fills() const {
 bool Operation::copy_at_once() {
   const bool copies = plan_.verb == Verb::copy_in || plan_.verb == Verb::copy_out;
   if (!copies && plan_.verb != Verb::zero) return false;
+  const Loan& loan = *plan_.view.loan();
+  if (loan.addressable()) copy_mapped();
+  if (loan.piped()) copy_piped();
+  return loan.addressable() || loan.piped();
+}
+
+void Operation::copy_mapped() {
   Loan& loan = *plan_.view.loan();
-  if (!loan.addressable()) return false;
   for (const Segment& piece : plan_.view.segments()) {
     std::byte* const place = loan.address() + piece.offset;
     switch (plan_.verb) {
@@ -163,8 +170,7 @@ bool Operation::copy_at_once() {
     if (fills()) loan.fill(piece);
     moved_ += piece.length;
   }
-  if (copies) ring_.counters_.copied_bytes += moved_;
-  return true;
+  if (plan_.verb != Verb::zero) ring_.counters_.copied_bytes += moved_;
 }
 
 void Operation::prepare(io_uring_sqe& sqe) {
@@ -196,6 +202,7 @@ void Operation::prepare(io_uring_sqe& sqe) {
 }
 
 void Operation::prepare_transfer(io_uring_sqe& sqe) {
+  if (piped()) return prepare_piped(sqe);
   const Segment piece = current_piece();
   File file = plan_.file;
   switch (plan_.verb) {
@@ -303,6 +310,8 @@ void Operation::complete(int32_t result, uint32_t flags) {
   interrupted_ = result == -EINTR || is_unlinked(result);
   if (interrupted_) {
     // Nothing was moved: the same again.
+  } else if (piped()) {
+    complete_piped(result);
   } else if (result < 0) {
     status_ = Status::from_result(result);
   } else if (!moves_data()) {
@@ -339,6 +348,7 @@ int Operation::end_of_data_error() const {
 
 // Continues what is short (P-9), or makes the waiting coroutine ready.
 void Operation::go_on() {
+  if (piped()) return go_on_piped();
   const bool unfinished = moves_data() ? moved_ < plan_.view.length() : interrupted_;
   if (status_.ok() && unfinished && !cancelled()) {
     ring_.submit(*this);
@@ -358,7 +368,7 @@ void Operation::advance(uint32_t bytes) {
   while (bytes != 0) {
     const Segment piece = current_piece();
     const uint32_t step = std::min(bytes, piece.length);
-    if (fills()) plan_.view.loan()->fill({piece.offset, step});
+    if (fills()) fill({piece.offset, step});
     bytes -= step;
     piece_moved_ += step;
     if (piece_moved_ == pieces[piece_].length) {

@@ -19,6 +19,7 @@
 #include "core/loan.hpp"
 #include "core/status.hpp"
 #include "ring/completion.hpp"
+#include "ring/piped_progress.hpp"
 
 namespace sluice {
 
@@ -44,6 +45,7 @@ class [[nodiscard]] Operation final : public Completion {
 
  private:
   friend class Ring;
+  friend class PipePool;
 
   enum class Verb : uint8_t {
     read,
@@ -78,6 +80,7 @@ class [[nodiscard]] Operation final : public Completion {
   bool fills() const;
   Status check() const;
   bool copy_at_once();
+  void copy_mapped();
   void prepare_transfer(io_uring_sqe& sqe);
   void prepare_file_io(io_uring_sqe& sqe, Segment piece);
   void prepare_vectored(io_uring_sqe& sqe);
@@ -87,6 +90,26 @@ class [[nodiscard]] Operation final : public Completion {
   void advance(uint32_t bytes);
   int end_of_data_error() const;
   void go_on();
+
+  // On piped loans: operation_piped.cpp.
+  bool piped() const { return moves_data() && plan_.view.loan()->piped(); }
+  void copy_piped();
+  void fill(Segment piece);
+  bool put(const std::byte* memory, uint32_t length);
+  void go_on_piped();
+  void resume_with(Pipe& spare);
+  bool have_pipe();
+  bool stage();
+  std::byte* bounce_buffer();
+  void leave_pipe();
+  bool bounces() const;
+  uint32_t fill_bytes() const;
+  void prepare_piped(io_uring_sqe& sqe);
+  void prepare_splice(io_uring_sqe& sqe);
+  void prepare_bounce(io_uring_sqe& sqe);
+  void complete_piped(int32_t result);
+  void complete_source(uint32_t bytes);
+  void complete_bounced_fill(uint32_t bytes);
 
   Ring& ring_;
   Plan plan_;  // constant after construction
@@ -101,6 +124,7 @@ class [[nodiscard]] Operation final : public Completion {
   iovec* vectors_ = nullptr;      // in the view's arena; only for scattered views
   __kernel_timespec time_{};
   std::coroutine_handle<> coroutine_;
+  PipedProgress piped_;
 };
 
 // RawOperation: an SQE as the caller made it; the CQE's result as it came.

@@ -2,14 +2,14 @@
 // submits and the only place that resumes anything.
 //
 // Owned by a reactor thread and used by it alone, except post(), stop() and abandon(): whoever may
-// call these keeps the ring alive until the call has returned. The loop is: submit and wait,
-// collect *all* completions, run messages, then run the ready list.
+// call these keeps the ring alive until the call has returned. The loop: submit, wait, collect
+// *all* completions, run messages, run the ready list.
 //
 // Every limit queues and none fails: without a free SQE, without room for the CQE or without a free
 // slot of the buffer table a caller waits its turn.
 //
-// This class holds everything but the system calls, so that the same code runs on KernelRing and on
-// the tests' ManualRing, which completes operations in any order with any result.
+// This class holds everything but the io_uring calls: the same code runs on KernelRing and on the
+// tests' ManualRing, which completes operations in any order with any result.
 #pragma once
 
 #include <atomic>
@@ -21,6 +21,7 @@
 #include "core/ready_list.hpp"
 #include "ring/counters.hpp"
 #include "ring/operation.hpp"
+#include "ring/pipe_pool.hpp"
 
 namespace sluice {
 
@@ -59,8 +60,7 @@ class Ring {
   Operation discard(File block_device, uint64_t offset, uint64_t length);
   Operation sleep(std::chrono::nanoseconds duration);
 
-  // --- Slots of the buffer table (P-18). co_await acquire_slot() gives a slot, waiting for one if
-  // all are taken.
+  // --- Slots of the buffer table (P-18). co_await acquire_slot() waits while all are taken.
   class SlotWait;
   SlotWait acquire_slot();
   void release_slot(int slot);
@@ -81,6 +81,7 @@ class Ring {
   void cancel(Completion& completion);  // its result becomes ECANCELED, unless it is done first
 
   ReadyList& ready() { return ready_; }
+  PipePool& pipes() { return pipes_; }  // for piped loans
   const Abilities& abilities() const { return abilities_; }
   const RingCounters& counters() const { return counters_; }
   uint32_t in_flight() const { return in_flight_; }
@@ -89,15 +90,13 @@ class Ring {
  protected:
   Ring() = default;
 
-  // Room for one SQE, zeroed; null when the submission queue is full.
-  virtual io_uring_sqe* next_sqe() = 0;
+  virtual io_uring_sqe* next_sqe() = 0;  // zeroed; null when the submission queue is full
   virtual uint32_t free_sqes() const = 0;
-  // Hands the SQEs to the kernel; with `wait`, returns once there is a completion.
+  // Hands over the SQEs; with `wait`, returns once there is a completion.
   virtual void enter(bool wait) = 0;
   // Takes completions that are there. Returns how many, at most the size of `batch`.
   virtual uint32_t reap(std::span<Cqe> batch) = 0;
-  // Makes enter(true) return; any thread.
-  virtual void wake() = 0;
+  virtual void wake() = 0;  // makes enter(true) return; any thread
 
   void set_limits(uint32_t cq_entries, uint32_t slots);
   void set_abilities(const Abilities& abilities) { abilities_ = abilities; }
@@ -124,6 +123,7 @@ class Ring {
   Completion* waiting_head_ = nullptr;  // FIFO of those without an SQE
   Completion* waiting_tail_ = nullptr;
   std::vector<int> free_slots_;
+  PipePool pipes_{counters_};
   SlotWait* slot_waiters_head_ = nullptr;
   SlotWait* slot_waiters_tail_ = nullptr;
 

@@ -142,12 +142,24 @@ int32_t ManualRing::execute(const io_uring_sqe& sqe, uint32_t most) {
     case IORING_OP_RECV:
       result = ::recv(fd, memory[0].iov_base, memory[0].iov_len, MSG_DONTWAIT);
       break;
+    case IORING_OP_SPLICE:
+      result = execute_splice(sqe, fd, most);
+      break;
     case IORING_OP_TIMEOUT:
       return -ETIME;
     default:
       return -EINVAL;
   }
   return static_cast<int32_t>(result < 0 ? -errno : result);
+}
+
+ssize_t ManualRing::execute_splice(const io_uring_sqe& sqe, int to, uint32_t most) const {
+  const bool fixed = (sqe.splice_flags & SPLICE_F_FD_IN_FIXED) != 0;
+  const int from = fixed ? files_.at(sqe.splice_fd_in) : sqe.splice_fd_in;
+  off64_t from_offset = static_cast<off64_t>(sqe.splice_off_in);
+  off64_t to_offset = static_cast<off64_t>(sqe.off);
+  return ::splice(from, from_offset < 0 ? nullptr : &from_offset, to,
+                  to_offset < 0 ? nullptr : &to_offset, std::min(sqe.len, most), 0);
 }
 
 // The memory an SQE means: addresses are offsets where it names a slot without an address.

@@ -46,6 +46,7 @@ class ManualRing final : public Ring {
   void finish(size_t index, int32_t result, uint32_t flags);
   int32_t cancel_pending(uint64_t user_data);
   int32_t execute(const io_uring_sqe& sqe, uint32_t most);
+  ssize_t execute_splice(const io_uring_sqe& sqe, int to, uint32_t most) const;
   std::vector<iovec> memory_of(const io_uring_sqe& sqe, uint32_t most) const;
 
   uint32_t sq_entries_;
