@@ -2,7 +2,8 @@
 //
 // This is the control path's view of it; how requests come in is each front end's own affair
 // (ublk/, fuse/). Made by the front end's own functions, which take its own options. Its calls come
-// from the process's control thread, except stop() and reports(), which any thread may call.
+// from the process's control thread, except stop(), quiesce() and reports(), which any thread may
+// call.
 #pragma once
 
 #include <cstdint>
@@ -27,6 +28,16 @@ class Frontend {
   virtual void wait() = 0;
   // Makes wait() return: no new requests, those in flight are answered.
   virtual Result<void> stop() = 0;
+  // Makes wait() return as stop() does, but the kernel keeps the device and all that comes for it,
+  // for the next server. EOPNOTSUPP where kernel or front end cannot do that; the text says what to
+  // do instead. Any thread.
+  virtual Result<void> quiesce() {
+    return fail(EOPNOTSUPP,
+                "this front end cannot be handed to another process: detach and attach");
+  }
+  // After quiesce() and wait(): returns when another server, here or elsewhere, can take the device
+  // over. It still has to wait for the stack to be closed, which holds the locks on the files.
+  virtual Result<void> let_go() { return {}; }
   // After wait(): gives back what the kernel still holds (an id, a mount).
   virtual Result<void> remove() = 0;
 

@@ -39,6 +39,7 @@ class Follower final : public Completion {
 
   // What the ring and the operation call.
   bool offered() const { return state_ == State::offered; }
+  bool linked() const { return state_ == State::linked; }
   void link_to(Completion& leader, int32_t leader_result) {
     leader_ = &leader;
     leader_result_ = leader_result;

@@ -40,10 +40,20 @@ class Load {
 
   // Writes to the first `bytes` of /dev/NAME until finish(). Returns once there have been writes.
   void start(const std::string& path, uint64_t bytes) {
-    const std::string name = path.substr(path.rfind('/') + 1);
+    name_ = path.substr(path.rfind('/') + 1);
     const std::string options = fmt::format("--filename={} --size={}", path, bytes);
     EXPECT_EQ(write(start_, options.data(), options.size()), static_cast<ssize_t>(options.size()));
-    while (writes_to(name) < 100) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    expect_progress();
+  }
+
+  // Returns when there have been a hundred more writes.
+  void expect_progress() const {
+    const uint64_t before = writes();
+    const auto give_up = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+    while (writes() < before + 100) {
+      ASSERT_LT(std::chrono::steady_clock::now(), give_up) << "no writes any more";
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
   }
 
   // Empty when nothing has failed.
@@ -72,14 +82,15 @@ class Load {
     _exit(127);
   }
 
-  static uint64_t writes_to(const std::string& name) {
-    std::ifstream stat("/sys/block/" + name + "/stat");
+  uint64_t writes() const {
+    std::ifstream stat("/sys/block/" + name_ + "/stat");
     uint64_t number = 0;
     for (int i = 0; i < 5; ++i) stat >> number;  // the fifth: writes that are done
     return number;
   }
 
   const std::string log_;
+  std::string name_;  // of the device
   int start_ = -1;
   pid_t child_ = -1;
 };

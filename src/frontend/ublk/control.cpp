@@ -154,7 +154,7 @@ Result<void> Control::update_size(uint32_t id, uint64_t size_bytes) {
 }
 
 Result<void> Control::quiesce(uint32_t id) {
-  constexpr std::chrono::milliseconds kDriverPatience = kPatience;
+  constexpr std::chrono::milliseconds kDriverPatience{100};
   return run({.op = abi::kQuiesceDev,
               .name = "quiesce",
               .id = id,

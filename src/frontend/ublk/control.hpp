@@ -54,7 +54,8 @@ class Control {
   Result<void> try_stop(uint32_t id);
   // A multiple of 512 bytes. EOPNOTSUPP before Linux 6.16.
   Result<void> update_size(uint32_t id, uint64_t size_bytes);
-  // Until no request is with the server and its tags are back. EOPNOTSUPP before Linux 6.16.
+  // The driver delivers nothing more, but keeps what comes; tags that are idle come back. EBUSY
+  // when none is, which changes nothing of that. EOPNOTSUPP before Linux 6.16.
   Result<void> quiesce(uint32_t id);
   // `wait`: until the id is free again.
   Result<void> remove(uint32_t id, bool wait);

@@ -188,7 +188,8 @@ Result<void> UblkDevice::start_reactors() {
                             .max_io_bytes = info_.max_io_buf_bytes,
                             .mode = mode_.mode,
                             .user_copy = (info_.flags & abi::kUserCopy) != 0,
-                            .char_device = char_device});
+                            .char_device = char_device,
+                            .char_fd = char_fd_});
     if (auto processors = control_->queue_affinity(info_.dev_id, i); processors) {
       setup.processors = *processors;
     }
@@ -208,6 +209,44 @@ Result<void> UblkDevice::remove() {
   reactors_.clear();
   if (char_fd_ >= 0) close(std::exchange(char_fd_, -1));
   return control_->remove(info_.dev_id, false);  // whoever still has it open keeps the id
+}
+
+Result<void> UblkDevice::quiesce() {
+  const uint32_t id = info_.dev_id;
+  if ((info_.flags & abi::kUserRecovery) == 0) {
+    return fail(EOPNOTSUPP, fmt::format("ublk device {} was added without recovery (-r 1), so no "
+                                        "other server can take it over: delete it with 'sluice "
+                                        "del -n {}' and add it again",
+                                        id, id));
+  }
+  if ((info_.flags & abi::kQuiesce) == 0) {
+    return fail(EOPNOTSUPP, fmt::format("ublk device {} cannot be quiesced: it takes Linux 6.16, "
+                                        "both now and when the device was added; delete it with "
+                                        "'sluice del -n {}' and add it again",
+                                        id, id));
+  }
+  const auto quiesced = control_->quiesce(id);
+  if (!quiesced && quiesced.error().error != EBUSY) return quiesced;
+  for (const auto& reactor : reactors_) reactor->drain();
+  return {};
+}
+
+// The driver notices when the last ring has let go of its device.
+Result<void> UblkDevice::let_go() {
+  reactors_.clear();
+  if (char_fd_ >= 0) close(std::exchange(char_fd_, -1));
+  const auto give_up = std::chrono::steady_clock::now() + Control::kPatience;
+  while (true) {
+    const auto info = control_->info(info_.dev_id);
+    if (!info) return std::unexpected(info.error());
+    if (info->state != static_cast<uint16_t>(abi::DeviceState::live)) return {};
+    if (std::chrono::steady_clock::now() > give_up) {
+      return fail(ETIMEDOUT, fmt::format("the ublk driver did not take device {} back within {} "
+                                         "seconds: look at the kernel log (dmesg)",
+                                         info_.dev_id, Control::kPatience.count()));
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
 }
 
 Result<void> UblkDevice::resize(uint64_t size_bytes) {

@@ -58,6 +58,12 @@ class UblkDevice final : public Frontend {
   Result<void> stop() override;
   // Frees the id; while somebody has the block device open, once that ends.
   Result<void> remove() override;
+  // To hand the device to another process, or to this one again: quiesce(), wait(), let_go(), close
+  // the stack; then the other opens its stack and calls recover() and serve(). If it cannot, this
+  // one does the same. No request fails, but with Recovery::fail_io, where that is what was asked
+  // for.
+  Result<void> quiesce() override;
+  Result<void> let_go() override;
   Result<void> resize(uint64_t size_bytes) override;
 
   std::string path() const override;

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <cstring>
@@ -46,7 +47,9 @@ struct Queue::Tag final : Lender, Message {
   std::byte* buffer = nullptr;  // in the copying modes
   Loan loan;
   Request request;
-  Follower commit;  // of this request, linked to its one operation
+  Follower commit;                // of this request, linked to its one operation
+  Completion* command = nullptr;  // that brings the next request, while there is none
+  bool ended = false;
   Arena arena;
   uint64_t overflows_counted = 0;
   std::atomic<int> state = kBack;  // of the loan
@@ -128,13 +131,16 @@ Service Queue::serve(Tag& tag) {
     tag.slot = co_await slot_wait;
   }
   auto fetching = fetch(abi::kFetchReq, tag, 0);
+  tag.command = &fetching;
   int32_t delivered = co_await fetching;
   while (delivered >= 0) {
     if (delivered == abi::kResultNeedGetData) {
       auto asking = command(abi::kNeedGetData, tag, reinterpret_cast<uint64_t>(tag.buffer));
+      tag.command = &asking;
       delivered = co_await asking;
       continue;
     }
+    tag.command = nullptr;
     Status status = decode(tag);
     if (status.ok() && tag.by_hand) {
       Task preparing = prepare_by_hand(tag.request, tag);
@@ -157,10 +163,35 @@ Service Queue::serve(Tag& tag) {
       continue;
     }
     auto committing = fetch(abi::kCommitAndFetchReq, tag, result);
+    tag.command = &committing;
     delivered = co_await committing;
   }
+  tag.ended = true;
   if (tag.slot != Loan::kNoSlot) ring_.release_slot(tag.slot);
   if (--live_tags_ == 0) listener_.finished();
+}
+
+bool Queue::drained() const {
+  for (const Tag& tag : std::span(tags_.get(), setup_.depth)) {
+    if (tag.ended || tag.command != nullptr) continue;
+    if (!tag.commit.linked() || !is_committed(tag)) return false;
+  }
+  return true;
+}
+
+// A linked commit is not reported before the next request comes. But the driver copies a byte of a
+// request to and fro only while that is with its server; otherwise there is no such request.
+bool Queue::is_committed(const Tag& tag) const {
+  std::byte first{};
+  return pread(setup_.char_fd, &first, 1, static_cast<off_t>(position(tag))) < 0 && errno == EINVAL;
+}
+
+void Queue::give_up() {
+  for (Tag& tag : std::span(tags_.get(), setup_.depth)) {
+    if (tag.ended) continue;
+    Completion& command = tag.command != nullptr ? *tag.command : tag.commit;
+    command.complete(-ENODEV, 0);
+  }
 }
 
 // Reads the driver's description of the request that was just delivered.
@@ -239,7 +270,7 @@ void Queue::lend(Tag& tag) {
     tag.loan.lend_mapped(tag, direction, bytes_of(tag));
   }
   request.data = tag.loan.view();
-  if (tag.by_hand || request.fua || !stack_.may_link()) return;
+  if (tag.by_hand || request.fua || !setup_.user_copy || !stack_.may_link()) return;
   tag.commit.offer(fetch_sqe(abi::kCommitAndFetchReq, tag, static_cast<int32_t>(request.length)));
   request.follower = &tag.commit;
 }

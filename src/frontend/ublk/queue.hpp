@@ -38,6 +38,7 @@ class Queue {
     BufferMode mode = BufferMode::copy;
     bool user_copy = false;  // explicit copies work: the device has USER_COPY
     File char_device;        // /dev/ublkcN, registered
+    int char_fd = -1;        // the same
     const abi::IoDescriptor* descriptors = nullptr;  // `depth` of them, mapped from the driver
   };
 
@@ -51,6 +52,13 @@ class Queue {
   // Fetches every tag; the device can start once the ring has submitted that.
   void start();
 
+  // The device is quiesced: the driver delivers nothing more. Whether all requests are answered;
+  // only while nothing is ready to run and all SQEs have been submitted.
+  bool drained() const;
+  // After that: every tag ends as if the driver had taken it back. The ring must take no more
+  // completions; when it is closed, so are the commands that the driver still has.
+  void give_up();
+
   const QueueCounters& counters() const { return counters_; }
 
  private:
@@ -61,6 +69,7 @@ class Queue {
   Result<void> allocate_buffers();
 
   Service serve(Tag& tag);
+  bool is_committed(const Tag& tag) const;
   Status decode(Tag& tag);
   Task prepare_by_hand(Request& request, Tag& tag);
   Task finish_by_hand(Request& request, Tag& tag, Status status);

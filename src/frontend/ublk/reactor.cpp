@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstring>
 
 #include "frontend/ublk/abi.hpp"
@@ -14,6 +15,8 @@
 
 namespace sluice::ublk {
 namespace {
+
+constexpr std::chrono::milliseconds kRest{1};
 
 size_t descriptor_bytes(uint16_t depth) {
   const auto page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
@@ -49,6 +52,42 @@ void Reactor::join() {
   if (thread_.joinable()) thread_.join();
 }
 
+void Reactor::drain() {
+  const std::scoped_lock guard(ring_mutex_);
+  if (ring_ && !drain_asked_.exchange(true)) ring_->post(drain_message_);
+}
+
+void Reactor::DrainMessage::run() {
+  reactor_.draining_ = true;
+  reactor_.ring_->abandon();
+}
+
+// The driver has delivered its last request before the device was quiesced, but that may be on its
+// way still: it is there when the ring has come round once more. Nobody reports the end of a linked
+// commit: we look again after a moment.
+void Reactor::finish_requests() {
+  bool drained = false;
+  while (!drained) {
+    bool rested = false;
+    rest(rested);
+    while (!rested) ring_->run_once(true);
+    for (uint64_t submitted = 0; submitted != ring_->counters().submitted;) {
+      submitted = ring_->counters().submitted;
+      ring_->run_once(false);
+    }
+    drained = !ring_->waiting() &&
+              std::ranges::all_of(queues_, [](const auto& queue) { return queue->drained(); });
+  }
+  for (const auto& queue : queues_) queue->give_up();
+  ring_->ready().run();
+}
+
+Service Reactor::rest(bool& rested) {
+  auto sleeping = ring_->sleep(kRest);
+  [[maybe_unused]] const Status slept = co_await sleeping;
+  rested = true;
+}
+
 void Reactor::abandon() {
   {
     const std::scoped_lock guard(ring_mutex_);
@@ -70,6 +109,7 @@ void Reactor::run() {
   ring_->run_once(false);
   ready_.set_value({});
   ring_->run();
+  if (draining_) finish_requests();
   close_ring();
 }
 

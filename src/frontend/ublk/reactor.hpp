@@ -1,6 +1,7 @@
 // Reactor: a thread with a ring that serves queues of a ublk device.
 //
-// Started by the device; ends by itself when the driver has taken back every tag of its queues.
+// Started by the device; ends by itself when the driver has taken back every tag of its queues, or
+// after drain().
 #pragma once
 
 #include <atomic>
@@ -33,6 +34,9 @@ class Reactor final : private QueueListener {
   // Returns once every tag has been fetched, or with the reason why not.
   Result<void> start();
   void join();
+  // The device is quiesced: the thread ends when all its requests are answered, and leaves the tags
+  // to the next server. Any thread.
+  void drain();
   // Ends the thread though the driver still holds tags: the device never went live.
   void abandon();
 
@@ -44,12 +48,27 @@ class Reactor final : private QueueListener {
  private:
   void run();
   void close_ring();
+  void finish_requests();
+  Service rest(bool& rested);
   Result<void> prepare();
   Result<const abi::IoDescriptor*> map_descriptors(const Queue::Setup& queue);
   void finished() override;
 
+  // Sent by drain().
+  class DrainMessage final : public Message {
+   public:
+    explicit DrainMessage(Reactor& reactor) : reactor_(reactor) {}
+    void run() override;
+
+   private:
+    Reactor& reactor_;
+  };
+
   Setup setup_;
   Stack& stack_;
+  DrainMessage drain_message_{*this};
+  std::atomic<bool> drain_asked_ = false;
+  bool draining_ = false;
   mutable std::mutex ring_mutex_;
   std::unique_ptr<Ring> ring_;  // made and ended by its thread; others look under ring_mutex_
   uint64_t copied_bytes_ = 0;   // by the ring that has ended
