@@ -97,12 +97,24 @@ Request& ModelRun::make_request(Running& running) {
     return request;
   }
   const std::span<std::byte> memory = running.memory.bytes();
+  if (Request* const piped = make_piped(running)) return *piped;
   const int slot = free_slot();
   const bool registered =
       !stack_.geometry().needs_bytes && chance(50) && engine_.lend(slot, memory);
   if (registered) running.slot = slot;
   Request& request = running.tag.make(running.op, running.offset, memory, running.slot);
   request.fua = running.fua;
+  return request;
+}
+
+Request* ModelRun::make_piped(Running& running) {
+  const bool fits = running.length <= TestTag::kPipedBytesMax && !stack_.geometry().needs_bytes;
+  if (!fits || !chance(40)) return nullptr;
+  Request* const request =
+      running.tag.make_piped(running.op, running.offset, running.memory.bytes());
+  if (request == nullptr) return nullptr;
+  running.piped = true;
+  request->fua = running.fua;
   return request;
 }
 
@@ -129,6 +141,9 @@ void ModelRun::collect() {
 void ModelRun::finish(Running& running) {
   const Status status = running.task->status();
   running.task.reset();
+  if (running.piped && running.op == Op::read && status.ok()) {
+    running.tag.collect(running.memory.bytes());
+  }
   judge(running, status);
   const bool data = running.op == Op::read || running.op == Op::write;
   if (!data) return;

@@ -53,6 +53,7 @@ class ModelRun {
     uint64_t length = 0;
     uint64_t begun_at = 0;
     int slot = Loan::kNoSlot;
+    bool piped = false;
     std::optional<Task> task;  // goes first
   };
 
@@ -61,6 +62,7 @@ class ModelRun {
   Op choose_op();
   void submit(std::unique_ptr<Running> running);
   Request& make_request(Running& running);
+  Request* make_piped(Running& running);
   int free_slot() const;
   void collect();
   void finish(Running& running);

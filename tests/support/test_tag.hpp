@@ -2,6 +2,9 @@
 // targets directly. It counts how often its loan came back.
 #pragma once
 
+#include <gtest/gtest.h>
+#include <unistd.h>
+
 #include <optional>
 #include <vector>
 
@@ -13,9 +16,7 @@ namespace sluice::test {
 class TestTag final : private Lender {
  public:
   explicit TestTag(Ring& ring) : ring_(ring) {}
-  ~TestTag() {
-    if (lent_) loan.close();
-  }
+  ~TestTag() { finish(); }
 
   // A request whose data is `memory`, lent as mapped memory, or as slot `slot` of the buffer table.
   Request& make(Op op, uint64_t offset, std::span<std::byte> memory, int slot = Loan::kNoSlot) {
@@ -32,6 +33,41 @@ class TestTag final : private Lender {
     return request;
   }
 
+  // A request whose data is lent in pipes. Nothing where this process may have no such pipes.
+  Request* make_piped(Op op, uint64_t offset, std::span<const std::byte> memory) {
+    finish();
+    PipePool& pipes = ring_.pipes();
+    if (!pipes.is_open() && !pipes.open(kPipedBytesMax)) return nullptr;
+    auto made = pipes.make();
+    if (!made) return nullptr;
+    pipe_ = std::move(*made);
+    const auto length = static_cast<uint32_t>(memory.size());
+    if (op == Op::read) {
+      loan.lend_piped(*this, Direction::destination, length);
+    } else {
+      EXPECT_EQ(write(pipe_.write_end.number(), memory.data(), length), length);
+      loan.lend_piped(*this, Direction::source, length, &pipe_);
+    }
+    lent_ = true;
+    fill(op, offset, memory.size());
+    request.data = loan.view();
+    return &request;
+  }
+  static constexpr uint32_t kPipedBytesMax = 512 << 10;
+
+  // What a piped read has brought. Ends the loan.
+  void collect(std::span<std::byte> memory) {
+    request.data.drop();
+    loan.close();
+    lent_ = false;
+    EXPECT_TRUE(ring_.pipes().collect(loan, pipe_).ok());
+    for (size_t done = 0; done < memory.size();) {
+      const ssize_t got = read(pipe_.read_end.number(), memory.data() + done, memory.size() - done);
+      ASSERT_GT(got, 0);
+      done += static_cast<size_t>(got);
+    }
+  }
+
   // A request without data: flush, discard, write zeroes.
   Request& make(Op op, uint64_t offset, uint64_t length) {
     finish();
@@ -44,6 +80,7 @@ class TestTag final : private Lender {
     request.data.drop();
     if (lent_) loan.close();
     lent_ = false;
+    if (loan.fills().pipes() != nullptr) ring_.pipes().discard(loan);
     arena.reset();
   }
 
@@ -66,6 +103,7 @@ class TestTag final : private Lender {
   }
 
   Ring& ring_;
+  Pipe pipe_;
   bool lent_ = false;
 };
 
