@@ -18,7 +18,7 @@ namespace sluice::cli {
 namespace {
 
 constexpr const Command* kCommands[] = {
-    &kAddCommand,         &kDelCommand,      &kListCommand,    &kRecoverCommand,
+    &kAddCommand,         &kDelCommand,      &kListCommand,    &kStatCommand, &kRecoverCommand,
     &kSetAffinityCommand, &kFeaturesCommand, &kTargetsCommand, &kHelpCommand,
 };
 

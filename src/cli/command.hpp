@@ -26,6 +26,7 @@ struct Command {
 extern const Command kAddCommand;
 extern const Command kDelCommand;
 extern const Command kListCommand;
+extern const Command kStatCommand;
 extern const Command kRecoverCommand;
 extern const Command kSetAffinityCommand;
 extern const Command kFeaturesCommand;

@@ -48,6 +48,9 @@ class Device {
 
   uint32_t id() const { return record_.id; }
   const DeviceRecord& record() const { return record_; }
+  // Alive until remove().
+  const Frontend& frontend() const { return *frontend_; }
+  const Stack& stack() const { return *stack_; }
 
  private:
   Device(std::unique_ptr<Stack> stack, DeviceRecord record);

@@ -6,9 +6,12 @@
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
+#include <memory>
 #include <optional>
 #include <thread>
 
+#include "daemon/control_socket.hpp"
+#include "daemon/device_commands.hpp"
 #include "daemon/notify.hpp"
 
 namespace sluice {
@@ -55,6 +58,14 @@ class SignalWatch {
   std::thread thread_;
 };
 
+// Without it the device serves all the same: it only cannot be asked.
+std::unique_ptr<ControlSocket> open_control_socket(Device& device) {
+  auto socket = ControlSocket::open(control_path(device.id()), device_commands(device));
+  if (socket) return std::move(*socket);
+  spdlog::warn("{}", socket.error().text);
+  return nullptr;
+}
+
 // Serves until the device is gone, then frees what it held.
 Result<void> serve(Device& device, std::vector<std::string> notes, const Ready& ready) {
   protect_process();
@@ -62,6 +73,8 @@ Result<void> serve(Device& device, std::vector<std::string> notes, const Ready& 
   const bool mounts_are_ours = device.record().frontend == to_string(FrontendKind::fuse);
   if (!mounts_are_ours) leave_mount_namespace();
   auto announced = device.serve();
+  std::unique_ptr<ControlSocket> control;
+  if (announced) control = open_control_socket(device);
   if (announced && !ready({.id = device.id(), .notes = std::move(notes)})) {
     announced = fail(ECANCELED, "whoever asked for the device has gone");
   }
@@ -77,6 +90,7 @@ Result<void> serve(Device& device, std::vector<std::string> notes, const Ready& 
     const SignalWatch watch(device);
     device.wait();
   }
+  control.reset();
   device.remove();
   return announced;
 }

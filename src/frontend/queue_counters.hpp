@@ -1,35 +1,85 @@
 // What a queue of a front end has done, as it counts (QueueCounters) and as it reports
 // (QueueReport).
+//
+//   tag.begun = counters.begin();               a request has come in
+//   counters.count(request);                    once it is known what it is about
+//   counters.end(request, tag.begun, status);   it is answered
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstdint>
 
 #include "core/request.hpp"
+#include "core/status.hpp"
+#include "core/ticks.hpp"
+#include "frontend/latency.hpp"
 
 namespace sluice {
 
+// Requests whose times are worth comparing.
+enum class LatencyClass : uint8_t { read, write, other };
+inline constexpr size_t kLatencyClasses = 3;
+
+inline LatencyClass latency_class(Op op) {
+  if (op == Op::read) return LatencyClass::read;
+  return op == Op::write ? LatencyClass::write : LatencyClass::other;
+}
+
 // Written by the queue's thread, read by any.
 struct QueueCounters {
-  std::atomic<uint64_t> requests[kOpCount] = {};
-  std::atomic<uint64_t> bytes[kOpCount] = {};
-  std::atomic<uint64_t> errors = 0;
+  static constexpr uint64_t kOutOfSight = 0;
+
+  std::atomic<uint64_t> requests[kOpCount] = {};  // that came in
+  std::atomic<uint64_t> bytes[kOpCount] = {};     // that these were about
+  std::atomic<uint64_t> in_flight = 0;            // came in and are not yet answered
+  std::atomic<uint64_t> errors = 0;               // requests that failed
   std::atomic<uint64_t> copied_bytes = 0;  // for the front end; the ring counts those of targets
   std::atomic<uint64_t> arena_overflows = 0;
+  Latency latency[kLatencyClasses];  // from begin() to end()
 
-  // One writer: no locked instruction is needed.
-  static void add(std::atomic<uint64_t>& counter, uint64_t amount) {
-    counter.store(counter.load(std::memory_order_relaxed) + amount, std::memory_order_relaxed);
+  // Returns the time, for end().
+  uint64_t begin() {
+    add(in_flight, 1);
+    return ticks();
   }
+  void count(const Request& request) {
+    const auto op = static_cast<size_t>(request.op);
+    add(requests[op], 1);
+    add(bytes[op], request.length);
+  }
+  // It counts no longer as in flight, nor for the latency: the kernel will answer it by itself, and
+  // we hear of that late; or it is nothing for the stack.
+  void lose_sight(uint64_t& begun) {
+    add(in_flight, uint64_t{0} - 1);
+    begun = kOutOfSight;
+  }
+  void end(const Request& request, uint64_t begun, Status status) {
+    if (begun != kOutOfSight) {
+      latency[static_cast<size_t>(latency_class(request.op))].count(ticks() - begun);
+      add(in_flight, uint64_t{0} - 1);
+    }
+    if (!status.ok()) add(errors, 1);
+  }
+
+  static void add(std::atomic<uint64_t>& counter, uint64_t amount) { add_relaxed(counter, amount); }
 };
 
-// A queue that runs, and who runs it.
+// A queue that runs, and who runs it. A value.
 struct QueueReport {
   int thread_id = 0;
-  uint64_t requests = 0;
+  uint64_t requests = 0;  // of all kinds
   uint64_t errors = 0;
   uint64_t copied_bytes = 0;
   uint64_t arena_overflows = 0;
+  uint64_t in_flight = 0;
+  std::array<uint64_t, kOpCount> op_requests{};
+  std::array<uint64_t, kOpCount> op_bytes{};
+  std::array<LatencyFigures, kLatencyClasses> latency{};
+
+  void add(const QueueCounters& counters);
+  // For the sum of several queues.
+  void add(const QueueReport& other);
 };
 
 }  // namespace sluice

@@ -37,9 +37,11 @@ class Follower final : public Completion {
   bool done() const { return state_ == State::done; }
   int32_t result() const { return result_; }
 
+  // Whether the kernel has the two of them.
+  bool linked() const { return state_ == State::linked; }
+
   // What the ring and the operation call.
   bool offered() const { return state_ == State::offered; }
-  bool linked() const { return state_ == State::linked; }
   void link_to(Completion& leader, int32_t leader_result) {
     leader_ = &leader;
     leader_result_ = leader_result;

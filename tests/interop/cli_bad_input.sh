@@ -80,6 +80,13 @@ lines_that_are_wrong() {
     refuse 2 "whole number" list -n 0x1
     refuse 2 "unexpected argument" list 0
     refuse 2 "unexpected argument" features all
+    refuse 2 "exclude each other" stat --json --prometheus
+    refuse 2 "exclude each other" stat --watch --json
+    refuse 2 "goes with --watch" stat 5
+    for seconds in '' 0 -1 1.5 86401 soon; do
+        refuse 2 "" stat --watch "$seconds"
+    done
+    refuse 2 "whole number" stat -n x
     refuse 2 "-n ID" recover
     refuse 2 "-n ID" set_affinity -q 0 --cpuset 0
     refuse 2 "-q QUEUE" set_affinity -n 0 --cpuset 0
@@ -129,6 +136,8 @@ files_that_are_wrong() {
 # With a driver the first of these succeed, which tests/device is for.
 devices_that_are_not_there() {
     refuse 1 "no state file" recover -n 7
+    refuse 1 "no state file" stat -n 7
+    refuse 1 "no devices" stat --watch
     refuse 1 "no state file" set_affinity -n 7 -q 0 --cpuset 0
     [ ! -e /dev/ublk-control ] || return 0
     local command

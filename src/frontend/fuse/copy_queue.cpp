@@ -90,6 +90,7 @@ Service CopyQueue::serve(CopyTag& copy_tag) {
     if (!accept(copy_tag, result)) continue;
     ++serving_;
     wake_readers();
+    tag.begun = counters_.begin();
     Task serving = io_.serve(tag.request, tag);
     const Status status = co_await serving;
     if (!status.ok()) tag.answer = {.error = status.error()};

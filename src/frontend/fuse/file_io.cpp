@@ -52,18 +52,17 @@ Task FileIo::serve(Request& request, Tag& tag) {
 }
 
 void FileIo::conclude(Tag& tag, QueueCounters& counters) const {
-  const auto op = static_cast<size_t>(tag.request.op);
   QueueCounters::add(counters.arena_overflows, tag.arena.overflows() - tag.overflows_counted);
   tag.overflows_counted = tag.arena.overflows();
   tag.arena.reset();
-  if (!op_of(tag.call.header.opcode)) return;
-  QueueCounters::add(counters.requests[op], 1);
-  if (tag.answer.error != 0) {
-    QueueCounters::add(counters.errors, 1);
+  if (!op_of(tag.call.header.opcode)) {
+    counters.lose_sight(tag.begun);
     return;
   }
-  QueueCounters::add(counters.bytes[op], tag.request.length);
-  if (tag.request.has_data()) QueueCounters::add(counters.copied_bytes, tag.request.length);
+  counters.count(tag.request);
+  counters.end(tag.request, tag.begun, Status::from_errno(tag.answer.error));
+  const bool moved = tag.request.has_data() && tag.answer.error == 0;
+  if (moved) QueueCounters::add(counters.copied_bytes, tag.request.length);
 }
 
 // --- READ ---

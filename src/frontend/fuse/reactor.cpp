@@ -102,13 +102,7 @@ QueueReport Reactor::report() const {
     const std::scoped_lock guard(ring_mutex_);
     report.copied_bytes = ring_ ? ring_->counters().copied_bytes.load() : copied_bytes_;
   }
-  for (const auto& queue : queues_) {
-    const QueueCounters& counters = queue->counters();
-    for (const auto& requests : counters.requests) report.requests += requests;
-    report.errors += counters.errors;
-    report.copied_bytes += counters.copied_bytes;
-    report.arena_overflows += counters.arena_overflows;
-  }
+  for (const auto& queue : queues_) report.add(queue->counters());
   return report;
 }
 

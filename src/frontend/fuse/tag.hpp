@@ -85,6 +85,7 @@ struct Tag final : private Lender, private Message {
   EarlyAnswerer* answerer = nullptr;  // or nobody
   Follower follower;
   uint64_t overflows_counted = 0;
+  uint64_t begun = 0;  // see QueueCounters
 
  private:
   enum State : int { kLent, kAwaited, kBack };

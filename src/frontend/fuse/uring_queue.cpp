@@ -119,6 +119,7 @@ Service UringQueue::serve(Entry& entry) {
   while (result >= 0) {
     ++serving_;
     decode(entry);
+    tag.begun = counters_.begin();
     Task serving = io_.serve(tag.request, tag);
     const Status status = co_await serving;
     if (!status.ok()) tag.answer = {.error = status.error()};

@@ -264,14 +264,8 @@ std::vector<QueueReport> UblkDevice::reports() const {
   std::vector<QueueReport> reports;
   for (const auto& reactor : reactors_) {
     QueueReport report{.thread_id = reactor->thread_id(), .copied_bytes = reactor->copied_bytes()};
-    for (const auto& queue : reactor->queues()) {
-      const QueueCounters& counters = queue->counters();
-      for (const auto& requests : counters.requests) report.requests += requests;
-      report.errors += counters.errors;
-      report.copied_bytes += counters.copied_bytes;
-      report.arena_overflows += counters.arena_overflows;
-    }
-    reports.push_back(report);
+    for (const auto& queue : reactor->queues()) report.add(queue->counters());
+    reports.push_back(std::move(report));
   }
   return reports;
 }

@@ -15,6 +15,7 @@ namespace sluice::ublk {
 namespace {
 
 constexpr uint32_t kSectorShift = 9;
+constexpr uint32_t kMeasured = 32;  // of so many requests that could be linked, one is not
 
 Op to_op(uint8_t code) {
   switch (code) {
@@ -52,6 +53,7 @@ struct Queue::Tag final : Lender, Message {
   bool ended = false;
   Arena arena;
   uint64_t overflows_counted = 0;
+  uint64_t begun = 0;              // see QueueCounters
   std::atomic<int> state = kBack;  // of the loan
   std::coroutine_handle<> waiting;
 
@@ -149,6 +151,7 @@ Service Queue::serve(Tag& tag) {
     if (status.ok()) {
       lend(tag);
       Task serving = stack_.submit(tag.request);
+      if (tag.commit.linked()) counters_.lose_sight(tag.begun);
       status = co_await serving;
       take_back(tag);
       co_await Returned{tag};
@@ -201,13 +204,15 @@ Status Queue::decode(Tag& tag) {
   tag.by_hand = false;
   tag.commit.withdraw();
   tag.request.follower = nullptr;
-  if (!is_known(code)) return Status::from_errno(EOPNOTSUPP);
   Request& request = tag.request;
   request.op = to_op(code);
   request.fua = (descriptor.op_flags & abi::kIoFua) != 0;
   request.may_unmap = (descriptor.op_flags & abi::kIoNoUnmap) == 0;
   request.offset = descriptor.start_sector << kSectorShift;
   request.length = uint64_t{descriptor.sectors} << kSectorShift;
+  tag.begun = counters_.begin();
+  counters_.count(request);
+  if (!is_known(code)) return Status::from_errno(EOPNOTSUPP);
   if (!request.has_data()) return kOk;
   if (request.length > setup_.max_io_bytes) return Status::from_errno(EINVAL);
   tag.by_hand = setup_.mode == BufferMode::register_buf || setup_.mode == BufferMode::user_copy ||
@@ -268,9 +273,11 @@ void Queue::lend(Tag& tag) {
                              setup_.user_copy ? setup_.char_device : File{}, position(tag));
   } else {
     tag.loan.lend_mapped(tag, direction, bytes_of(tag));
+    QueueCounters::add(counters_.copied_bytes, request.length);
   }
   request.data = tag.loan.view();
   if (tag.by_hand || request.fua || !setup_.user_copy || !stack_.may_link()) return;
+  if (++linkable_ % kMeasured == 0) return;  // so that the times of some are known
   tag.commit.offer(fetch_sqe(abi::kCommitAndFetchReq, tag, static_cast<int32_t>(request.length)));
   request.follower = &tag.commit;
 }
@@ -285,25 +292,17 @@ void Queue::take_back(Tag& tag) {
 // filled would show the client somebody else's memory (P-8).
 int32_t Queue::conclude(Tag& tag, Status status) {
   const Request& request = tag.request;
-  const auto op = static_cast<size_t>(request.op);
   if (status.ok() && request.op == Op::read &&
       tag.loan.filled_bytes() != static_cast<uint32_t>(request.length)) {
     spdlog::critical("a read of {} bytes at {} was reported done with {} bytes filled",
                      request.length, request.offset, tag.loan.filled_bytes());
     status = Status::from_errno(EIO);
   }
-  QueueCounters::add(counters_.requests[op], 1);
+  counters_.end(request, tag.begun, status);
   QueueCounters::add(counters_.arena_overflows, tag.arena.overflows() - tag.overflows_counted);
   tag.overflows_counted = tag.arena.overflows();
   tag.arena.reset();
-  if (!status.ok()) {
-    QueueCounters::add(counters_.errors, 1);
-    return -status.error();
-  }
-  QueueCounters::add(counters_.bytes[op], request.length);
-  if (request.has_data() && !is_zero_copy(setup_.mode)) {
-    QueueCounters::add(counters_.copied_bytes, request.length);
-  }
+  if (!status.ok()) return -status.error();
   return request.has_data() ? static_cast<int32_t>(request.length) : 0;
 }
 

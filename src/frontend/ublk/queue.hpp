@@ -92,6 +92,7 @@ class Queue {
   std::unique_ptr<Tag[]> tags_;
   std::span<std::byte> buffers_;  // depth x max_io_bytes, in the copying modes
   uint32_t live_tags_ = 0;
+  uint32_t linkable_ = 0;
   QueueCounters counters_;
 };
 

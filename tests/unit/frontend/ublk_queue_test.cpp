@@ -67,8 +67,9 @@ class QueueRig final : private ublk::QueueListener {
     return command.result;
   }
   bool linked(size_t index = 0) const { return (ring_.sqe(index).flags & kLinked) == kLinked; }
-  uint64_t served(Op op) const { return queue_->counters().requests[static_cast<size_t>(op)]; }
-  uint64_t errors() const { return queue_->counters().errors; }
+  const QueueCounters& counters() const { return queue_->counters(); }
+  uint64_t served(Op op) const { return counters().requests[static_cast<size_t>(op)]; }
+  uint64_t errors() const { return counters().errors; }
 
   Queue& queue() { return *queue_; }
 
@@ -97,8 +98,8 @@ TEST(UblkQueue, OneOperationIsLinkedToItsCommit) {
     EXPECT_EQ(rig.committed(), 65536);
     EXPECT_EQ(rig.ring_.counters().submitted - before, 2U);
     EXPECT_EQ(rig.ring_.in_flight(), 1U);
-    rig.deliver(abi::kOpRead, 0, 4096);
     EXPECT_EQ(rig.served(op == abi::kOpRead ? Op::read : Op::write), 1U);
+    rig.deliver(abi::kOpRead, 0, 4096);
     rig.ring_.perform(0);
     rig.ring_.complete(0, -ENODEV);
     EXPECT_EQ(rig.finished_count_, 1);
@@ -233,6 +234,23 @@ TEST(UblkQueue, IsNotDrainedWhileALinkIsOut) {
   rig.ring_.ready().run();
   EXPECT_EQ(rig.finished_count_, 1);
   EXPECT_EQ(rig.served(Op::read), 1U);
+}
+
+// What the kernel ends by itself has no time that we know.
+TEST(UblkQueue, SomeAreNotLinkedSoThatTheirTimesAreKnown) {
+  QueueRig rig("mem:1M");
+  int unlinked = 0;
+  for (int i = 0; i < 320; ++i) {
+    rig.deliver(abi::kOpRead, 0, 4096);
+    EXPECT_EQ(rig.counters().in_flight, rig.linked() ? 0U : 1U);
+    unlinked += rig.linked() ? 0 : 1;
+    rig.ring_.perform(0);
+    EXPECT_EQ(rig.committed(), 4096);
+  }
+  EXPECT_EQ(unlinked, 10);
+  EXPECT_EQ(rig.served(Op::read), 320U);
+  EXPECT_EQ(rig.counters().latency[0].figures().count, 10U);
+  EXPECT_EQ(rig.counters().in_flight, 0U);
 }
 
 // There nobody could ask the driver whether a linked commit is done.
