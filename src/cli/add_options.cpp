@@ -16,7 +16,6 @@
 namespace sluice::cli {
 namespace {
 
-constexpr uint64_t kMinIoBytes = 4096;
 // The one option of a target that ublk has a letter for.
 constexpr std::string_view kOffset = "offset";
 constexpr char kOffsetLetter = 'o';
@@ -26,11 +25,6 @@ void declare_common(CommandLine& line);
 void declare_targets(CommandLine& line, std::string_view type);
 void add_target_option(CommandLine& line, const OptionSyntax& option);
 void refuse_what_ublk_has(CommandLine& line);
-Outcome<ublk::DeviceOptions> read_device(const CommandLine& line);
-Outcome<ublk::Recovery> read_recovery(const CommandLine& line);
-Outcome<ublk::ModeWish> read_wish(const CommandLine& line);
-Outcome<std::optional<ublk::BufferMode>> read_mode(const CommandLine& line);
-Outcome<ublk::BufferMode> read_mode_name(const std::string& text);
 
 }  // namespace
 
@@ -43,9 +37,9 @@ void declare_add(CommandLine& line, std::span<const std::string> arguments) {
 
 Outcome<AddRequest> read_add(const CommandLine& line, std::istream& in) {
   AddRequest request;
-  const auto device = read_device(line);
-  if (!device) return std::unexpected(device.error());
-  request.serve.frontend.device = *device;
+  auto frontend = read_frontend(line);
+  if (!frontend) return std::unexpected(frontend.error());
+  request.serve.frontend = std::move(*frontend);
   const auto debug_mask = read_mask(line, "debug_mask");
   if (!debug_mask) return std::unexpected(debug_mask.error());
   request.serve.debug_mask = *debug_mask;
@@ -109,10 +103,22 @@ void declare_common(CommandLine& line) {
   line.add({'z', "zerocopy", "", "fail rather than copy the data"});
   line.add({.name = "usercopy", .help = "same as --mode user_copy"});
   line.add({'g', "need_get_data", "0|1", "with 1, same as --mode get_data"});
+  line.add(
+      {.name = "frontend",
+       .value = "NAME",
+       .help = fmt::format("{} (default: ublk, else loop)", fmt::join(frontend_names(), ", "))});
+  line.add({.name = "at",
+            .value = "PATH",
+            .help = "with fuse: a file or directory where the data is to appear as a raw file"});
+  line.add({.name = "allow_other", .help = "with fuse: let other users have that file"});
+  line.add({.name = "loop_direct_io",
+            .value = "0|1",
+            .help = "with loop: past the page cache of the file behind it (default 1)"});
   line.add({.name = "mode",
             .value = "MODE",
-            .help = fmt::format("{} (default: the best there is)",
-                                fmt::join(ublk::mode_names(), ", "))});
+            .help = fmt::format("for ublk {}; for loop and fuse {} (default: the best there is)",
+                                fmt::join(ublk::mode_names(), ", "),
+                                fmt::join(fuse::data_path_names(), ", "))});
   line.add({'r', "user_recovery", "0|1", "outlive the server: requests wait for the next one"});
   line.add({'i', "user_recovery_reissue", "0|1", "with -r 1: repeat those in flight as well"});
   line.add({'e', "user_recovery_fail_io", "0|1", "with -r 1: fail all until the next is there"});
@@ -199,103 +205,6 @@ void refuse_what_ublk_has(CommandLine& line) {
   refuse('\0', "htlb", "leave it out, -z demands zero copy of any memory");
   refuse('\0', "rdonly_shmem_buf", "leave it out, -z demands zero copy of any memory");
   refuse('\0', "eventfd", "leave it out, 'sluice add' itself returns when the device is ready");
-}
-
-Outcome<ublk::DeviceOptions> read_device(const CommandLine& line) {
-  ublk::DeviceOptions device;
-  const auto id = read_id(line);
-  if (!id) return std::unexpected(id.error());
-  device.id = id->value_or(ublk::kAnyId);
-  const auto queues = read_number(line, "queues", device.queues, {1, ublk::abi::kMaxQueues});
-  if (!queues) return std::unexpected(queues.error());
-  device.queues = static_cast<uint16_t>(*queues);
-  const auto depth = read_number(line, "depth", device.depth, {1, ublk::abi::kMaxQueueDepth});
-  if (!depth) return std::unexpected(depth.error());
-  device.depth = static_cast<uint16_t>(*depth);
-  const auto bytes = read_size(line, "max_io_buf_bytes", device.max_io_bytes,
-                               {kMinIoBytes, ublk::abi::kMaxIoBytes});
-  if (!bytes) return std::unexpected(bytes.error());
-  if (*bytes % kMinIoBytes != 0) {
-    return usage(fmt::format("--max_io_buf_bytes takes a multiple of 4096, found {}: give {}",
-                             *bytes, *bytes / kMinIoBytes * kMinIoBytes));
-  }
-  device.max_io_bytes = static_cast<uint32_t>(*bytes);
-  const auto recovery = read_recovery(line);
-  if (!recovery) return std::unexpected(recovery.error());
-  device.recovery = *recovery;
-  const auto wish = read_wish(line);
-  if (!wish) return std::unexpected(wish.error());
-  device.wish = *wish;
-  return device;
-}
-
-Outcome<ublk::Recovery> read_recovery(const CommandLine& line) {
-  const auto wait = read_switch(line, "user_recovery");
-  const auto reissue = read_switch(line, "user_recovery_reissue");
-  const auto fail_io = read_switch(line, "user_recovery_fail_io");
-  for (const auto* const each : {&wait, &reissue, &fail_io}) {
-    if (!*each) return std::unexpected(each->error());
-  }
-  if (*reissue && *fail_io) {
-    return usage("-i 1 (repeat requests) and -e 1 (fail them) exclude each other: choose one");
-  }
-  if ((*reissue || *fail_io) && !*wait) {
-    return usage(fmt::format("{} says how to recover, which takes -r 1 as well",
-                             *reissue ? "-i 1" : "-e 1"));
-  }
-  if (*reissue) return ublk::Recovery::reissue;
-  if (*fail_io) return ublk::Recovery::fail_io;
-  return *wait ? ublk::Recovery::wait : ublk::Recovery::none;
-}
-
-Outcome<ublk::ModeWish> read_wish(const CommandLine& line) {
-  ublk::ModeWish wish;
-  const auto mode = read_mode(line);
-  if (!mode) return std::unexpected(mode.error());
-  wish.named = *mode;
-  wish.zero_copy_required = line.has("zerocopy");
-  wish.unprivileged = line.has("unprivileged");
-  if (!wish.named) return wish;
-  const std::string_view name = to_string(*wish.named);
-  if (wish.zero_copy_required && !is_zero_copy(*wish.named)) {
-    return usage(fmt::format("-z demands zero copy, but mode '{}' copies: drop one of them", name));
-  }
-  return wish;
-}
-
-// --usercopy and -g 1 are ublk's ways to name a mode.
-Outcome<std::optional<ublk::BufferMode>> read_mode(const CommandLine& line) {
-  const auto get_data = read_switch(line, "need_get_data");
-  if (!get_data) return std::unexpected(get_data.error());
-  std::optional<ublk::BufferMode> mode;
-  std::string_view option;
-  const auto name = [&](ublk::BufferMode named, std::string_view by) {
-    const bool agrees = !mode || *mode == named;
-    if (!mode) option = by;
-    mode = named;
-    return agrees;
-  };
-  bool agree = true;
-  if (*get_data) agree &= name(ublk::BufferMode::get_data, "-g 1");
-  if (line.has("usercopy")) agree &= name(ublk::BufferMode::user_copy, "--usercopy");
-  if (line.has("mode")) {
-    const auto named = read_mode_name(line.text("mode"));
-    if (!named) return std::unexpected(named.error());
-    agree &= name(*named, "--mode");
-  }
-  if (agree) return mode;
-  return usage(fmt::format("{} and {} name different modes: drop one of them", option,
-                           line.has("mode") ? "--mode " + line.text("mode") : "--usercopy"));
-}
-
-Outcome<ublk::BufferMode> read_mode_name(const std::string& text) {
-  const std::string name = canonical_name(text);
-  if (const auto named = ublk::parse_mode(name)) return *named;
-  const std::string nearest = did_you_mean(name, ublk::mode_names());
-  return usage(fmt::format("unknown mode {}: {}", shown(text),
-                           nearest.empty()
-                               ? fmt::format("there are {}", fmt::join(ublk::mode_names(), ", "))
-                               : nearest));
 }
 
 }  // namespace

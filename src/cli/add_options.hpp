@@ -28,6 +28,9 @@ void declare_add(CommandLine& line, std::span<const std::string> arguments);
 // What the parsed line asks for. `in` is read where SPEC is "-".
 Outcome<AddRequest> read_add(const CommandLine& line, std::istream& in);
 
+// The front end and its options (add_frontend.cpp).
+Outcome<FrontendOptions> read_frontend(const CommandLine& line);
+
 // The stack: from SPEC, or from -t with the files and the target's options (add_spec.cpp). Paths
 // are as they were written.
 Outcome<Spec> read_spec(const CommandLine& line, std::istream& in);

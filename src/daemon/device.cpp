@@ -33,7 +33,6 @@ auto once_let_go(Attempt attempt) {
 DeviceRecord record_of(const ServeOptions& options) {
   const ublk::DeviceOptions& device = options.frontend.device;
   DeviceRecord record;
-  record.frontend = to_string(options.frontend.kind);
   record.spec = options.spec;
   record.read_only = options.read_only;
   record.queues = device.queues;
@@ -48,11 +47,19 @@ DeviceRecord record_of(const ServeOptions& options) {
 }  // namespace
 
 Result<std::unique_ptr<Device>> Device::add(const ServeOptions& options) {
+  const auto choice = choose_frontend(options.frontend);
+  if (!choice) return std::unexpected(choice.error());
+  if (!choice->reason.empty()) {
+    spdlog::info("front end {}: {}", to_string(choice->kind), choice->reason);
+  }
   auto stack = Stack::open(options.spec, options.read_only);
   if (!stack) return std::unexpected(stack.error());
   (*stack)->trace_requests((options.debug_mask & kDebugRequests) != 0);
   std::unique_ptr<Device> device(new Device(std::move(*stack), record_of(options)));
-  if (auto made = device->make_frontend(options.frontend); !made) {
+  device->record_.frontend = to_string(choice->kind);
+  FrontendOptions frontend = options.frontend;
+  frontend.kind = choice->kind;
+  if (auto made = device->make_frontend(frontend); !made) {
     return std::unexpected(made.error());
   }
   return device;

@@ -1,13 +1,40 @@
 #include "daemon/frontends.hpp"
 
 #include <fmt/format.h>
+#include <spawn.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <algorithm>
+
+#include "frontend/fuse/export.hpp"
+#include "frontend/loop/loop_device.hpp"
+#include "frontend/ublk/control.hpp"
 
 namespace sluice {
 namespace {
 
 constexpr std::string_view kNames[] = {"ublk", "loop", "fuse"};
+
+// As root, and where the machine has the module; whether it helped is seen when it is used.
+void load_module(const char* name) {
+  if (geteuid() != 0) return;
+  const char* const arguments[] = {"modprobe", "-q", name, nullptr};
+  pid_t child = 0;
+  if (posix_spawnp(&child, arguments[0], nullptr, nullptr, const_cast<char* const*>(arguments),
+                   environ) == 0) {
+    waitpid(child, nullptr, 0);
+  }
+}
+
+fuse::ExportOptions file_options(const FrontendOptions& options) {
+  return {.at = options.at,
+          .queues = options.device.queues,
+          .depth = options.device.depth,
+          .max_io_bytes = std::min(options.device.max_io_bytes, fuse::kMaxIoBytes),
+          .path = options.path,
+          .allow_other = options.allow_other};
+}
 
 }  // namespace
 
@@ -21,8 +48,33 @@ std::optional<FrontendKind> parse_frontend(std::string_view name) {
 
 std::span<const std::string_view> frontend_names() { return kNames; }
 
+Result<FrontendChoice> choose_frontend(const FrontendOptions& options) {
+  if (options.kind) return FrontendChoice{*options.kind, {}};
+  auto control = ublk::Control::open();
+  if (!control && control.error().error == ENODEV) {
+    load_module("ublk_drv");
+    control = ublk::Control::open();
+  }
+  if (control) return FrontendChoice{FrontendKind::ublk, "this kernel has the ublk driver"};
+  for (const char* const name : {"fuse", "loop"}) load_module(name);
+  if (const auto usable = loop::check_usable(); !usable) {
+    return fail(usable.error().error, fmt::format("{}; and for a loop device over FUSE, {}",
+                                                  control.error().text, usable.error().text));
+  }
+  return FrontendChoice{FrontendKind::loop, control.error().text};
+}
+
 Result<std::unique_ptr<Frontend>> make_frontend(Stack& stack, const FrontendOptions& options) {
-  return ublk::UblkDevice::add(stack, options.device);
+  switch (*options.kind) {
+    case FrontendKind::ublk:
+      return ublk::UblkDevice::add(stack, options.device);
+    case FrontendKind::fuse:
+      return fuse::FuseExport::mount(stack, file_options(options));
+    case FrontendKind::loop:
+      return loop::LoopDevice::make(
+          stack, {.file = file_options(options), .direct_io = !options.buffered_loop});
+  }
+  std::unreachable();
 }
 
 Result<std::unique_ptr<Frontend>> recover_frontend(Stack& stack, const DeviceRecord& record) {

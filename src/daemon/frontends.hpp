@@ -12,6 +12,7 @@
 #include "core/error.hpp"
 #include "daemon/state.hpp"
 #include "frontend/frontend.hpp"
+#include "frontend/fuse/data_path.hpp"
 #include "frontend/ublk/device.hpp"
 #include "target/stack.hpp"
 
@@ -29,9 +30,22 @@ std::optional<FrontendKind> parse_frontend(std::string_view name);
 std::span<const std::string_view> frontend_names();
 
 struct FrontendOptions {
-  FrontendKind kind = FrontendKind::ublk;
-  ublk::DeviceOptions device;  // id, queues, depth and size of requests are for all kinds
+  std::optional<FrontendKind> kind;  // none: see choose_frontend()
+  ublk::DeviceOptions device;        // id, queues, depth and size of requests are for all kinds
+  std::string at;                    // fuse: where the file is to appear
+  std::optional<fuse::DataPath> path;
+  bool allow_other = false;    // fuse: let other users have the file
+  bool buffered_loop = false;  // loop: through the page cache
 };
+
+struct FrontendChoice {
+  FrontendKind kind = FrontendKind::ublk;
+  std::string reason;  // of a choice that the user has not made
+};
+
+// The one that was asked for; or ublk, if this machine has it or can load it, else loop. ENODEV:
+// it has neither, and what would help.
+Result<FrontendChoice> choose_frontend(const FrontendOptions& options);
 
 // Its kernel side exists, but nothing is served yet. options.device.id is its id.
 Result<std::unique_ptr<Frontend>> make_frontend(Stack& stack, const FrontendOptions& options);

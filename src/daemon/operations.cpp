@@ -11,15 +11,15 @@
 #include <thread>
 
 #include "frontend/ublk/control.hpp"
+#include "frontend/ublk/safe_stop.hpp"
 
 namespace sluice {
 namespace {
 
 using ublk::Control;
 
-constexpr std::chrono::milliseconds kOpenPatience{500};  // for those who only have a look
-constexpr std::chrono::seconds kServerPatience{10};      // for a server to end after its device
-constexpr std::chrono::seconds kHolderPatience{2};       // for whoever has it open to let go
+constexpr std::chrono::seconds kServerPatience{10};  // for a server to end after its device
+constexpr std::chrono::seconds kHolderPatience{2};   // for whoever has it open to let go
 
 bool is_ublk(const DeviceRecord& record) {
   return record.frontend == to_string(FrontendKind::ublk);
@@ -30,39 +30,6 @@ Result<Served> served(const Result<Announcement>& announced) {
   auto record = read_record(announced->id);
   if (!record) return std::unexpected(record.error());
   return Served{std::move(*record), announced->notes};
-}
-
-// A mounted file system, a swap area or a device-mapper table holds a block device exclusively.
-bool held_exclusively(uint32_t id) {
-  const int file = open(ublk::block_device_path(id).c_str(), O_RDONLY | O_EXCL | O_CLOEXEC);
-  if (file < 0) return errno == EBUSY;
-  close(file);
-  return false;
-}
-
-Error in_use(uint32_t id) {
-  return {EBUSY, fmt::format("{} is in use (mounted or open): unmount it first, or use --force and "
-                             "lose what is not yet written",
-                             ublk::block_device_path(id))};
-}
-
-Result<void> stop(Control& control, uint32_t id, bool force) {
-  if (force) return control.stop(id);
-  auto stopped = control.try_stop(id);
-  // udev opens new devices for a moment.
-  const auto give_up = std::chrono::steady_clock::now() + kOpenPatience;
-  while (!stopped && stopped.error().error == EBUSY && std::chrono::steady_clock::now() < give_up) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(20));
-    stopped = control.try_stop(id);
-  }
-  if (stopped) return stopped;
-  const int error = stopped.error().error;
-  if (error == EBUSY) return std::unexpected(in_use(id));
-  if (error == ENODEV) return control.stop(id);  // never went live
-  if (error != EOPNOTSUPP && error != EINVAL) return stopped;
-  // Before Linux 7.0 the driver cannot say; an exclusive holder can be seen all the same.
-  if (held_exclusively(id)) return std::unexpected(in_use(id));
-  return control.stop(id);
 }
 
 // Forced off a device that stays open, for instance mounted, the driver keeps its id until that
@@ -84,14 +51,13 @@ void wait_for_server(const DeviceRecord& record) {
   }
 }
 
-// Adds what the driver says to `listings`. A machine without one has no ublk devices; that is an
-// error only for who asks for a device that nobody knows.
+// Adds what the driver says to `listings`. A machine without one has no ublk devices.
 Result<void> ask_driver(std::optional<uint32_t> id, std::map<uint32_t, DeviceListing>& listings) {
   if (id && listings.contains(*id) && !is_ublk(*listings[*id].record)) return {};
   auto control = Control::open();
   if (!control) {
-    const bool matters = id.has_value() ? !listings.contains(*id) : listings.empty();
-    return matters ? std::unexpected(control.error()) : Result<void>();
+    if (!id || listings.contains(*id)) return {};
+    return fail(ENODEV, fmt::format("there is no device {}: 'sluice list' shows all", *id));
   }
   for (const uint32_t each : id ? std::vector<uint32_t>{*id} : Control::ids()) {
     const auto info = (*control)->info(each);
@@ -139,7 +105,8 @@ Result<void> delete_device(uint32_t id, const DeleteOptions& options) {
   if (!control) return std::unexpected(control.error());
   if (const auto info = (*control)->info(id); !info) return std::unexpected(info.error());
   const auto record = read_record(id);
-  if (auto stopped = stop(**control, id, options.force); !stopped) return stopped;
+  const auto stopped = options.force ? (*control)->stop(id) : ublk::stop_unless_busy(**control, id);
+  if (!stopped) return stopped;
   if (auto freed = free_id(**control, id, options); !freed) return freed;
   if (record && options.wait) wait_for_server(*record);
   if (record) remove_record(id);

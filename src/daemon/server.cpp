@@ -69,9 +69,7 @@ std::unique_ptr<ControlSocket> open_control_socket(Device& device) {
 // Serves until the device is gone, then frees what it held.
 Result<void> serve(Device& device, std::vector<std::string> notes, const Ready& ready) {
   protect_process();
-  // What FUSE mounts is for the others to see.
-  const bool mounts_are_ours = device.record().frontend == to_string(FrontendKind::fuse);
-  if (!mounts_are_ours) leave_mount_namespace();
+  leave_mount_namespace();
   auto announced = device.serve();
   std::unique_ptr<ControlSocket> control;
   if (announced) control = open_control_socket(device);
@@ -82,7 +80,7 @@ Result<void> serve(Device& device, std::vector<std::string> notes, const Ready& 
     spdlog::info("device {} is live, mode {}", device.id(), device.record().mode);
     notify_manager(fmt::format("READY=1\nMAINPID={}\nSTATUS={} is live, mode {}", getpid(),
                                device.record().path, device.record().mode));
-    if (!mounts_are_ours) drop_mounts(state_directory());
+    drop_mounts(state_directory());
   } else if (const auto stopped = device.stop(); !stopped) {
     spdlog::error("{}", stopped.error().text);
   }

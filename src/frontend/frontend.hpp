@@ -28,6 +28,8 @@ class Frontend {
   virtual void wait() = 0;
   // Makes wait() return: no new requests, those in flight are answered.
   virtual Result<void> stop() = 0;
+  // The same, but EBUSY, and nothing has happened, while somebody uses what is served.
+  virtual Result<void> stop_unless_busy() = 0;
   // Makes wait() return as stop() does, but the kernel keeps the device and all that comes for it,
   // for the next server. EOPNOTSUPP where kernel or front end cannot do that; the text says what to
   // do instead. Any thread.

@@ -19,8 +19,7 @@ namespace sluice::fuse {
 namespace {
 
 constexpr uint32_t kPageBytes = 4096;
-constexpr uint32_t kMaxIoBytes = 1U << 20;  // fs.fuse.max_pages_limit, as it comes
-constexpr uint16_t kSideDepth = 4;          // of the reader of /dev/fuse beside other paths
+constexpr uint16_t kSideDepth = 4;  // of the reader of /dev/fuse beside other paths
 
 const FileTarget* bare_file(const Stack& stack) {
   return dynamic_cast<const FileTarget*>(&stack.root());
@@ -82,8 +81,22 @@ Result<std::unique_ptr<FuseExport>> FuseExport::mount(Stack& stack, const Export
                                   .read_only = stack.geometry().read_only,
                                   .allow_other = options.allow_other,
                                   .max_io_bytes = options.max_io_bytes});
-  if (!point) return std::unexpected(point.error());
-  std::unique_ptr<FuseExport> made(new FuseExport(stack, options, std::move(*point)));
+  return finish(stack, options, std::move(point));
+}
+
+Result<std::unique_ptr<FuseExport>> FuseExport::mount_detached(Stack& stack,
+                                                               const ExportOptions& options) {
+  if (auto checked = check_options(options); !checked) return std::unexpected(checked.error());
+  return finish(stack, options,
+                MountPoint::mount_detached({.at = {},
+                                            .read_only = stack.geometry().read_only,
+                                            .max_io_bytes = options.max_io_bytes}));
+}
+
+Result<std::unique_ptr<FuseExport>> FuseExport::finish(Stack& stack, const ExportOptions& options,
+                                                       Result<MountPoint> mounted) {
+  if (!mounted) return std::unexpected(mounted.error());
+  std::unique_ptr<FuseExport> made(new FuseExport(stack, options, std::move(*mounted)));
   if (auto agreed = made->agree(); !agreed) return std::unexpected(agreed.error());
   return made;
 }
@@ -224,10 +237,11 @@ void FuseExport::wait() {
 }
 
 Result<void> FuseExport::stop() {
-  if (const auto gone = mount_.unmount(/*lazily=*/false); gone) return {};
-  const auto detached = mount_.unmount(/*lazily=*/true);
+  const bool detached = mount_.detached();
+  if (const auto gone = mount_.unmount(/*lazily=*/false); gone && !detached) return {};
+  const auto unmounted = mount_.unmount(/*lazily=*/true);
   stop_reactors();
-  return detached;
+  return unmounted;
 }
 
 Result<void> FuseExport::stop_unless_busy() {

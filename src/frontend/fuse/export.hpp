@@ -24,6 +24,8 @@ namespace sluice::fuse {
 
 class Reactor;
 
+inline constexpr uint32_t kMaxIoBytes = 1U << 20;  // fs.fuse.max_pages_limit, as it comes
+
 struct ExportOptions {
   std::string at;
   uint16_t queues = 1;
@@ -47,6 +49,9 @@ class FuseExport final : public Frontend {
  public:
   // Mounts; the file answers after serve(). If anything fails nothing stays behind.
   static Result<std::unique_ptr<FuseExport>> mount(Stack& stack, const ExportOptions& options);
+  // The file is nowhere in the tree; open_detached() opens it. options.at is not used.
+  static Result<std::unique_ptr<FuseExport>> mount_detached(Stack& stack,
+                                                            const ExportOptions& options);
   // Takes over a mount that another process has handed over. EINVAL when the stack no longer fits.
   static Result<std::unique_ptr<FuseExport>> adopt(Stack& stack, Handover handover);
   // Ends the reactors, and unmounts what never was served.
@@ -57,10 +62,13 @@ class FuseExport final : public Frontend {
   // Also while the file is in use: whoever has it open gets ENOTCONN.
   Result<void> stop() override;
   // EBUSY, and nothing has happened, while the file is in use.
-  Result<void> stop_unless_busy();
+  Result<void> stop_unless_busy() override;
   Result<void> remove() override;
   // What the stack has, at the most.
   Result<void> resize(uint64_t size_bytes) override;
+
+  // Of a detached mount, after serve().
+  Result<Descriptor> open_detached(int flags) const { return mount_.open_detached(flags); }
 
   // Takes no more requests, answers those in flight, and gives away the mount: this object is done.
   // New requests wait for the next server. EOPNOTSUPP on the data path uring.
@@ -73,6 +81,8 @@ class FuseExport final : public Frontend {
 
  private:
   FuseExport(Stack& stack, const ExportOptions& options, MountPoint mount);
+  static Result<std::unique_ptr<FuseExport>> finish(Stack& stack, const ExportOptions& options,
+                                                    Result<MountPoint> mounted);
   Result<void> agree();
   Result<void> set_up_passthrough();
   Result<void> start_reactors();

@@ -92,6 +92,30 @@ Result<MountPoint> MountPoint::mount(const Wish& wish) {
   return point;
 }
 
+Result<MountPoint> MountPoint::mount_detached(const Wish& wish) {
+  MountPoint point;
+  point.kind_ = S_IFREG;
+  if (auto opened = point.open_device(); !opened) return std::unexpected(opened.error());
+  const Descriptor context(fsopen("fuse", FSOPEN_CLOEXEC));
+  const auto set = [&](const char* key, const std::string& value) {
+    return fsconfig(context.number(), FSCONFIG_SET_STRING, key, value.c_str(), 0) == 0;
+  };
+  const bool made = context.valid() && set("source", "sluice") && set("subtype", "sluice") &&
+                    set("fd", std::to_string(point.device_.number())) &&
+                    set("rootmode", fmt::format("{:o}", point.kind_)) &&
+                    set("user_id", std::to_string(geteuid())) &&
+                    set("group_id", std::to_string(getegid())) &&
+                    set("max_read", std::to_string(wish.max_io_bytes)) &&
+                    fsconfig(context.number(), FSCONFIG_CMD_CREATE, nullptr, nullptr, 0) == 0;
+  if (made) {
+    const unsigned attributes =
+        MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | (wish.read_only ? MOUNT_ATTR_RDONLY : 0U);
+    point.detached_ = Descriptor(fsmount(context.number(), FSMOUNT_CLOEXEC, attributes));
+  }
+  if (point.detached()) return point;
+  return fail(errno, fmt::format("cannot mount a FUSE file system: {}", std::strerror(errno)));
+}
+
 Result<MountPoint> MountPoint::adopt(Record record, Descriptor device) {
   MountPoint point;
   point.namespace_ = Descriptor(open(kNamespace, O_RDONLY | O_CLOEXEC));
@@ -140,13 +164,16 @@ Result<void> MountPoint::make_file(const std::string& at) {
   return {};
 }
 
-Result<void> MountPoint::mount_as_root(const Wish& wish) {
+Result<void> MountPoint::open_device() {
   device_ = Descriptor(open(kDevice, O_RDWR | O_CLOEXEC | O_NONBLOCK));
-  if (!device_.valid()) {
-    const char* const advice =
-        errno == ENOENT || errno == ENODEV ? ": load the driver with 'modprobe fuse'" : "";
-    return fail(errno, fmt::format("cannot open {}: {}{}", kDevice, std::strerror(errno), advice));
-  }
+  if (device_.valid()) return {};
+  const char* const advice =
+      errno == ENOENT || errno == ENODEV ? ": load the driver with 'modprobe fuse'" : "";
+  return fail(errno, fmt::format("cannot open {}: {}{}", kDevice, std::strerror(errno), advice));
+}
+
+Result<void> MountPoint::mount_as_root(const Wish& wish) {
+  if (auto opened = open_device(); !opened) return opened;
   const std::string options =
       fmt::format("fd={},rootmode={:o},user_id={},group_id={},{}", device_.number(), kind_,
                   geteuid(), getegid(), common_options(wish));
@@ -168,12 +195,22 @@ Result<void> MountPoint::mount_by_helper(const Wish& wish) {
   return {};
 }
 
+Result<Descriptor> MountPoint::open_detached(int flags) const {
+  const std::string path = fmt::format("/proc/self/fd/{}", detached_.number());
+  Descriptor file(open(path.c_str(), flags | O_CLOEXEC));
+  if (file.valid()) return file;
+  return fail(errno,
+              fmt::format("cannot open the file that FUSE serves: {}", std::strerror(errno)));
+}
+
 std::string MountPoint::file_path() const {
   return record_.directory ? fmt::format("{}/{}", record_.at, OneFile::kName) : record_.at;
 }
 
 // In a thread of its own: only one that shares nothing with the others may change its namespace.
-Result<void> MountPoint::unmount(bool lazily) const {
+Result<void> MountPoint::unmount(bool lazily) {
+  detached_ = Descriptor();
+  if (record_.device.empty()) return {};
   Result<void> result;
   std::thread worker([&] {
     const bool elsewhere = namespace_.valid() && !same_file(namespace_.number(), kNamespace);
@@ -190,7 +227,7 @@ Result<void> MountPoint::unmount(bool lazily) const {
 
 Result<void> MountPoint::unmount_here(bool lazily) const {
   const std::string& at = record_.at;
-  if (record_.device.empty() || mounted_device(at) != record_.device) return {};
+  if (mounted_device(at) != record_.device) return {};
   if (record_.by_helper) return unmount_by_fusermount(at, lazily);
   if (umount2(at.c_str(), UMOUNT_NOFOLLOW | (lazily ? MNT_DETACH : 0)) == 0) return {};
   return fail(errno, fmt::format("cannot unmount {}: {}", shown(at), std::strerror(errno)));

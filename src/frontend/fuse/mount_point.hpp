@@ -35,6 +35,9 @@ class MountPoint {
 
   // ENOENT, EACCES, EBUSY, ENODEV ...: with what is in the way and what to do.
   static Result<MountPoint> mount(const Wish& wish);
+  // Nowhere in the tree: a file that only this process can open, with open_detached(). `at` is not
+  // used.
+  static Result<MountPoint> mount_detached(const Wish& wish);
   static Result<MountPoint> adopt(Record record, Descriptor device);
 
   // /dev/fuse, O_NONBLOCK.
@@ -49,8 +52,12 @@ class MountPoint {
   uid_t owner() const { return owner_; }
   gid_t group() const { return group_; }
 
+  bool detached() const { return detached_.valid(); }
+  // The file of a detached mount, as O_RDWR and the like say. Once it is served.
+  Result<Descriptor> open_detached(int flags) const;
+
   // Does nothing where it is not mounted any more. EBUSY while it is in use, unless `lazily`.
-  Result<void> unmount(bool lazily) const;
+  Result<void> unmount(bool lazily);
   // Removes what mount() made. Once it is unmounted.
   void remove_made_file() const;
 
@@ -58,6 +65,7 @@ class MountPoint {
   MountPoint() = default;
   Result<void> prepare(const std::string& at);
   Result<void> make_file(const std::string& at);
+  Result<void> open_device();
   Result<void> mount_as_root(const Wish& wish);
   Result<void> mount_by_helper(const Wish& wish);
   Result<void> unmount_here(bool lazily) const;
@@ -65,6 +73,7 @@ class MountPoint {
   Record record_;
   Descriptor device_;
   Descriptor namespace_;
+  Descriptor detached_;  // the mount itself, where it is in no tree
   mode_t permissions_ = 0600;
   mode_t kind_ = 0;  // S_IFREG or S_IFDIR
   uid_t owner_ = 0;

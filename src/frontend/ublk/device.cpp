@@ -11,6 +11,7 @@
 
 #include "frontend/ublk/parameters.hpp"
 #include "frontend/ublk/reactor.hpp"
+#include "frontend/ublk/safe_stop.hpp"
 #include "spec/size.hpp"
 
 namespace sluice::ublk {
@@ -204,6 +205,13 @@ void UblkDevice::wait() {
 }
 
 Result<void> UblkDevice::stop() { return control_->stop(info_.dev_id); }
+
+// With a control of its own: any thread may ask for it.
+Result<void> UblkDevice::stop_unless_busy() {
+  auto control = Control::open();
+  if (!control) return std::unexpected(control.error());
+  return ublk::stop_unless_busy(**control, info_.dev_id);
+}
 
 Result<void> UblkDevice::remove() {
   reactors_.clear();

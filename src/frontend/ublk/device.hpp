@@ -56,6 +56,7 @@ class UblkDevice final : public Frontend {
   // Returns when the driver has taken every tag back.
   void wait() override;
   Result<void> stop() override;
+  Result<void> stop_unless_busy() override;
   // Frees the id; while somebody has the block device open, once that ends.
   Result<void> remove() override;
   // To hand the device to another process, or to this one again: quiesce(), wait(), let_go(), close
