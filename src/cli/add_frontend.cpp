@@ -65,6 +65,14 @@ Outcome<FrontendOptions> read_frontend(const CommandLine& line) {
   return frontend;
 }
 
+std::vector<std::string_view> mode_names() {
+  std::vector<std::string_view> names(ublk::mode_names().begin(), ublk::mode_names().end());
+  for (const std::string_view path : fuse::data_path_names()) {
+    if (std::ranges::find(names, path) == names.end()) names.push_back(path);
+  }
+  return names;
+}
+
 namespace {
 
 Outcome<std::optional<FrontendKind>> read_kind(const CommandLine& line) {
@@ -208,10 +216,7 @@ Outcome<NamedMode> read_mode_name(const std::string& text) {
   const std::string name = canonical_name(text);
   const NamedMode named{"--mode " + name, ublk::parse_mode(name), fuse::parse_data_path(name)};
   if (named.mode || named.path) return named;
-  std::vector<std::string_view> names(ublk::mode_names().begin(), ublk::mode_names().end());
-  for (const std::string_view path : fuse::data_path_names()) {
-    if (std::ranges::find(names, path) == names.end()) names.push_back(path);
-  }
+  const std::vector<std::string_view> names = mode_names();
   const std::string nearest = did_you_mean(name, names);
   return usage(
       fmt::format("unknown mode {}: {}", shown(text),

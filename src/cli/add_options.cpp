@@ -105,20 +105,18 @@ void declare_common(CommandLine& line) {
   line.add({'g', "need_get_data", "0|1", "with 1, same as --mode get_data"});
   line.add(
       {.name = "frontend",
-       .value = "NAME",
+       .value = "FRONTEND",
        .help = fmt::format("{} (default: ublk, else loop)", fmt::join(frontend_names(), ", "))});
   line.add({.name = "at",
             .value = "PATH",
-            .help = "with fuse: a file or directory where the data is to appear as a raw file"});
+            .help = "with fuse: where the data is to appear as a raw file"});
   line.add({.name = "allow_other", .help = "with fuse: let other users have that file"});
   line.add({.name = "loop_direct_io",
             .value = "0|1",
             .help = "with loop: past the page cache of the file behind it (default 1)"});
   line.add({.name = "mode",
             .value = "MODE",
-            .help = fmt::format("for ublk {}; for loop and fuse {} (default: the best there is)",
-                                fmt::join(ublk::mode_names(), ", "),
-                                fmt::join(fuse::data_path_names(), ", "))});
+            .help = "how the bytes reach the server (default: the best way there is)"});
   line.add({'r', "user_recovery", "0|1", "outlive the server: requests wait for the next one"});
   line.add({'i', "user_recovery_reissue", "0|1", "with -r 1: repeat those in flight as well"});
   line.add({'e', "user_recovery_fail_io", "0|1", "with -r 1: fail all until the next is there"});

@@ -8,6 +8,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "cli/command_line.hpp"
 #include "cli/failure.hpp"
@@ -30,6 +31,9 @@ Outcome<AddRequest> read_add(const CommandLine& line, std::istream& in);
 
 // The front end and its options (add_frontend.cpp).
 Outcome<FrontendOptions> read_frontend(const CommandLine& line);
+
+// What --mode takes: the modes of ublk, then the data paths of FUSE that are none of these.
+std::vector<std::string_view> mode_names();
 
 // The stack: from SPEC, or from -t with the files and the target's options (add_spec.cpp). Paths
 // are as they were written.

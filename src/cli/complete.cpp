@@ -96,7 +96,9 @@ Candidates values_of(std::string_view placeholder) {
       words.push_back(fmt::format("{}\t{}", target.name, target.summary));
     }
   } else if (placeholder == "MODE") {
-    for (const std::string_view name : ublk::mode_names()) words.emplace_back(name);
+    for (const std::string_view name : mode_names()) words.emplace_back(name);
+  } else if (placeholder == "FRONTEND") {
+    for (const std::string_view name : frontend_names()) words.emplace_back(name);
   } else if (placeholder == "COMMAND") {
     for (const Command* const command : commands()) {
       words.push_back(fmt::format("{}\t{}", command->name, command->summary));

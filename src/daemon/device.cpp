@@ -38,6 +38,7 @@ DeviceRecord record_of(const ServeOptions& options) {
   record.queues = device.queues;
   record.depth = device.depth;
   record.max_io_bytes = device.max_io_bytes;
+  record.at = options.frontend.at;
   record.recovery = to_string(device.recovery);
   record.unprivileged = device.wish.unprivileged;
   record.debug_mask = options.debug_mask;

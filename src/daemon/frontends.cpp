@@ -77,7 +77,18 @@ Result<std::unique_ptr<Frontend>> make_frontend(Stack& stack, const FrontendOpti
   std::unreachable();
 }
 
+Result<void> clear_remains(const DeviceRecord& record) {
+  // A loop device ends with the last one who has it open; its file was mounted nowhere.
+  if (record.frontend != to_string(FrontendKind::fuse)) return {};
+  return fuse::clear_dead_mount(record.at);
+}
+
 Result<std::unique_ptr<Frontend>> recover_frontend(Stack& stack, const DeviceRecord& record) {
+  if (record.frontend != to_string(FrontendKind::ublk)) {
+    return fail(EINVAL, fmt::format("device {} cannot be recovered: {} does not outlive its "
+                                    "server, delete it with 'sluice del -n {}' and add it again",
+                                    record.id, record.path, record.id));
+  }
   const auto mode = ublk::parse_mode(record.mode);
   if (!mode) {
     return fail(EINVAL, fmt::format("the state file of device {} names a mode '{}' that does not "

@@ -53,4 +53,7 @@ Result<std::unique_ptr<Frontend>> make_frontend(Stack& stack, const FrontendOpti
 // Takes over what `record` describes, whose server has died. EINVAL where that cannot be.
 Result<std::unique_ptr<Frontend>> recover_frontend(Stack& stack, const DeviceRecord& record);
 
+// Takes away what a dead server of a device that the ublk driver does not know has left mounted.
+Result<void> clear_remains(const DeviceRecord& record);
+
 }  // namespace sluice

@@ -10,6 +10,7 @@
 #include <map>
 #include <thread>
 
+#include "daemon/ask.hpp"
 #include "frontend/ublk/control.hpp"
 #include "frontend/ublk/safe_stop.hpp"
 
@@ -51,13 +52,30 @@ void wait_for_server(const DeviceRecord& record) {
   }
 }
 
+Error no_such_device(uint32_t id) {
+  return {ENODEV, fmt::format("there is no device {}: 'sluice list' shows all", id)};
+}
+
+// A device that no driver knows is stopped by its server. What a dead one has left is cleared away.
+Result<void> delete_served(const DeviceRecord& record, const DeleteOptions& options) {
+  if (!server_alive(record)) {
+    if (auto cleared = clear_remains(record); !cleared) return cleared;
+    remove_record(record.id);
+    return {};
+  }
+  const auto stopped = ask(record.id, {{"command", "stop"}, {"force", options.force}});
+  if (!stopped) return std::unexpected(stopped.error());
+  if (options.wait) wait_for_server(record);
+  return {};
+}
+
 // Adds what the driver says to `listings`. A machine without one has no ublk devices.
 Result<void> ask_driver(std::optional<uint32_t> id, std::map<uint32_t, DeviceListing>& listings) {
   if (id && listings.contains(*id) && !is_ublk(*listings[*id].record)) return {};
   auto control = Control::open();
   if (!control) {
     if (!id || listings.contains(*id)) return {};
-    return fail(ENODEV, fmt::format("there is no device {}: 'sluice list' shows all", *id));
+    return std::unexpected(no_such_device(*id));
   }
   for (const uint32_t each : id ? std::vector<uint32_t>{*id} : Control::ids()) {
     const auto info = (*control)->info(each);
@@ -101,10 +119,11 @@ Result<Served> recover_device(uint32_t id) {
 }
 
 Result<void> delete_device(uint32_t id, const DeleteOptions& options) {
-  auto control = Control::open();
-  if (!control) return std::unexpected(control.error());
-  if (const auto info = (*control)->info(id); !info) return std::unexpected(info.error());
   const auto record = read_record(id);
+  if (record && !is_ublk(*record)) return delete_served(*record, options);
+  auto control = Control::open();
+  if (!control) return std::unexpected(record ? control.error() : no_such_device(id));
+  if (const auto info = (*control)->info(id); !info) return std::unexpected(info.error());
   const auto stopped = options.force ? (*control)->stop(id) : ublk::stop_unless_busy(**control, id);
   if (!stopped) return stopped;
   if (auto freed = free_id(**control, id, options); !freed) return freed;

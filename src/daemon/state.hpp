@@ -23,6 +23,7 @@ struct DeviceRecord {
   uint64_t pid_started = 0;  // start time of `pid`, in clock ticks since boot
   std::string frontend;      // ublk, loop, fuse
   std::string path;          // what the user opens
+  std::string at;            // fuse: what was asked for
   uint64_t size_bytes = 0;
   uint32_t block_bytes = 0;  // logical
   Spec spec;

@@ -18,10 +18,12 @@ main() {
     specs_that_are_wrong
     files_that_are_wrong
     devices_that_are_not_there
+    front_ends_that_do_not_fit
     output_that_cannot_be_written
     the_input_can_be_a_spec
     help_and_manual_agree
-    [ ! -e "$SLUICE_STATE_DIR" ] || problem "something was left in $SLUICE_STATE_DIR"
+    [ -z "$(ls -A "$SLUICE_STATE_DIR" 2>/dev/null)" ] ||
+        problem "something was left in $SLUICE_STATE_DIR"
     [ "$failures" -eq 0 ] || { echo "$failures problems"; exit 1; }
     echo "all refused as they should be"
 }
@@ -133,19 +135,43 @@ files_that_are_wrong() {
     SLUICE_STATE_DIR=state refuse 1 "absolute path" add -t null
 }
 
-# With a driver the first of these succeed, which tests/device is for.
+# With a driver the last of these succeed, which tests/device is for.
 devices_that_are_not_there() {
     refuse 1 "no state file" recover -n 7
     refuse 1 "no state file" stat -n 7
     refuse 1 "no devices" stat --watch
     refuse 1 "no state file" set_affinity -n 7 -q 0 --cpuset 0
+    refuse 1 "there is no" list -n 77
+    refuse 1 "there is no" del -n 77
+    refuse 0 "no devices" list
+    refuse 0 "no devices" del -a
     [ ! -e /dev/ublk-control ] || return 0
     local command
-    for command in "add -t null" "add -t loop -f a.img" "list" "list --json" "list -n 0" \
-        "features" "features --json" "del -n 0" "del -a" "add -t null --foreground"; do
+    for command in "add -t null --frontend ublk" "add -t loop -f a.img --frontend ublk" \
+        "features" "features --json" "add -t null --frontend ublk --foreground"; do
         # shellcheck disable=SC2086  # words
         refuse 1 "no ublk driver" $command
     done
+}
+
+front_ends_that_do_not_fit() {
+    refuse 2 "did you mean 'fuse'" add -t null --frontend fus
+    refuse 2 "there are ublk, loop, fuse" add -t null --frontend nvme
+    refuse 2 "needs --at PATH" add -t null --frontend fuse
+    refuse 2 "--at is for front end 'fuse'" add -t null --frontend loop --at x
+    refuse 2 "--allow_other is for front end 'fuse'" add -t null --frontend ublk --allow_other
+    refuse 2 "--loop_direct_io is for front end 'loop'" add -t null --at x --loop_direct_io 0
+    refuse 2 "-z is for front end 'ublk'" add -t null --frontend loop -z
+    refuse 2 "is for front end 'ublk'" add -t null --at x -r 1
+    refuse 2 "does not have: it has" add -t null --frontend loop --mode auto
+    refuse 2 "does not have: it has" add -t null --frontend ublk --mode passthrough
+    refuse 1 "make its directory first" add a.img --at missing/folder
+    refuse 1 "neither a regular file nor a directory" add a.img --at /dev/null
+    echo '{"spec": "a.img", "quues": 2}' >config.json
+    refuse 1 "did you mean '--queues'" add --config config.json
+    refuse 1 "it must be a JSON object" add --config a.img
+    refuse 1 "No such file" add --config missing.json
+    refuse 2 "write it into that file" add --config config.json -q 2
 }
 
 output_that_cannot_be_written() {

@@ -36,7 +36,7 @@ words_and_values() {
     offers 'loop linear' add -t l
     offers '--chunk' add -t stripe --ch
     offers '' add -t null --ch
-    offers 'auto register user_copy get_data copy' add --mode ''
+    offers 'auto register user_copy get_data copy passthrough uring' add --mode ''
     offers '0 1' add -r ''
     offers 'recover' help rec
     offers 'stripe' targets str
@@ -63,9 +63,10 @@ words_with_dividers() {
 # A record as a server leaves it.
 record() {
     cat >"$SLUICE_STATE_DIR/device-$1.json" <<JSON
-{"id": $1, "pid": 1, "pid_started": 0, "spec": {"target": "null"}, "read_only": false, "queues": 1,
- "depth": 1, "max_io_bytes": 4096, "mode": "copy", "mode_reason": "", "recovery": "wait",
- "unprivileged": false, "debug_mask": 0, "threads": [1]}
+{"id": $1, "pid": 1, "pid_started": 0, "frontend": "loop", "path": "/dev/loop$1", "at": "",
+ "size_bytes": 4096, "block_bytes": 512, "spec": {"target": "null"}, "read_only": false,
+ "queues": 1, "depth": 1, "max_io_bytes": 4096, "mode": "copy", "mode_reason": "",
+ "recovery": "wait", "unprivileged": false, "debug_mask": 0, "threads": [1]}
 JSON
 }
 

@@ -241,4 +241,12 @@ void MountPoint::remove_made_file() const {
   if (S_ISREG(status.st_mode) && status.st_size == 0) unlink(record_.at.c_str());
 }
 
+Result<void> clear_dead_mount(const std::string& at) {
+  struct stat status{};
+  if (stat(at.c_str(), &status) == 0 || errno != ENOTCONN) return {};
+  if (geteuid() != 0) return unmount_by_fusermount(at, /*lazily=*/true);
+  if (umount2(at.c_str(), UMOUNT_NOFOLLOW | MNT_DETACH) == 0) return {};
+  return fail(errno, fmt::format("cannot unmount {}: {}", shown(at), std::strerror(errno)));
+}
+
 }  // namespace sluice::fuse

@@ -80,4 +80,7 @@ class MountPoint {
   gid_t group_ = 0;
 };
 
+// Unmounts what a dead server has left there; does nothing where the mount is none of ours.
+Result<void> clear_dead_mount(const std::string& at);
+
 }  // namespace sluice::fuse

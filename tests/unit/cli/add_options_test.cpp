@@ -111,7 +111,8 @@ TEST(AddOptions, ModesThatContradictEachOtherAreRefused) {
   expect_refused({"-t", "null", "--mode", "usr_copy"}, Exit::usage,
                  "unknown mode 'usr_copy': did you mean 'user_copy'?");
   expect_refused({"-t", "null", "--mode", "best"}, Exit::usage,
-                 "unknown mode 'best': there are auto, register, user_copy, get_data, copy");
+                 "unknown mode 'best': there are auto, register, user_copy, get_data, copy, "
+                 "passthrough, uring");
 }
 
 TEST(AddOptions, WhatUblkHasAndSluiceHasNotIsNamed) {
