@@ -104,7 +104,7 @@ void Operation::leave_pipe() {
   Pipe& spare = *std::exchange(piped_.pipe, nullptr);
   piped_.fill_end = 0;
   if (!fills()) {
-    ring_.pipes().give(spare);
+    ring_.pipes().give(spare, piped_.staged == piped_.bounced);
   } else if (spare.put_bytes == 0) {
     ring_.pipes().put_back(spare);
   }

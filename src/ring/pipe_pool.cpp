@@ -70,9 +70,8 @@ Result<Pipe> PipePool::make() const {
 }
 
 void PipePool::drain(Pipe& pipe) {
-  while (move(pipe, null_.number(), pipe_bytes_) != 0) {
+  while (move(pipe, null_.number(), pipe_bytes_) == pipe_bytes_) {
   }
-  pipe.put_bytes = pipe.taken_bytes = 0;
 }
 
 Status PipePool::collect(Loan& loan, Pipe& reply) {
@@ -150,8 +149,8 @@ Pipe* PipePool::take_free() {
 }
 
 // Who is resumed may give its spare back at once: this loop, not a deeper call, serves the next.
-void PipePool::give(Pipe& spare) {
-  drain(spare);
+void PipePool::give(Pipe& spare, bool empty) {
+  if (!empty) drain(spare);
   spare.next = std::exchange(free_for_sources_, &spare);
   if (serving_) return;
   serving_ = true;
@@ -168,7 +167,8 @@ Pipe* PipePool::take_for_fill() {
 }
 
 void PipePool::put_back(Pipe& spare) {
-  drain(spare);
+  if (spare.taken_bytes != spare.put_bytes) drain(spare);
+  spare.put_bytes = spare.taken_bytes = 0;
   spare.next = std::exchange(free_for_fills_, &spare);
 }
 
@@ -201,21 +201,25 @@ uint32_t PipePool::gather_scattered(const View& view, uint32_t from, Pipe& into)
     from -= done;
     piece = {piece.offset + done, piece.length - done};
     if (piece.length == 0) continue;
-    const bool there = piece.offset < front ? refill_scratch(loan, piece.offset, end)
-                                            : skip(scratch_, piece.offset - front);
-    if (!there) break;
+    const bool back = piece.offset < front;
+    if (back && front != end) drain(scratch_);
+    const bool there =
+        back ? fill_scratch(loan, piece.offset, end) : skip(scratch_, piece.offset - front);
+    if (!there) {
+      drain(scratch_);
+      return gathered;
+    }
     const uint32_t moved = move(scratch_, into.write_end.number(), piece.length);
     gathered += moved;
     front = piece.offset + moved;
     if (moved < piece.length) break;
   }
-  drain(scratch_);
+  if (front != end) drain(scratch_);
   return gathered;
 }
 
-// Bytes [begin, end) of the loan into the scratch pipe, in place of what is there.
-bool PipePool::refill_scratch(const Loan& loan, uint32_t begin, uint32_t end) {
-  drain(scratch_);
+// Bytes [begin, end) of the loan into the scratch pipe.
+bool PipePool::fill_scratch(const Loan& loan, uint32_t begin, uint32_t end) {
   const ssize_t got =
       tee(loan.pipe()->read_end.number(), scratch_.write_end.number(), end, SPLICE_F_NONBLOCK);
   return got == static_cast<ssize_t>(end) && skip(scratch_, begin);
@@ -226,7 +230,7 @@ bool PipePool::skip(Pipe& pipe, uint32_t bytes) const {
 }
 
 bool PipePool::copy(const Loan& loan, Segment piece, std::byte* memory) {
-  bool fine = refill_scratch(loan, piece.offset, piece.end());
+  bool fine = fill_scratch(loan, piece.offset, piece.end());
   for (uint32_t done = 0; fine && done < piece.length;) {
     const ssize_t got = read(scratch_.read_end.number(), memory + done, piece.length - done);
     fine = got > 0;

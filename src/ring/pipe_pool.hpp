@@ -54,7 +54,7 @@ class PipePool {
   // A spare for a source, to be given back. Null: none is free, and `waiter` is resumed with one as
   // soon as there is.
   Pipe* take(Operation& waiter);
-  void give(Pipe& spare);
+  void give(Pipe& spare, bool empty);
   // A spare for what fills a destination; put back by collect() or discard(), or by hand when
   // nothing filled it. Null: the kernel allows no more; see errno.
   Pipe* take_for_fill();
@@ -69,7 +69,7 @@ class PipePool {
 
  private:
   uint32_t gather_scattered(const View& view, uint32_t from, Pipe& into);
-  bool refill_scratch(const Loan& loan, uint32_t begin, uint32_t end);
+  bool fill_scratch(const Loan& loan, uint32_t begin, uint32_t end);
   bool skip(Pipe& pipe, uint32_t bytes) const;
   bool move_run(const PipedFills::Run& run, Pipe& reply);
   bool compact(Pipe& pipe);
