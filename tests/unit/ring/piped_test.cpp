@@ -1,5 +1,6 @@
 // Piped loans on both rings: I/O in any pieces, what cannot be spliced, durability, and the pool.
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
 #include <array>
 #include <deque>
@@ -266,6 +267,37 @@ TEST_F(PipePoolLimit, FillsDoNotWaitForEachOtherOrForSources) {
   ring_.perform_all();
   for (const Started& one : started) EXPECT_EQ(one.error(), 0);
   EXPECT_EQ(part(destination.collected(), 36864, 4096), pattern(4096, 1));
+}
+
+// Where the kernel gives no more pipes.
+class NoMoreDescriptors {
+ public:
+  NoMoreDescriptors() {
+    getrlimit(RLIMIT_NOFILE, &before_);
+    rlimit none = before_;
+    none.rlim_cur = 0;
+    setrlimit(RLIMIT_NOFILE, &none);
+  }
+  ~NoMoreDescriptors() { setrlimit(RLIMIT_NOFILE, &before_); }
+
+ private:
+  rlimit before_{};
+};
+
+TEST_F(PipePoolLimit, WithoutMorePipesSourcesTakeTurnsAndFillsFail) {
+  PipedLent source(ring_, pattern(4096, 1));
+  PipedLent destination(ring_, 4096);
+  const NoMoreDescriptors none;
+  std::deque<Started> writes;
+  for (int i = 0; i < 3; ++i) {
+    writes.emplace_back(ring_, source.loan.view(), write_to(file_of(file_), 0));
+  }
+  const Started reading(ring_, destination.loan.view(), read_from(file_of(file_), 0));
+  EXPECT_EQ(reading.error(), EMFILE);
+  ring_.settle();
+  EXPECT_EQ(ring_.pending(), 1U);
+  ring_.perform_all();
+  for (const Started& write : writes) EXPECT_EQ(write.error(), 0);
 }
 
 TEST(PipedManually, WithoutAPoolItIsRefused) {
