@@ -293,8 +293,8 @@ TEST_F(PipePoolLimit, WithoutMorePipesSourcesTakeTurnsAndFillsFail) {
     writes.emplace_back(ring_, source.loan.view(), write_to(file_of(file_), 0));
   }
   const Started reading(ring_, destination.loan.view(), read_from(file_of(file_), 0));
-  EXPECT_EQ(reading.error(), EMFILE);
   ring_.settle();
+  EXPECT_EQ(reading.error(), EMFILE);
   EXPECT_EQ(ring_.pending(), 1U);
   ring_.perform_all();
   for (const Started& write : writes) EXPECT_EQ(write.error(), 0);
