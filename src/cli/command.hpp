@@ -28,6 +28,8 @@ extern const Command kDelCommand;
 extern const Command kListCommand;
 extern const Command kStatCommand;
 extern const Command kRecoverCommand;
+extern const Command kUpgradeCommand;
+extern const Command kResizeCommand;
 extern const Command kSetAffinityCommand;
 extern const Command kFeaturesCommand;
 extern const Command kTargetsCommand;

@@ -7,6 +7,7 @@
 #include "cli/show.hpp"
 #include "cli/values.hpp"
 #include "frontend/ublk/control.hpp"
+#include "spec/size.hpp"
 
 namespace sluice::cli {
 namespace {
@@ -103,6 +104,42 @@ Outcome<void> recover(const CommandLine& line, const Streams& streams) {
   return {};
 }
 
+void declare_upgrade(CommandLine& line, std::span<const std::string>) {
+  declare_number(line, "the device whose server is to be replaced");
+  line.add({.name = "json", .help = "print the device as JSON"});
+}
+
+Outcome<void> upgrade(const CommandLine& line, const Streams& streams) {
+  const auto id = read_required_id(line);
+  if (!id) return std::unexpected(id.error());
+  const auto served = upgrade_device(*id);
+  if (!served) return failed(served.error());
+  const auto device = look_at(*id);
+  if (!device) return std::unexpected(device.error());
+  print_new_device(*device, line.has("json"), streams);
+  return {};
+}
+
+void declare_resize(CommandLine& line, std::span<const std::string>) {
+  declare_number(line, "the device");
+  line.add_word("SIZE");
+}
+
+Outcome<void> resize(const CommandLine& line, const Streams& streams) {
+  const auto id = read_required_id(line);
+  if (!id) return std::unexpected(id.error());
+  std::optional<uint64_t> wanted;
+  if (line.word()) {
+    const auto size = parse_size(*line.word());
+    if (!size) return usage(size.error().text);
+    wanted = *size;
+  }
+  const auto resized = resize_device(*id, wanted);
+  if (!resized) return failed(resized.error());
+  streams.out << *resized << '\n';
+  return {};
+}
+
 void declare_set_affinity(CommandLine& line, std::span<const std::string>) {
   declare_number(line, "the device");
   line.add({'q', "queue", "QUEUE", "its queue, from 0"});
@@ -166,6 +203,20 @@ constinit const Command kRecoverCommand = {
     .summary = "Serve a device again whose server has died, if it was added with -r 1.",
     .declare = declare_recover,
     .run = recover};
+
+constinit const Command kUpgradeCommand = {
+    .name = "upgrade",
+    .synopsis = "-n ID [--json]",
+    .summary = "Replace the server of a device by this program while requests are running.",
+    .declare = declare_upgrade,
+    .run = upgrade};
+
+constinit const Command kResizeCommand = {
+    .name = "resize",
+    .synopsis = "-n ID [SIZE]",
+    .summary = "Make a device larger, or as large as what is behind it has become.",
+    .declare = declare_resize,
+    .run = resize};
 
 constinit const Command kSetAffinityCommand = {
     .name = "set_affinity",

@@ -15,6 +15,10 @@ namespace {
 
 constexpr std::chrono::seconds kNodePatience{5};
 constexpr std::chrono::seconds kPredecessorPatience{10};
+constexpr std::chrono::seconds kQuiescePatience{30};    // for the requests in flight
+constexpr std::chrono::seconds kSuccessorPatience{20};  // for the next server to be live
+
+constexpr const char* kBetweenServers = "the device is being handed to another server: try again";
 
 // What a killed server held is not free at once: its requests in flight keep its files, with their
 // locks, and the driver's side of the device until they have ended.
@@ -66,15 +70,29 @@ Result<std::unique_ptr<Device>> Device::add(const ServeOptions& options) {
   return device;
 }
 
-Result<std::unique_ptr<Device>> Device::recover(const DeviceRecord& record) {
-  auto stack = once_let_go([&] { return Stack::open(record.spec, record.read_only); });
-  if (!stack) return std::unexpected(stack.error());
-  (*stack)->trace_requests((record.debug_mask & kDebugRequests) != 0);
-  std::unique_ptr<Device> device(new Device(std::move(*stack), record));
-  auto frontend = once_let_go([&] { return recover_frontend(*device->stack_, record); });
-  if (!frontend) return std::unexpected(frontend.error());
-  device->frontend_ = std::move(*frontend);
+Result<std::unique_ptr<Device>> Device::take_over(const DeviceRecord& record, Handover handover) {
+  std::unique_ptr<Device> device(new Device(nullptr, record));
+  device->id_ = record.id;
+  if (auto opened = device->open_again(std::move(handover)); !opened) {
+    return std::unexpected(opened.error());
+  }
   return device;
+}
+
+Result<void> Device::open_again(Handover handover) {
+  auto stack = once_let_go([&] { return Stack::open(record_.spec, record_.read_only); });
+  if (!stack) return std::unexpected(stack.error());
+  (*stack)->trace_requests((record_.debug_mask & kDebugRequests) != 0);
+  auto frontend = once_let_go([&]() -> Result<std::unique_ptr<Frontend>> {
+    auto copy = duplicate(handover);
+    if (!copy) return std::unexpected(copy.error());
+    return take_over_frontend(**stack, record_, std::move(*copy));
+  });
+  if (!frontend) return std::unexpected(frontend.error());
+  const std::scoped_lock guard(mutex_);
+  stack_ = std::move(*stack);
+  frontend_ = std::move(*frontend);
+  return {};
 }
 
 Device::Device(std::unique_ptr<Stack> stack, DeviceRecord record)
@@ -100,7 +118,7 @@ Result<void> Device::make_frontend(const FrontendOptions& options) {
   }
   if (!made) return std::unexpected(made.error());
   frontend_ = std::move(*made);
-  record_.id = with_id.device.id;
+  id_ = record_.id = with_id.device.id;
   note_server();
   auto written = write_record(record_);
   claimed_ = written.has_value();
@@ -116,6 +134,7 @@ Result<void> Device::serve() {
 }
 
 void Device::note_server() {
+  const std::scoped_lock guard(mutex_);
   record_.pid = getpid();
   record_.pid_started = process_start_time(record_.pid).value_or(0);
   record_.path = frontend_->path();
@@ -146,6 +165,95 @@ Result<void> Device::wait_until_openable() const {
   return {};
 }
 
+Result<void> Device::stop() {
+  const std::scoped_lock guard(mutex_);
+  if (!frontend_) return fail(EBUSY, kBetweenServers);
+  return frontend_->stop();
+}
+
+Result<void> Device::stop_unless_busy() {
+  const std::scoped_lock guard(mutex_);
+  if (!frontend_) return fail(EBUSY, kBetweenServers);
+  return frontend_->stop_unless_busy();
+}
+
+Result<uint64_t> Device::resize(std::optional<uint64_t> size_bytes) {
+  const std::scoped_lock guard(mutex_);
+  if (!frontend_) return fail(EBUSY, kBetweenServers);
+  auto resized = stack_->resize(size_bytes);
+  if (!resized) return resized;
+  if (auto told = frontend_->resize(*resized); !told) return std::unexpected(told.error());
+  record_.spec = stack_->spec();
+  record_.size_bytes = *resized;
+  if (auto written = write_record(record_); !written) return std::unexpected(written.error());
+  return resized;
+}
+
+DeviceRecord Device::record() const {
+  const std::scoped_lock guard(mutex_);
+  return record_;
+}
+
+std::vector<QueueReport> Device::reports() const {
+  const std::scoped_lock guard(mutex_);
+  return frontend_ ? frontend_->reports() : std::vector<QueueReport>();
+}
+
+Result<Handover> Device::request_handover() {
+  if (auto requested = desk_.request(); !requested) return std::unexpected(requested.error());
+  Result<void> quiesced;
+  {
+    const std::scoped_lock guard(mutex_);
+    if (frontend_) quiesced = frontend_->quiesce();
+  }
+  if (!quiesced) {
+    desk_.close();
+    return std::unexpected(quiesced.error());
+  }
+  return desk_.collect(kQuiescePatience);
+}
+
+Result<void> Device::request_return() { return desk_.want_back(); }
+
+Result<bool> Device::hand_over() {
+  auto handover = let_go();
+  if (!handover) {
+    desk_.offer(std::unexpected(handover.error()));
+    return std::unexpected(handover.error());
+  }
+  auto kept = duplicate(*handover);
+  if (!kept) return std::unexpected(kept.error());
+  desk_.offer(std::move(*handover));
+  if (successor_came()) return true;
+  spdlog::warn("device {}: no other server has taken it, it is served here again", id_);
+  auto served = open_again(std::move(*kept));
+  if (served) served = serve();
+  desk_.close();
+  if (!served) return std::unexpected(served.error());
+  return false;
+}
+
+// The stack goes after the front end that uses it, and with it the locks on the files.
+Result<Handover> Device::let_go() {
+  log_totals();
+  const std::scoped_lock guard(mutex_);
+  auto handover = frontend_->let_go();
+  frontend_.reset();
+  stack_.reset();
+  return handover;
+}
+
+// Whoever serves the device has written so into the record.
+bool Device::successor_came() {
+  const auto give_up = std::chrono::steady_clock::now() + kSuccessorPatience;
+  while (std::chrono::steady_clock::now() < give_up) {
+    if (desk_.wanted_back(std::chrono::milliseconds(10))) return false;
+    const auto found = read_record(id_);
+    if (found && found->pid != record_.pid && server_alive(*found)) return true;
+  }
+  return false;
+}
+
 void Device::remove() {
   log_totals();
   // Whoever deletes the device does this too; the one that comes second finds it gone.
@@ -155,7 +263,7 @@ void Device::remove() {
 }
 
 void Device::log_totals() const {
-  for (const QueueReport& report : frontend_->reports()) {
+  for (const QueueReport& report : reports()) {
     spdlog::info("device {}: {} requests, {} errors, {} bytes copied, {} arena overflows", id(),
                  report.requests, report.errors, report.copied_bytes, report.arena_overflows);
   }

@@ -1,15 +1,19 @@
 // Device: a front end serving a stack, with the record that says so.
 //
-// Several can live in one process. Used by the process's control thread, but for stop() and
-// report(), which any thread may call.
+// Several can live in one process. Used by the process's control thread, but for what says that any
+// thread may call it.
 #pragma once
 
 #include <cstdint>
 #include <memory>
+#include <mutex>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "core/error.hpp"
 #include "daemon/frontends.hpp"
+#include "daemon/handover_desk.hpp"
 #include "daemon/state.hpp"
 #include "spec/spec.hpp"
 #include "target/stack.hpp"
@@ -31,8 +35,9 @@ class Device {
  public:
   // Opens the stack, claims an id and makes the front end; nothing is served yet.
   static Result<std::unique_ptr<Device>> add(const ServeOptions& options);
-  // Takes over what a dead server has left. `record` is what that one wrote.
-  static Result<std::unique_ptr<Device>> recover(const DeviceRecord& record);
+  // Takes over what a dead server has left, or what a living one has handed over. `record` is what
+  // that one wrote.
+  static Result<std::unique_ptr<Device>> take_over(const DeviceRecord& record, Handover handover);
   Device(const Device&) = delete;
   Device& operator=(const Device&) = delete;
   // Forgets a device that was added and never served.
@@ -40,28 +45,49 @@ class Device {
 
   // When this returns, the device can be opened and its record can be read.
   Result<void> serve();
-  // Until it is gone: stopped by us, or deleted behind our back.
+  // Until nothing is served any more: stopped by us, deleted behind our back, or quiesced.
   void wait() { frontend_->wait(); }
-  Result<void> stop() { return frontend_->stop(); }
+  // Whether wait() has returned because another server is to have it.
+  bool leaving() const { return desk_.requested(); }
+  // After wait(), if leaving: lets another server have it. True when one does; false when none
+  // came and the device is served here again. The Error: it is served by nobody.
+  Result<bool> hand_over();
   // After wait(): gives back the id, and logs what was done.
   void remove();
 
-  uint32_t id() const { return record_.id; }
-  const DeviceRecord& record() const { return record_; }
-  // Alive until remove().
-  const Frontend& frontend() const { return *frontend_; }
-  const Stack& stack() const { return *stack_; }
+  // --- What may come from any thread at any time: signals, the control socket.
+  Result<void> stop();
+  Result<void> stop_unless_busy();
+  // The size that it has now; none: as large as the backing has become.
+  Result<uint64_t> resize(std::optional<uint64_t> size_bytes);
+  // Makes wait() return and hand_over() the next step; returns what the next server needs.
+  Result<Handover> request_handover();
+  // The next server cannot: take the device back at once.
+  Result<void> request_return();
+  DeviceRecord record() const;
+  // Empty while the device is being handed over.
+  std::vector<QueueReport> reports() const;
+
+  uint32_t id() const { return id_; }
 
  private:
   Device(std::unique_ptr<Stack> stack, DeviceRecord record);
   Result<void> make_frontend(const FrontendOptions& options);
+  Result<void> open_again(Handover handover);
+  Result<Handover> let_go();
+  bool successor_came();
   Result<void> wait_until_openable() const;
   void note_server();
   void log_totals() const;
 
+  // Guards the pointers and the record against those who may come at any time. Only the control
+  // thread changes the pointers.
+  mutable std::mutex mutex_;
   std::unique_ptr<Stack> stack_;
   std::unique_ptr<Frontend> frontend_;
   DeviceRecord record_;
+  uint32_t id_ = ublk::kAnyId;
+  HandoverDesk desk_;
   bool claimed_ = false;  // the record is ours to remove
   bool served_ = false;
 };

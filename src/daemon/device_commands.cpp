@@ -1,6 +1,7 @@
 #include "daemon/device_commands.hpp"
 
 #include <chrono>
+#include <optional>
 
 #include "daemon/figures.hpp"
 
@@ -10,7 +11,7 @@ namespace {
 using nlohmann::json;
 
 json about(const Device& device) {
-  const DeviceRecord& record = device.record();
+  const DeviceRecord record = device.record();
   return {
       {"id", record.id},     {"device", record.path},
       {"pid", record.pid},   {"frontend", record.frontend},
@@ -25,7 +26,7 @@ Result<json> stat(const Device& device, const json& request) {
   reply["time_ns"] = std::chrono::steady_clock::now().time_since_epoch().count();
   QueueReport total;
   json queues = json::array();
-  for (const QueueReport& report : device.frontend().reports()) {
+  for (const QueueReport& report : device.reports()) {
     total.add(report);
     json queue = report_json(report, buckets);
     queue["queue"] = queues.size();
@@ -37,11 +38,41 @@ Result<json> stat(const Device& device, const json& request) {
   return reply;
 }
 
+Result<json> stop(Device& device, const json& request) {
+  const auto stopped = request.value("force", false) ? device.stop() : device.stop_unless_busy();
+  if (!stopped) return std::unexpected(stopped.error());
+  return json::object();
+}
+
+Result<json> resize(Device& device, const json& request) {
+  std::optional<uint64_t> wanted;
+  if (request.contains("size_bytes")) wanted = request.at("size_bytes").get<uint64_t>();
+  const auto resized = device.resize(wanted);
+  if (!resized) return std::unexpected(resized.error());
+  return json{{"size_bytes", *resized}};
+}
+
+Result<ControlReply> hand_over(Device& device) {
+  auto handover = device.request_handover();
+  if (!handover) return std::unexpected(handover.error());
+  return ControlReply{.body = {{"state", handover->state}},
+                      .descriptors = std::move(handover->descriptors)};
+}
+
+Result<json> take_back(Device& device) {
+  if (auto asked = device.request_return(); !asked) return std::unexpected(asked.error());
+  return json::object();
+}
+
 }  // namespace
 
 ControlCommands device_commands(Device& device) {
   ControlCommands commands;
   commands.add("stat", [&device](const json& request) { return stat(device, request); });
+  commands.add("stop", [&device](const json& request) { return stop(device, request); });
+  commands.add("resize", [&device](const json& request) { return resize(device, request); });
+  commands.add_passing("hand_over", [&device](const json&) { return hand_over(device); });
+  commands.add("take_back", [&device](const json&) { return take_back(device); });
   return commands;
 }
 

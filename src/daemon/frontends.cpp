@@ -36,6 +36,16 @@ fuse::ExportOptions file_options(const FrontendOptions& options) {
           .allow_other = options.allow_other};
 }
 
+Result<std::unique_ptr<Frontend>> recover_ublk(Stack& stack, const DeviceRecord& record) {
+  const auto mode = ublk::parse_mode(record.mode);
+  if (!mode) {
+    return fail(EINVAL, fmt::format("the state file of device {} names a mode '{}' that does not "
+                                    "exist",
+                                    record.id, record.mode));
+  }
+  return ublk::UblkDevice::recover(stack, record.id, *mode);
+}
+
 }  // namespace
 
 std::string_view to_string(FrontendKind kind) { return kNames[static_cast<size_t>(kind)]; }
@@ -83,19 +93,17 @@ Result<void> clear_remains(const DeviceRecord& record) {
   return fuse::clear_dead_mount(record.at);
 }
 
-Result<std::unique_ptr<Frontend>> recover_frontend(Stack& stack, const DeviceRecord& record) {
-  if (record.frontend != to_string(FrontendKind::ublk)) {
+Result<std::unique_ptr<Frontend>> take_over_frontend(Stack& stack, const DeviceRecord& record,
+                                                     Handover handover) {
+  const auto kind = parse_frontend(record.frontend);
+  if (kind == FrontendKind::ublk) return recover_ublk(stack, record);
+  if (handover.descriptors.empty()) {
     return fail(EINVAL, fmt::format("device {} cannot be recovered: {} does not outlive its "
                                     "server, delete it with 'sluice del -n {}' and add it again",
                                     record.id, record.path, record.id));
   }
-  const auto mode = ublk::parse_mode(record.mode);
-  if (!mode) {
-    return fail(EINVAL, fmt::format("the state file of device {} names a mode '{}' that does not "
-                                    "exist",
-                                    record.id, record.mode));
-  }
-  return ublk::UblkDevice::recover(stack, record.id, *mode);
+  if (kind == FrontendKind::loop) return loop::LoopDevice::adopt(stack, std::move(handover));
+  return fuse::FuseExport::adopt(stack, std::move(handover));
 }
 
 }  // namespace sluice

@@ -50,8 +50,10 @@ Result<FrontendChoice> choose_frontend(const FrontendOptions& options);
 // Its kernel side exists, but nothing is served yet. options.device.id is its id.
 Result<std::unique_ptr<Frontend>> make_frontend(Stack& stack, const FrontendOptions& options);
 
-// Takes over what `record` describes, whose server has died. EINVAL where that cannot be.
-Result<std::unique_ptr<Frontend>> recover_frontend(Stack& stack, const DeviceRecord& record);
+// Takes over what `record` describes, whose server has died or has let go of it, with what it has
+// handed over. EINVAL where that cannot be.
+Result<std::unique_ptr<Frontend>> take_over_frontend(Stack& stack, const DeviceRecord& record,
+                                                     Handover handover);
 
 // Takes away what a dead server of a device that the ublk driver does not know has left mounted.
 Result<void> clear_remains(const DeviceRecord& record);

@@ -118,6 +118,28 @@ Result<Served> recover_device(uint32_t id) {
       [&](const Ready& ready) { return serve_recovered_device(*record, ready); }));
 }
 
+Result<Served> upgrade_device(uint32_t id) {
+  const auto record = read_record(id);
+  if (!record) return std::unexpected(record.error());
+  if (!server_alive(*record)) {
+    return fail(ESRCH, fmt::format("the server of device {} (process {}) is gone: use 'sluice "
+                                   "recover -n {}'",
+                                   id, record->pid, id));
+  }
+  auto upgraded = served(
+      run_in_background([&](const Ready& ready) { return serve_upgraded_device(*record, ready); }));
+  if (upgraded) wait_for_server(*record);
+  return upgraded;
+}
+
+Result<uint64_t> resize_device(uint32_t id, std::optional<uint64_t> size_bytes) {
+  nlohmann::json request = {{"command", "resize"}};
+  if (size_bytes) request["size_bytes"] = *size_bytes;
+  const auto resized = ask(id, request);
+  if (!resized) return std::unexpected(resized.error());
+  return resized->value("size_bytes", uint64_t{0});
+}
+
 Result<void> delete_device(uint32_t id, const DeleteOptions& options) {
   const auto record = read_record(id);
   if (record && !is_ublk(*record)) return delete_served(*record, options);

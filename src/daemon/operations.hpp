@@ -28,6 +28,14 @@ Result<void> add_device_in_foreground(const ServeOptions& options, const Ready& 
 // EBUSY: its server still lives, or (with advice) the device was not added for recovery.
 Result<Served> recover_device(uint32_t id);
 
+// Replaces the server of a device by this program, with requests running. ESRCH: it has none.
+// EOPNOTSUPP: this device cannot be handed over. On failure the old server goes on.
+Result<Served> upgrade_device(uint32_t id);
+
+// Gives the device this size, or that which its backing has now; returns what it became. ERANGE:
+// smaller than it is.
+Result<uint64_t> resize_device(uint32_t id, std::optional<uint64_t> size_bytes);
+
 struct DeleteOptions {
   bool force = false;  // also when it is mounted or open
   bool wait = true;    // until the id is free again and the server has gone

@@ -10,12 +10,15 @@
 #include <optional>
 #include <thread>
 
+#include "daemon/ask.hpp"
 #include "daemon/control_socket.hpp"
 #include "daemon/device_commands.hpp"
 #include "daemon/notify.hpp"
 
 namespace sluice {
 namespace {
+
+constexpr std::chrono::seconds kHandoverPatience{40};  // longer than the old server's own
 
 // Stops the device when the process is told to end, until it goes out of scope. The signals are
 // blocked in every thread, those of the device included, and are waited for in one.
@@ -66,6 +69,30 @@ std::unique_ptr<ControlSocket> open_control_socket(Device& device) {
   return nullptr;
 }
 
+// A handed over device may come back: then the control socket is opened again, because the server
+// that failed may have had its own in that place.
+Result<void> serve_until_gone(Device& device, std::unique_ptr<ControlSocket> control) {
+  const SignalWatch watch(device);
+  while (true) {
+    device.wait();
+    if (!device.leaving()) break;
+    const auto handed_over = device.hand_over();
+    if (!handed_over) return std::unexpected(handed_over.error());
+    if (*handed_over) return {};
+    control = open_control_socket(device);
+  }
+  control.reset();
+  device.remove();
+  return {};
+}
+
+void announce(const Device& device) {
+  const DeviceRecord record = device.record();
+  spdlog::info("device {} is live, mode {}", record.id, record.mode);
+  notify_manager(fmt::format("READY=1\nMAINPID={}\nSTATUS={} is live, mode {}", getpid(),
+                             record.path, record.mode));
+}
+
 // Serves until the device is gone, then frees what it held.
 Result<void> serve(Device& device, std::vector<std::string> notes, const Ready& ready) {
   protect_process();
@@ -77,20 +104,36 @@ Result<void> serve(Device& device, std::vector<std::string> notes, const Ready& 
     announced = fail(ECANCELED, "whoever asked for the device has gone");
   }
   if (announced) {
-    spdlog::info("device {} is live, mode {}", device.id(), device.record().mode);
-    notify_manager(fmt::format("READY=1\nMAINPID={}\nSTATUS={} is live, mode {}", getpid(),
-                               device.record().path, device.record().mode));
+    announce(device);
     drop_mounts(state_directory());
   } else if (const auto stopped = device.stop(); !stopped) {
     spdlog::error("{}", stopped.error().text);
   }
-  {
-    const SignalWatch watch(device);
-    device.wait();
+  const auto served = serve_until_gone(device, std::move(control));
+  return announced ? served : announced;
+}
+
+// Serves what another server still had a moment ago. If this cannot, that one is to have it back.
+Result<void> serve_in_place_of(const DeviceRecord& record, const Ready& ready) {
+  auto asked = ask_for_descriptors(record.id, {{"command", "hand_over"}}, kHandoverPatience);
+  if (!asked) return std::unexpected(asked.error());
+  Handover handover{.state = asked->body.value("state", std::string()),
+                    .descriptors = std::move(asked->descriptors)};
+  auto device = Device::take_over(record, std::move(handover));
+  Result<void> served;
+  if (!device) served = std::unexpected(device.error());
+  if (served) served = (*device)->serve();
+  if (!served) {
+    device = std::unexpected(served.error());  // and with it all that it holds is closed
+    [[maybe_unused]] const auto told = ask(record.id, {{"command", "take_back"}});
+    return fail(served.error().error,
+                fmt::format("the old server goes on: {}", served.error().text));
   }
-  control.reset();
-  device.remove();
-  return announced;
+  auto control = open_control_socket(**device);
+  ready({.id = record.id, .notes = {}});
+  announce(**device);
+  drop_mounts(state_directory());
+  return serve_until_gone(**device, std::move(control));
 }
 
 }  // namespace
@@ -110,12 +153,20 @@ Result<void> serve_new_device(const ServeOptions& options, const Ready& ready) {
 Result<void> serve_recovered_device(const DeviceRecord& record, const Ready& ready) {
   const LogKeeper keeper;
   SignalWatch::block_signals();
-  auto device = Device::recover(record);
+  auto device = Device::take_over(record, {});
   if (!device) return std::unexpected(device.error());
   std::vector<std::string> notes = keeper.lines();
   start_logging(false, log_path(record.id), record.debug_mask);
   for (const std::string& note : notes) spdlog::info("{}", note);
   return serve(**device, std::move(notes), ready);
+}
+
+Result<void> serve_upgraded_device(const DeviceRecord& record, const Ready& ready) {
+  SignalWatch::block_signals();
+  protect_process();
+  leave_mount_namespace();
+  start_logging(false, log_path(record.id), record.debug_mask);
+  return serve_in_place_of(record, ready);
 }
 
 }  // namespace sluice

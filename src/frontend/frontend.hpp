@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "core/error.hpp"
+#include "frontend/handover.hpp"
 #include "frontend/queue_counters.hpp"
 
 namespace sluice {
@@ -38,8 +39,9 @@ class Frontend {
                 "this front end cannot be handed to another process: detach and attach");
   }
   // After quiesce() and wait(): returns when another server, here or elsewhere, can take the device
-  // over. It still has to wait for the stack to be closed, which holds the locks on the files.
-  virtual Result<void> let_go() { return {}; }
+  // over, with what it needs. It still has to wait for the stack to be closed, which holds the
+  // locks on the files. After this only the destructor may be called.
+  virtual Result<Handover> let_go() { return Handover(); }
   // After wait(): gives back what the kernel still holds (an id, a mount).
   virtual Result<void> remove() = 0;
 

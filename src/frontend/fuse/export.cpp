@@ -11,6 +11,7 @@
 #include <cstring>
 #include <fstream>
 
+#include "frontend/fuse/mount_state.hpp"
 #include "frontend/fuse/reactor.hpp"
 #include "spec/size.hpp"
 #include "target/loop/file_target.hpp"
@@ -102,16 +103,20 @@ Result<std::unique_ptr<FuseExport>> FuseExport::finish(Stack& stack, const Expor
 }
 
 Result<std::unique_ptr<FuseExport>> FuseExport::adopt(Stack& stack, Handover handover) {
-  auto point = MountPoint::adopt(std::move(handover.mount), std::move(handover.device));
+  auto state = mount_state_from_json(handover.state);
+  if (!state) return std::unexpected(state.error());
+  if (handover.descriptors.empty())
+    return fail(EINVAL, "a mount was handed over without /dev/fuse");
+  auto point = MountPoint::adopt(state->mount, std::move(handover.descriptors.front()));
   if (!point) return std::unexpected(point.error());
-  const ExportOptions options{.at = point->record().at,
-                              .queues = handover.queues,
-                              .depth = handover.depth,
-                              .max_io_bytes = handover.agreement.max_io_bytes,
-                              .path = handover.agreement.path};
+  const ExportOptions options{.at = state->mount.at,
+                              .queues = state->queues,
+                              .depth = state->depth,
+                              .max_io_bytes = state->agreement.max_io_bytes,
+                              .path = state->agreement.path};
   std::unique_ptr<FuseExport> made(new FuseExport(stack, options, std::move(*point)));
-  made->choice_ = {.path = handover.agreement.path, .reason = "as it was handed over"};
-  made->backing_id_ = handover.backing_id;
+  made->choice_ = {.path = state->agreement.path, .reason = "as it was handed over"};
+  made->backing_id_ = state->backing_id;
   if (made->choice_.path == DataPath::passthrough) {
     const std::string why_not = bars_passthrough(stack);
     if (!why_not.empty()) {
@@ -268,10 +273,8 @@ Result<void> FuseExport::remove() {
 
 Result<void> FuseExport::resize(uint64_t size_bytes) {
   const uint64_t available = stack_.geometry().size_bytes;
-  if (choice_.path == DataPath::passthrough) {
-    return fail(EOPNOTSUPP,
-                "the size of a file served by passthrough is that of its backing file: "
-                "use truncate on that");
+  if (choice_.path == DataPath::passthrough && size_bytes != available) {
+    return fail(EOPNOTSUPP, "a file served by passthrough has the size of its backing file");
   }
   if (size_bytes > available || size_bytes % stack_.geometry().logical_block_bytes != 0) {
     return fail(EINVAL,
@@ -283,23 +286,28 @@ Result<void> FuseExport::resize(uint64_t size_bytes) {
   return {};
 }
 
-Result<Handover> FuseExport::hand_over() {
+Result<void> FuseExport::quiesce() {
   if (choice_.path == DataPath::uring) {
     return fail(EOPNOTSUPP,
                 "an export over io_uring cannot be handed over: its queues belong to "
                 "the rings of this process (use data path copy or passthrough)");
   }
   stop_reactors();
-  wait();
+  return {};
+}
+
+Result<Handover> FuseExport::let_go() {
   handed_over_ = true;
   reactors_.clear();
   clones_.clear();
-  return Handover{.device = mount_.take_device(),
-                  .mount = mount_.record(),
-                  .agreement = {.path = choice_.path, .max_io_bytes = options_.max_io_bytes},
-                  .backing_id = backing_id_,
-                  .queues = options_.queues,
-                  .depth = options_.depth};
+  const MountState state{.mount = mount_.record(),
+                         .agreement = {.path = choice_.path, .max_io_bytes = options_.max_io_bytes},
+                         .backing_id = backing_id_,
+                         .queues = options_.queues,
+                         .depth = options_.depth};
+  Handover handover{.state = to_json(state), .descriptors = {}};
+  handover.descriptors.push_back(mount_.take_device());
+  return handover;
 }
 
 std::vector<QueueReport> FuseExport::reports() const {

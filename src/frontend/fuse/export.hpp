@@ -35,16 +35,6 @@ struct ExportOptions {
   bool allow_other = false;  // let other users have it, as the mode of the file says
 };
 
-// All that another process needs to serve the mount from here on (FuseExport::adopt).
-struct Handover {
-  Descriptor device;
-  MountPoint::Record mount;
-  Agreement agreement;
-  int32_t backing_id = 0;
-  uint16_t queues = 1;
-  uint16_t depth = 64;
-};
-
 class FuseExport final : public Frontend {
  public:
   // Mounts; the file answers after serve(). If anything fails nothing stays behind.
@@ -70,9 +60,10 @@ class FuseExport final : public Frontend {
   // Of a detached mount, after serve().
   Result<Descriptor> open_detached(int flags) const { return mount_.open_detached(flags); }
 
-  // Takes no more requests, answers those in flight, and gives away the mount: this object is done.
-  // New requests wait for the next server. EOPNOTSUPP on the data path uring.
-  Result<Handover> hand_over();
+  // Takes no more requests and answers those in flight; new ones wait for the next server.
+  // EOPNOTSUPP on the data path uring.
+  Result<void> quiesce() override;
+  Result<Handover> let_go() override;
 
   std::string path() const override { return mount_.file_path(); }
   std::string mode_name() const override { return std::string(to_string(choice_.path)); }

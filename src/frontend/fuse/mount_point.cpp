@@ -112,6 +112,7 @@ Result<MountPoint> MountPoint::mount_detached(const Wish& wish) {
         MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | (wish.read_only ? MOUNT_ATTR_RDONLY : 0U);
     point.detached_ = Descriptor(fsmount(context.number(), FSMOUNT_CLOEXEC, attributes));
   }
+  point.record_.detached = point.detached_.valid();
   if (point.detached()) return point;
   return fail(errno, fmt::format("cannot mount a FUSE file system: {}", std::strerror(errno)));
 }

@@ -31,6 +31,7 @@ class MountPoint {
     bool directory = false;  // the file lies in it
     bool made = false;       // the file mounted over is ours
     bool by_helper = false;  // through fusermount3
+    bool detached = false;   // nowhere in the tree
   };
 
   // ENOENT, EACCES, EBUSY, ENODEV ...: with what is in the way and what to do.
@@ -52,7 +53,7 @@ class MountPoint {
   uid_t owner() const { return owner_; }
   gid_t group() const { return group_; }
 
-  bool detached() const { return detached_.valid(); }
+  bool detached() const { return record_.detached; }
   // The file of a detached mount, as O_RDWR and the like say. Once it is served.
   Result<Descriptor> open_detached(int flags) const;
 

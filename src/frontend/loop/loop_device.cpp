@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 
 #include <cstring>
+#include <nlohmann/json.hpp>
 
 #include "frontend/loop/holders.hpp"
 
@@ -55,10 +56,35 @@ Result<std::unique_ptr<LoopDevice>> LoopDevice::make(Stack& stack, const LoopOpt
   return std::unique_ptr<LoopDevice>(new LoopDevice(stack, options.direct_io, std::move(*file)));
 }
 
+// The loop device goes along, open: the kernel would detach it if nobody had it.
+Result<Handover> LoopDevice::let_go() {
+  auto handover = file_->let_go();
+  if (!handover) return handover;
+  handover->state = nlohmann::json{{"path", path_}, {"file", handover->state}}.dump();
+  handover->descriptors.push_back(std::move(device_));
+  return handover;
+}
+
+Result<std::unique_ptr<LoopDevice>> LoopDevice::adopt(Stack& stack, Handover handover) {
+  const nlohmann::json state = nlohmann::json::parse(handover.state, nullptr, false);
+  if (!state.is_object() || handover.descriptors.size() != 2) {
+    return fail(EINVAL, "what was handed over is no loop device");
+  }
+  Descriptor device = std::move(handover.descriptors.back());
+  handover.descriptors.pop_back();
+  handover.state = state.value("file", std::string());
+  auto file = fuse::FuseExport::adopt(stack, std::move(handover));
+  if (!file) return std::unexpected(file.error());
+  std::unique_ptr<LoopDevice> made(new LoopDevice(stack, true, std::move(*file)));
+  made->path_ = state.value("path", std::string());
+  made->device_ = std::move(device);
+  return made;
+}
+
 LoopDevice::~LoopDevice() = default;
 
 Result<void> LoopDevice::serve() {
-  if (auto served = file_->serve(); !served) return served;
+  if (auto served = file_->serve(); !served || device_.valid()) return served;
   const auto backing = file_->open_detached(stack_.geometry().read_only ? O_RDONLY : O_RDWR);
   if (!backing) return std::unexpected(backing.error());
   return attach(backing->number());

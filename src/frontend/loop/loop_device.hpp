@@ -31,9 +31,12 @@ class LoopDevice final : public Frontend {
  public:
   // Mounts the file; nothing is attached yet.
   static Result<std::unique_ptr<LoopDevice>> make(Stack& stack, const LoopOptions& options);
+  // Takes over what another process has handed over. EINVAL when the stack no longer fits.
+  static Result<std::unique_ptr<LoopDevice>> adopt(Stack& stack, Handover handover);
   ~LoopDevice() override;
 
-  // Attaches a free loop device. EBUSY: others took every free one meanwhile.
+  // Attaches a free loop device, unless one was handed over. EBUSY: others took every free one
+  // meanwhile.
   Result<void> serve() override;
   void wait() override { file_->wait(); }
   // Also while the device is in use: whoever has it open gets EIO.
@@ -41,6 +44,8 @@ class LoopDevice final : public Frontend {
   // EBUSY, and nothing has happened, while it is mounted or open.
   Result<void> stop_unless_busy() override;
   Result<void> remove() override { return file_->remove(); }
+  Result<void> quiesce() override { return file_->quiesce(); }
+  Result<Handover> let_go() override;
   Result<void> resize(uint64_t size_bytes) override;
 
   // Empty before serve().

@@ -240,14 +240,14 @@ Result<void> UblkDevice::quiesce() {
 }
 
 // The driver notices when the last ring has let go of its device.
-Result<void> UblkDevice::let_go() {
+Result<Handover> UblkDevice::let_go() {
   reactors_.clear();
   if (char_fd_ >= 0) close(std::exchange(char_fd_, -1));
   const auto give_up = std::chrono::steady_clock::now() + Control::kPatience;
   while (true) {
     const auto info = control_->info(info_.dev_id);
     if (!info) return std::unexpected(info.error());
-    if (info->state != static_cast<uint16_t>(abi::DeviceState::live)) return {};
+    if (info->state != static_cast<uint16_t>(abi::DeviceState::live)) return Handover();
     if (std::chrono::steady_clock::now() > give_up) {
       return fail(ETIMEDOUT, fmt::format("the ublk driver did not take device {} back within {} "
                                          "seconds: look at the kernel log (dmesg)",

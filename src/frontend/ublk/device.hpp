@@ -64,7 +64,7 @@ class UblkDevice final : public Frontend {
   // one does the same. No request fails, but with Recovery::fail_io, where that is what was asked
   // for.
   Result<void> quiesce() override;
-  Result<void> let_go() override;
+  Result<Handover> let_go() override;
   Result<void> resize(uint64_t size_bytes) override;
 
   std::string path() const override;

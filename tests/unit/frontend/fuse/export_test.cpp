@@ -186,7 +186,7 @@ TEST_P(FuseExportTest, ANewSizeShowsAtOnce) {
 TEST_P(FuseExportTest, IsHandedOverUnderLoad) {
   start();
   if (path() == DataPath::uring) {
-    EXPECT_EQ(export_->hand_over().error().error, EOPNOTSUPP);
+    EXPECT_EQ(export_->quiesce().error().error, EOPNOTSUPP);
     return;
   }
   std::atomic<bool> done = false;
@@ -203,7 +203,9 @@ TEST_P(FuseExportTest, IsHandedOverUnderLoad) {
     }
   });
   for (int i = 0; i < 20; ++i) {
-    auto handover = export_->hand_over();
+    ASSERT_TRUE(export_->quiesce());
+    export_->wait();
+    auto handover = export_->let_go();
     ASSERT_TRUE(handover);
     export_.reset();
     auto adopted = FuseExport::adopt(*stack_, std::move(*handover));
