@@ -199,11 +199,12 @@ std::vector<QueueReport> Device::reports() const {
   return frontend_ ? frontend_->reports() : std::vector<QueueReport>();
 }
 
-Result<Handover> Device::request_handover() {
+Result<Handover> Device::request_handover(int successor) {
   if (auto requested = desk_.request(); !requested) return std::unexpected(requested.error());
   Result<void> quiesced;
   {
     const std::scoped_lock guard(mutex_);
+    successor_ = successor;
     if (frontend_) quiesced = frontend_->quiesce();
   }
   if (!quiesced) {
@@ -250,6 +251,7 @@ bool Device::successor_came() {
     if (desk_.wanted_back(std::chrono::milliseconds(10))) return false;
     const auto found = read_record(id_);
     if (found && found->pid != record_.pid && server_alive(*found)) return true;
+    if (!process_start_time(successor_)) return false;
   }
   return false;
 }

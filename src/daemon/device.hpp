@@ -60,8 +60,9 @@ class Device {
   Result<void> stop_unless_busy();
   // The size that it has now; none: as large as the backing has become.
   Result<uint64_t> resize(std::optional<uint64_t> size_bytes);
-  // Makes wait() return and hand_over() the next step; returns what the next server needs.
-  Result<Handover> request_handover();
+  // Makes wait() return and hand_over() the next step; returns what the next server, process
+  // `successor`, needs.
+  Result<Handover> request_handover(int successor);
   // The next server cannot: take the device back at once.
   Result<void> request_return();
   DeviceRecord record() const;
@@ -88,6 +89,7 @@ class Device {
   DeviceRecord record_;
   uint32_t id_ = ublk::kAnyId;
   HandoverDesk desk_;
+  int successor_ = 0;     // process; written before the control thread is woken for it
   bool claimed_ = false;  // the record is ours to remove
   bool served_ = false;
 };

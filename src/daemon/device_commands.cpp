@@ -52,8 +52,8 @@ Result<json> resize(Device& device, const json& request) {
   return json{{"size_bytes", *resized}};
 }
 
-Result<ControlReply> hand_over(Device& device) {
-  auto handover = device.request_handover();
+Result<ControlReply> hand_over(Device& device, const json& request) {
+  auto handover = device.request_handover(request.at("pid").get<int>());
   if (!handover) return std::unexpected(handover.error());
   return ControlReply{.body = {{"state", handover->state}},
                       .descriptors = std::move(handover->descriptors)};
@@ -71,7 +71,8 @@ ControlCommands device_commands(Device& device) {
   commands.add("stat", [&device](const json& request) { return stat(device, request); });
   commands.add("stop", [&device](const json& request) { return stop(device, request); });
   commands.add("resize", [&device](const json& request) { return resize(device, request); });
-  commands.add_passing("hand_over", [&device](const json&) { return hand_over(device); });
+  commands.add_passing("hand_over",
+                       [&device](const json& request) { return hand_over(device, request); });
   commands.add("take_back", [&device](const json&) { return take_back(device); });
   return commands;
 }

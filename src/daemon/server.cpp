@@ -115,7 +115,8 @@ Result<void> serve(Device& device, std::vector<std::string> notes, const Ready& 
 
 // Serves what another server still had a moment ago. If this cannot, that one is to have it back.
 Result<void> serve_in_place_of(const DeviceRecord& record, const Ready& ready) {
-  auto asked = ask_for_descriptors(record.id, {{"command", "hand_over"}}, kHandoverPatience);
+  auto asked = ask_for_descriptors(record.id, {{"command", "hand_over"}, {"pid", getpid()}},
+                                   kHandoverPatience);
   if (!asked) return std::unexpected(asked.error());
   Handover handover{.state = asked->body.value("state", std::string()),
                     .descriptors = std::move(asked->descriptors)};

@@ -81,7 +81,7 @@ caller_dies() {
     add "${STACK[@]}" -r 1
     start_load
     for attempt in {1..10}; do
-        timeout -s KILL "0.0$attempt" "$SLUICE" upgrade -n "$ID" > shown 2>&1 || true
+        { timeout -s KILL "0.0$attempt" "$SLUICE" upgrade -n "$ID" > shown; } 2> error || true
         wait_for 40 settled
     done
     finish_load
@@ -94,7 +94,7 @@ settled() {
 # Both the caller and the new server, at some moment. The old one goes on, or if the new one was
 # already live, the device waits for recovery as after any server's death.
 new_server_dies() {
-    local attempt old pid
+    local attempt old
     make_stack loop 64M
     add "${STACK[@]}" -r 1 -i 1
     start_load
@@ -102,7 +102,7 @@ new_server_dies() {
         old=$(server)
         sluice upgrade -n "$ID" > shown 2>&1 &
         sleep "0.0$attempt"
-        for pid in $(pgrep -f "^$SLUICE upgrade -n $ID"); do kill -KILL "$pid" || true; done
+        pkill -KILL -f "^$SLUICE upgrade -n $ID" || true
         wait $! || true
         wait_for 40 settled_or_dead "$old"
         settled || sluice recover -n "$ID" > shown
