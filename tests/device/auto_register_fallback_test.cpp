@@ -259,9 +259,15 @@ TEST_F(FallbackTest, AutomaticRegistrationGoesOnAfterwards) {
   EXPECT_EQ(server_->fallbacks(), before);
 }
 
-TEST_F(FallbackTest, WhenNeitherWorksTheRequestFailsAndTheNextOneDoesNot) {
+TEST_F(FallbackTest, WhenNeitherWorksTheBytesAreCopied) {
+  const auto memory = client_.memory(8192);
+  std::ranges::fill(memory, std::byte{0x5a});
   server_->fill_table(true);
-  EXPECT_NE(client_.write(path_, 0, 4096), 0);
+  EXPECT_EQ(client_.write(path_, 0, 8192), 0);
+  std::ranges::fill(memory, std::byte{0});
+  server_->fill_table(true);
+  EXPECT_EQ(client_.read(path_, 0, 8192), 0);
+  EXPECT_EQ(std::ranges::count(memory, std::byte{0x5a}), 8192);
   EXPECT_EQ(client_.write(path_, 4096, 4096), 0);
   EXPECT_EQ(client_.read(path_, 8192, 4096), 0);
 }

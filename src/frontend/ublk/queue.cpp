@@ -7,7 +7,9 @@
 
 #include <atomic>
 #include <cstring>
+#include <optional>
 
+#include "core/buffer.hpp"
 #include "core/private_loan.hpp"
 #include "ring/follower.hpp"
 
@@ -45,6 +47,7 @@ struct Queue::Tag final : Lender, Message {
   int slot = Loan::kNoSlot;     // of the buffer table
   bool by_hand = false;         // this request needs work before and after it is served
   bool registered = false;      // by hand
+  std::optional<Buffer> copy;   // where its pages could not be registered
   std::byte* buffer = nullptr;  // in the copying modes
   Loan loan;
   Request request;
@@ -224,9 +227,7 @@ Status Queue::decode(Tag& tag) {
 // where the automatic registration found no room, P-17) or by copying what is to be written.
 Task Queue::prepare_by_hand(Request& request, Tag& tag) {
   if (setup_.mode == BufferMode::user_copy) {
-    if (request.op == Op::read) co_return kOk;
-    PrivateLoan loan(Direction::destination, bytes_of(tag));
-    auto copying = ring_.read(setup_.char_device, position(tag), loan.view());
+    Task copying = copy_in(request, tag);
     co_return co_await copying;
   }
   if (setup_.mode == BufferMode::register_buf) {
@@ -236,17 +237,34 @@ Task Queue::prepare_by_hand(Request& request, Tag& tag) {
   auto registering = command(abi::kRegisterIoBuf, tag, static_cast<uint64_t>(tag.slot));
   const int32_t result = co_await registering;
   tag.registered = result >= 0;
-  co_return Status::from_result(result);
+  if (tag.registered || !setup_.user_copy) co_return Status::from_result(result);
+  tag.copy.emplace(request.length);
+  Task copying = copy_in(request, tag);
+  co_return co_await copying;
+}
+
+Task Queue::copy_in(Request& request, Tag& tag) {
+  if (request.op == Op::read) co_return kOk;
+  PrivateLoan loan(Direction::destination, bytes_of(tag));
+  auto copying = ring_.read(setup_.char_device, position(tag), loan.view());
+  co_return co_await copying;
+}
+
+Task Queue::copy_out(Request& request, Tag& tag, Status status) {
+  if (request.op == Op::write || !status.ok()) co_return status;
+  PrivateLoan loan(Direction::source, bytes_of(tag));
+  auto copying = ring_.write(setup_.char_device, position(tag), loan.view());
+  co_return co_await copying;
 }
 
 // The other way round. The status of the request is handed through; only a failed delivery changes
 // it.
 Task Queue::finish_by_hand(Request& request, Tag& tag, Status status) {
-  if (setup_.mode == BufferMode::user_copy) {
-    if (request.op == Op::write || !status.ok()) co_return status;
-    PrivateLoan loan(Direction::source, bytes_of(tag));
-    auto copying = ring_.write(setup_.char_device, position(tag), loan.view());
-    co_return co_await copying;
+  if (setup_.mode == BufferMode::user_copy || tag.copy) {
+    Task copying = copy_out(request, tag, status);
+    status = co_await copying;
+    if (tag.copy) QueueCounters::add(counters_.copied_bytes, request.length);
+    tag.copy.reset();
   }
   if (tag.registered) {
     auto unregistering = command(abi::kUnregisterIoBuf, tag, static_cast<uint64_t>(tag.slot));
@@ -268,7 +286,7 @@ void Queue::lend(Tag& tag) {
   if (!request.has_data()) return;
   const Direction direction = request.op == Op::read ? Direction::destination : Direction::source;
   tag.state.store(Tag::kLent, std::memory_order_relaxed);
-  if (is_zero_copy(setup_.mode)) {
+  if (is_zero_copy(setup_.mode) && !tag.copy) {
     tag.loan.lend_registered(tag, direction, static_cast<uint32_t>(request.length), tag.slot,
                              setup_.user_copy ? setup_.char_device : File{}, position(tag));
   } else {
@@ -338,6 +356,7 @@ io_uring_sqe Queue::make_sqe(unsigned long op, const Tag& tag, int32_t result, u
 }
 
 std::span<std::byte> Queue::bytes_of(const Tag& tag) const {
+  if (tag.copy) return tag.copy->bytes();
   return {tag.buffer, static_cast<size_t>(tag.request.length)};
 }
 

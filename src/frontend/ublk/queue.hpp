@@ -72,6 +72,8 @@ class Queue {
   bool is_committed(const Tag& tag) const;
   Status decode(Tag& tag);
   Task prepare_by_hand(Request& request, Tag& tag);
+  Task copy_in(Request& request, Tag& tag);
+  Task copy_out(Request& request, Tag& tag, Status status);
   Task finish_by_hand(Request& request, Tag& tag, Status status);
   void lend(Tag& tag);
   void take_back(Tag& tag);
