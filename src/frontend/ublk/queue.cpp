@@ -263,7 +263,6 @@ Task Queue::finish_by_hand(Request& request, Tag& tag, Status status) {
   if (setup_.mode == BufferMode::user_copy || tag.copy) {
     Task copying = copy_out(request, tag, status);
     status = co_await copying;
-    if (tag.copy) QueueCounters::add(counters_.copied_bytes, request.length);
     tag.copy.reset();
   }
   if (tag.registered) {
