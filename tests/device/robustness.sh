@@ -16,6 +16,7 @@ main() {
     run_case "the backing file shrinks" shrunk
     run_case "the disk is full" full_disk
     run_case "errors below stay the client's" errors_below
+    run_case "errors below an operation and its linked commit" linked_errors
     run_case "read-only" read_only
     run_case "a damaged state file" damaged_state
     run_case "a foreign device" foreign_device
@@ -196,6 +197,21 @@ errors_below() {
     grep -q 'errors *: total= *[1-9]' fio.log || fail "no errors: $(cat fio.log)"
     [ -e "/proc/$(server)" ]
     del
+}
+
+# The commit that is linked to an operation must not be done when that fails.
+linked_errors() {
+    local below
+    add 'fault(mem:64M, errors=5%, ops=read)'
+    below=$DEV
+    add "$below" --mode auto
+    fio --name=errors --filename="$DEV" --direct=1 --ioengine=io_uring --iodepth=16 --size=32M \
+        --rw=randwrite --bs=16k --verify=crc32c --continue_on_error=io --output=fio.log || true
+    grep -q 'errors *: total= *[1-9]' fio.log || fail "no errors: $(cat fio.log)"
+    lacks 'verify: bad|verify failed|bad magic' fio.log
+    [ -e "/proc/$(server)" ]
+    del
+    del "${below#/dev/ublkb}"
 }
 
 read_only() {
