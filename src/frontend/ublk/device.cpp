@@ -195,9 +195,14 @@ Result<void> UblkDevice::start_reactors() {
       setup.processors = *processors;
     }
     reactors_.push_back(std::make_unique<Reactor>(std::move(setup), stack_));
-    if (auto started = reactors_.back()->start(); !started) return started;
+    reactors_.back()->start();
   }
-  return {};
+  // All of them, also when one fails: only then can they be ended.
+  Result<void> started;
+  for (const auto& reactor : reactors_) {
+    if (auto ready = reactor->wait_until_ready(); !ready && started) started = ready;
+  }
+  return started;
 }
 
 void UblkDevice::wait() {

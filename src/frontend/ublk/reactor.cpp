@@ -42,11 +42,11 @@ Reactor::~Reactor() {
   for (const std::span<std::byte> mapping : mappings_) munmap(mapping.data(), mapping.size());
 }
 
-Result<void> Reactor::start() {
-  auto ready = ready_.get_future();
+void Reactor::start() {
   thread_ = std::thread([this] { run(); });
-  return ready.get();
 }
+
+Result<void> Reactor::wait_until_ready() { return ready_.get_future().get(); }
 
 void Reactor::join() {
   if (thread_.joinable()) thread_.join();

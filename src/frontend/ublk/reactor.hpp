@@ -31,8 +31,9 @@ class Reactor final : private QueueListener {
   Reactor& operator=(const Reactor&) = delete;
   ~Reactor();
 
+  void start();
   // Returns once every tag has been fetched, or with the reason why not.
-  Result<void> start();
+  Result<void> wait_until_ready();
   void join();
   // The device is quiesced: the thread ends when all its requests are answered, and leaves the tags
   // to the next server. Any thread.
