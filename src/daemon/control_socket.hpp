@@ -39,6 +39,9 @@ class ControlSocket {
   // Returns once no command runs any more. The file is removed, unless it is another server's now.
   ~ControlSocket();
 
+  // The file stays: another server is about to put its own there, or has.
+  void leave_file() { inode_ = 0; }
+
  private:
   using Clock = ControlConnection::Clock;
 

@@ -78,7 +78,10 @@ Result<void> serve_until_gone(Device& device, std::unique_ptr<ControlSocket> con
     if (!device.leaving()) break;
     const auto handed_over = device.hand_over();
     if (!handed_over) return std::unexpected(handed_over.error());
-    if (*handed_over) return {};
+    if (*handed_over) {
+      if (control != nullptr) control->leave_file();
+      return {};
+    }
     control = open_control_socket(device);
   }
   control.reset();
