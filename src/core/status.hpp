@@ -21,6 +21,12 @@ class [[nodiscard]] Status {
   }
 
   constexpr bool ok() const { return errno_ == 0; }
+  // Refused, or without room: an error that has cost nothing of what was acknowledged before.
+  constexpr bool refused() const {
+    return errno_ == EINVAL || errno_ == EROFS || errno_ == ENOSPC || errno_ == EDQUOT;
+  }
+  // Any other error: acknowledged data may be lost (Stack).
+  constexpr bool failed() const { return !ok() && !refused(); }
   // Positive errno, or 0 for success.
   constexpr int error() const { return errno_; }
 

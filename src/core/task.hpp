@@ -25,14 +25,14 @@
 
 namespace sluice {
 
-// Who waits, for how many children, and what the first of them to fail said.
+// Who waits, for how many children, and what the first to fail said; a refusal hides no failure.
 struct Waiter {
   uint32_t pending = 0;
   Status first_error;
   std::coroutine_handle<> parent;
 
   void record(Status status) {
-    if (first_error.ok()) first_error = status;
+    if (first_error.ok() || (first_error.refused() && status.failed())) first_error = status;
   }
 };
 

@@ -28,9 +28,7 @@ Result<std::unique_ptr<Target>> open_target(const Spec& spec, OpenContext& conte
 // A failed flush may have dropped what was acknowledged before. A durable write that was refused or
 // found no room has dropped nothing.
 bool lost_data(const Request& request, Status status) {
-  if (status.ok() || request.op == Op::flush) return !status.ok();
-  const int error = status.error();
-  return error != EINVAL && error != EROFS && error != ENOSPC && error != EDQUOT;
+  return request.op == Op::flush ? !status.ok() : status.failed();
 }
 
 // An option `size` is the size of the target itself, whichever that is.

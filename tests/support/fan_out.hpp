@@ -66,7 +66,7 @@ class FanOut {
   }
 
  private:
-  static constexpr int kDifferent[] = {EIO, ENOSPC, ETIMEDOUT, ENODEV};
+  static constexpr int kDifferent[] = {EIO, ENXIO, ETIMEDOUT, ENODEV};
 
   void run(const std::vector<size_t>& order, const std::vector<int>& errors) {
     ManualRing ring;

@@ -156,7 +156,8 @@ Task FileTarget::write_zeroes(Request& request) {
     if (!zeroed.ok() || !request.fua || !geometry_.volatile_cache) co_return judge(request, zeroed);
     auto syncing = request.ring->sync(place_.file, /*data_only=*/true);
     const Status synced = co_await syncing;
-    co_return judge(request, synced);
+    // Earlier writes may be lost with it, whatever it says: no refusal.
+    co_return judge(request, synced).ok() ? kOk : Status::from_errno(EIO);
   }
   Task writing = write_zeroes_by_hand(request);
   co_return co_await writing;

@@ -34,6 +34,19 @@ TEST(Gather, OfNothingIsSuccessAtOnce) {
   EXPECT_TRUE(task.status().ok());
 }
 
+TEST(Gather, ARefusalDoesNotHideAFailure) {
+  for (const int first : {ENOSPC, EIO}) {
+    StepTag tag;
+    Fan fan(2);
+    const Task task = fan.submit(tag.request);
+    fan.members[0].gate.open(tag.ready, Status::from_errno(first));
+    fan.members[1].gate.open(tag.ready, Status::from_errno(first == EIO ? ENOSPC : EIO));
+    tag.ready.run();
+    ASSERT_TRUE(task.finished());
+    EXPECT_EQ(task.status().error(), EIO);
+  }
+}
+
 TEST(Gather, StartsAllChildrenBeforeItWaits) {
   StepTag tag;
   Fan fan(3);
