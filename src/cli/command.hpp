@@ -27,6 +27,7 @@ extern const Command kAddCommand;
 extern const Command kDelCommand;
 extern const Command kListCommand;
 extern const Command kStatCommand;
+extern const Command kInspectCommand;
 extern const Command kRecoverCommand;
 extern const Command kUpgradeCommand;
 extern const Command kResizeCommand;

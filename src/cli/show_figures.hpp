@@ -19,6 +19,10 @@ std::string figures_prometheus(std::span<const nlohmann::json> devices);
 std::string rates_header();
 std::string rates_line(const nlohmann::json& before, const nlohmann::json& after);
 
+// A line for each request in flight, with its way through the stack and its age; lines below it
+// where it was divided. `inspected` is what a server replies to "inspect".
+std::string in_flight_text(const nlohmann::json& inspected);
+
 // 1234567 ns as "1.23ms".
 std::string shown_time(uint64_t nanoseconds);
 

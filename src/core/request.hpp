@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include "core/view.hpp"
+#include "core/whereabouts.hpp"
 
 namespace sluice {
 
@@ -38,6 +39,8 @@ struct Request {
   // null. A target that does anything after that operation leaves it alone; see Target::may_link().
   Follower* follower = nullptr;
 
+  Whereabouts where = {};
+
   bool has_data() const { return op == Op::read || op == Op::write; }
 
   // The same operation on another range, with no data and no follower.
@@ -51,7 +54,8 @@ struct Request {
             .ring = ring,
             .arena = arena,
             .ready = ready,
-            .follower = nullptr};
+            .follower = nullptr,
+            .where = {.door = where.door, .parent = this}};
   }
   // The same operation on another range, with that part of the data.
   Request child(uint64_t child_offset, View part) const {

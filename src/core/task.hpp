@@ -19,8 +19,7 @@
 #include <utility>
 
 #include "core/arena.hpp"
-#include "core/ready_list.hpp"
-#include "core/request.hpp"
+#include "core/serving.hpp"
 #include "core/status.hpp"
 
 namespace sluice {
@@ -67,7 +66,7 @@ class [[nodiscard]] Task {
 class Task::promise_type {
  public:
   template <typename Self, typename... Rest>
-  explicit promise_type(Self&, Request& request, Rest&...) : ready_(*request.ready) {}
+  explicit promise_type(Self&, Request& request, Rest&...) : serving_(request) {}
 
   template <typename Self, typename... Rest>
   static void* operator new(size_t bytes, Self&, Request& request, Rest&...) noexcept {
@@ -88,18 +87,19 @@ class Task::promise_type {
   void return_value(Status status) noexcept {
     status_ = status;
     finished_ = true;
+    serving_.end();
     // The analyzer does not see that a promise is constructed.
     if (waiter_ == nullptr) return;  // NOLINT(clang-analyzer-core.UndefinedBinaryOperatorResult)
     waiter_->record(status);
     // Without a parent all have finished before anybody waited.
-    if (--waiter_->pending == 0 && waiter_->parent) ready_.push(waiter_->parent);
+    if (--waiter_->pending == 0 && waiter_->parent) serving_.ready().push(waiter_->parent);
   }
   [[noreturn]] void unhandled_exception() noexcept { std::terminate(); }
 
  private:
   friend class Task;
 
-  ReadyList& ready_;
+  Serving serving_;
   Waiter* waiter_ = nullptr;
   Status status_;
   bool finished_ = false;

@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "daemon/device_id.hpp"
+#include "daemon/in_flight_json.hpp"
 
 namespace sluice {
 namespace {
@@ -197,6 +198,14 @@ DeviceRecord Device::record() const {
 std::vector<QueueReport> Device::reports() const {
   const std::scoped_lock guard(mutex_);
   return frontend_ ? frontend_->reports() : std::vector<QueueReport>();
+}
+
+Result<nlohmann::json> Device::in_flight() const {
+  const std::scoped_lock guard(mutex_);
+  if (!frontend_) return fail(EBUSY, "the device is being handed over: ask its next server");
+  auto requests = frontend_->in_flight();
+  if (!requests) return std::unexpected(requests.error());
+  return in_flight_json(std::move(*requests), stack_->root());
 }
 
 Result<Handover> Device::request_handover(int successor) {

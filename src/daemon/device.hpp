@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <vector>
@@ -68,6 +69,8 @@ class Device {
   DeviceRecord record() const;
   // Empty while the device is being handed over.
   std::vector<QueueReport> reports() const;
+  // Requests in flight, see daemon/in_flight_json.hpp.
+  Result<nlohmann::json> in_flight() const;
 
   uint32_t id() const { return id_; }
 

@@ -38,6 +38,14 @@ Result<json> stat(const Device& device, const json& request) {
   return reply;
 }
 
+Result<json> inspect(const Device& device) {
+  auto requests = device.in_flight();
+  if (!requests) return std::unexpected(requests.error());
+  json reply = about(device);
+  reply["requests"] = std::move(*requests);
+  return reply;
+}
+
 Result<json> stop(Device& device, const json& request) {
   const auto stopped = request.value("force", false) ? device.stop() : device.stop_unless_busy();
   if (!stopped) return std::unexpected(stopped.error());
@@ -69,6 +77,7 @@ Result<json> take_back(Device& device) {
 ControlCommands device_commands(Device& device) {
   ControlCommands commands;
   commands.add("stat", [&device](const json& request) { return stat(device, request); });
+  commands.add("inspect", [&device](const json&) { return inspect(device); });
   commands.add("stop", [&device](const json& request) { return stop(device, request); });
   commands.add("resize", [&device](const json& request) { return resize(device, request); });
   commands.add_passing("hand_over",

@@ -12,6 +12,7 @@
 
 #include "core/error.hpp"
 #include "frontend/handover.hpp"
+#include "frontend/in_flight.hpp"
 #include "frontend/queue_counters.hpp"
 
 namespace sluice {
@@ -56,6 +57,10 @@ class Frontend {
   virtual std::string mode_reason() const = 0;
   // Per queue, in order.
   virtual std::vector<QueueReport> reports() const = 0;
+  // Requests that are not yet answered, by queue; any thread may ask.
+  virtual Result<std::vector<InFlight>> in_flight() const {
+    return fail(EOPNOTSUPP, "this front end cannot tell which requests are in flight");
+  }
 };
 
 }  // namespace sluice

@@ -48,12 +48,9 @@ struct QueueCounters {
     add(requests[op], 1);
     add(bytes[op], request.length);
   }
-  // It counts no longer as in flight, nor for the latency: the kernel will answer it by itself, and
-  // we hear of that late; or it is nothing for the stack.
-  void lose_sight(uint64_t& begun) {
-    add(in_flight, uint64_t{0} - 1);
-    begun = kOutOfSight;
-  }
+  // It counts no longer as in flight, and ends with kOutOfSight: the kernel will answer it by
+  // itself, and we hear of that late; or it is nothing for the stack.
+  void lose_sight() { add(in_flight, uint64_t{0} - 1); }
   void end(const Request& request, uint64_t begun, Status status) {
     if (begun != kOutOfSight) {
       latency[static_cast<size_t>(latency_class(request.op))].count(ticks() - begun);

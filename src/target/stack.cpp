@@ -7,10 +7,21 @@
 #include <algorithm>
 #include <cstring>
 
+#include "spec/shown.hpp"
 #include "target/registry.hpp"
 
 namespace sluice {
 namespace {
+
+// "stripe", "loop(disk.img)".
+std::string shown_name(const Spec& spec, const TargetSyntax& syntax) {
+  for (const OptionSyntax& option : syntax.options) {
+    if (option.kind != OptionKind::path || option.name != syntax.leaf_option) continue;
+    const std::string file = spec.text(option.name);
+    return fmt::format("{}({})", spec.target, printable(file.substr(file.rfind('/') + 1), 64));
+  }
+  return spec.target;
+}
 
 Result<std::unique_ptr<Target>> open_target(const Spec& spec, OpenContext& context) {
   Target::Children children;
@@ -20,7 +31,10 @@ Result<std::unique_ptr<Target>> open_target(const Spec& spec, OpenContext& conte
     children.push_back(std::move(*opened));
   }
   for (const TargetType& type : target_types()) {
-    if (type.syntax.name == spec.target) return type.open(spec, std::move(children), context);
+    if (type.syntax.name != spec.target) continue;
+    auto opened = type.open(spec, std::move(children), context);
+    if (opened) (*opened)->set_name(shown_name(spec, type.syntax));
+    return opened;
   }
   return fail(EINVAL, fmt::format("unknown target '{}'", spec.target));
 }

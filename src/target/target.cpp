@@ -19,6 +19,7 @@ alignas(4096) std::byte zeroes[kZeroBytes];
 }  // namespace
 
 Task Target::submit(Request& request) {
+  request.where.door = this;
   if (const Status status = check(request); !status.ok()) return status;
   if (request.length == 0 && request.op != Op::flush) return kOk;  // fallocate would refuse it
   switch (request.op) {

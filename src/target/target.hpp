@@ -12,6 +12,7 @@
 
 #include <memory>
 #include <optional>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -45,6 +46,11 @@ class Target {
   // operation may take the request's follower. A layer says so if it only passes such a request on,
   // once, and does nothing afterwards.
   virtual bool may_link() const { return false; }
+
+  // As it is shown to users: "stripe", "loop(disk.img)".
+  const std::string& name() const { return name_; }
+  // Before the first request.
+  void set_name(std::string name) { name_ = std::move(name); }
 
   const Geometry& geometry() const { return geometry_; }
   const Children& children() const { return children_; }
@@ -82,6 +88,7 @@ class Target {
   Task forward_moved(Request& request, Target& to, uint64_t offset);
 
   Children children_;
+  std::string name_ = "target";
 };
 
 // What holds for every one of them; see combine().

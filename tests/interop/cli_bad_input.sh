@@ -89,6 +89,8 @@ lines_that_are_wrong() {
         refuse 2 "" stat --watch "$seconds"
     done
     refuse 2 "whole number" stat -n x
+    refuse 2 "-n ID" inspect
+    refuse 2 "unexpected argument" inspect -n 0 1
     refuse 2 "-n ID" recover
     refuse 2 "-n ID" set_affinity -q 0 --cpuset 0
     refuse 2 "-q QUEUE" set_affinity -n 0 --cpuset 0
@@ -139,6 +141,7 @@ files_that_are_wrong() {
 devices_that_are_not_there() {
     refuse 1 "no state file" recover -n 7
     refuse 1 "no state file" stat -n 7
+    refuse 1 "no state file" inspect -n 7
     refuse 1 "no devices" stat --watch
     refuse 1 "no state file" set_affinity -n 7 -q 0 --cpuset 0
     refuse 1 "there is no" list -n 77

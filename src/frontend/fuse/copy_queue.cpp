@@ -76,6 +76,10 @@ void CopyQueue::stop() {
   wake_readers();
 }
 
+void CopyQueue::list_in_flight(std::vector<InFlight>& found) const {
+  for (uint16_t i = 0; i < setup_.depth; ++i) tags_[i].tag.list_in_flight(i, found);
+}
+
 Service CopyQueue::serve(CopyTag& copy_tag) {
   Tag& tag = copy_tag.tag;
   while (true) {

@@ -30,6 +30,7 @@ class CopyQueue final : public Queue, private EarlyAnswerer {
 
   void start() override;
   void stop() override;
+  void list_in_flight(std::vector<InFlight>& found) const override;
 
  private:
   struct CopyTag;

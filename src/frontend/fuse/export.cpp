@@ -310,6 +310,19 @@ Result<Handover> FuseExport::let_go() {
   return handover;
 }
 
+Result<std::vector<InFlight>> FuseExport::in_flight() const {
+  std::vector<InFlight> all;
+  for (size_t i = 0; i < reactors_.size(); ++i) {
+    auto found = reactors_[i]->in_flight();
+    if (!found) return found;
+    for (InFlight& each : *found) {
+      each.queue = static_cast<uint16_t>(i);
+      all.push_back(std::move(each));
+    }
+  }
+  return all;
+}
+
 std::vector<QueueReport> FuseExport::reports() const {
   std::vector<QueueReport> reports;
   for (const auto& reactor : reactors_) reports.push_back(reactor->report());

@@ -69,6 +69,7 @@ class FuseExport final : public Frontend {
   std::string mode_name() const override { return std::string(to_string(choice_.path)); }
   std::string mode_reason() const override { return choice_.reason; }
   std::vector<QueueReport> reports() const override;
+  Result<std::vector<InFlight>> in_flight() const override;
 
  private:
   FuseExport(Stack& stack, const ExportOptions& options, MountPoint mount);

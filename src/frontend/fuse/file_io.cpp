@@ -36,6 +36,7 @@ FileIo::FileIo(Stack& stack, OneFile& file, uint32_t max_io_bytes)
 
 Task FileIo::serve(Request& request, Tag& tag) {
   tag.answer = {};
+  request.where = {};
   tag.follower.withdraw();
   const auto op = op_of(tag.call.header.opcode);
   if (!op) {
@@ -56,11 +57,13 @@ void FileIo::conclude(Tag& tag, QueueCounters& counters) const {
   tag.overflows_counted = tag.arena.overflows();
   tag.arena.reset();
   if (!op_of(tag.call.header.opcode)) {
-    counters.lose_sight(tag.begun);
+    counters.lose_sight();
+    tag.begun = 0;
     return;
   }
   counters.count(tag.request);
   counters.end(tag.request, tag.begun, Status::from_errno(tag.answer.error));
+  tag.begun = 0;
   const bool moved = tag.request.has_data() && tag.answer.error == 0;
   if (moved) QueueCounters::add(counters.copied_bytes, tag.request.length);
 }

@@ -7,6 +7,7 @@
 #pragma once
 
 #include "frontend/fuse/file_io.hpp"
+#include "frontend/in_flight.hpp"
 #include "frontend/queue_counters.hpp"
 
 namespace sluice::fuse {
@@ -32,6 +33,8 @@ class Queue {
   // Whether the kernel still has commands of a finished queue, which only the end of the ring takes
   // away from it.
   virtual bool leaves_commands() const { return false; }
+
+  virtual void list_in_flight(std::vector<InFlight>& found) const = 0;
 
   const QueueCounters& counters() const { return counters_; }
 

@@ -106,4 +106,18 @@ QueueReport Reactor::report() const {
   return report;
 }
 
+Result<std::vector<InFlight>> Reactor::in_flight() {
+  return inquiry_.ask([this](Message& message) {
+    const std::scoped_lock guard(ring_mutex_);
+    if (ring_) ring_->post(message);
+    return ring_ != nullptr;
+  });
+}
+
+std::vector<InFlight> Reactor::list_in_flight() const {
+  std::vector<InFlight> found;
+  for (const auto& queue : queues_) queue->list_in_flight(found);
+  return found;
+}
+
 }  // namespace sluice::fuse

@@ -38,16 +38,19 @@ class Reactor final : private QueueListener, private Message {
   void join();
 
   QueueReport report() const;
+  Result<std::vector<InFlight>> in_flight();
 
  private:
   void serve();
   Result<void> prepare();
   void close_ring();
+  std::vector<InFlight> list_in_flight() const;
   void finished() override;
   void run() override;  // what stop() posts
 
   Setup setup_;
   FileIo& io_;
+  InFlightInquiry inquiry_{[this] { return list_in_flight(); }};
   mutable std::mutex ring_mutex_;
   std::unique_ptr<Ring> ring_;  // made and ended by its thread; others look under ring_mutex_
   bool stop_posted_ = false;    // likewise

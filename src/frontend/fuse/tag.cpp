@@ -5,6 +5,8 @@
 
 #include <cerrno>
 
+#include "core/ticks.hpp"
+
 namespace sluice::fuse {
 
 TagMemory::~TagMemory() {
@@ -49,6 +51,13 @@ void Tag::Returned::await_suspend(std::coroutine_handle<> coroutine) {
   tag_.waiting_ = coroutine;
   int lent = kLent;
   if (!tag_.state_.compare_exchange_strong(lent, kAwaited, std::memory_order_acq_rel)) tag_.run();
+}
+
+void Tag::list_in_flight(uint16_t number, std::vector<InFlight>& found) const {
+  if (begun == 0) return;
+  found.push_back(describe(request));
+  found.back().tag = number;
+  found.back().age_ticks = ticks() - begun;
 }
 
 }  // namespace sluice::fuse

@@ -21,6 +21,7 @@
 #include "core/error.hpp"
 #include "core/request.hpp"
 #include "frontend/fuse/call.hpp"
+#include "frontend/in_flight.hpp"
 #include "ring/follower.hpp"
 #include "ring/ring.hpp"
 
@@ -72,6 +73,8 @@ struct Tag final : private Lender, private Message {
   // Lends bytes of the buffer; take_back() ends that, and Returned waits for the last user.
   View lend(Direction direction, std::span<std::byte> bytes);
   void take_back() { loan.close(); }
+  // Adds what it is serving, if it is, as tag `number`.
+  void list_in_flight(uint16_t number, std::vector<InFlight>& found) const;
   // Where the body of the answer lies; a header fits in front of it.
   std::byte* answer_body() const { return answer.apart ? data - kApartBytes : data; }
 
@@ -85,7 +88,7 @@ struct Tag final : private Lender, private Message {
   EarlyAnswerer* answerer = nullptr;  // or nobody
   Follower follower;
   uint64_t overflows_counted = 0;
-  uint64_t begun = 0;  // see QueueCounters
+  uint64_t begun = 0;  // see QueueCounters; 0 between requests
 
  private:
   enum State : int { kLent, kAwaited, kBack };

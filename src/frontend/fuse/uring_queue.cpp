@@ -112,6 +112,10 @@ void UringQueue::stop() {
   leave_if_idle();
 }
 
+void UringQueue::list_in_flight(std::vector<InFlight>& found) const {
+  for (uint16_t i = 0; i < setup_.depth; ++i) entries_[i].tag.list_in_flight(i, found);
+}
+
 Service UringQueue::serve(Entry& entry) {
   Tag& tag = entry.tag;
   Command registering(*this, abi::kRegister, entry);

@@ -29,6 +29,7 @@ class UringQueue final : public Queue {
   void start() override;
   // An entry that waits in the kernel cannot be called back: it stays there, see leaves_commands().
   void stop() override;
+  void list_in_flight(std::vector<InFlight>& found) const override;
   bool leaves_commands() const override { return live_entries_ != 0; }
 
  private:

@@ -283,4 +283,14 @@ std::vector<QueueReport> UblkDevice::reports() const {
   return reports;
 }
 
+Result<std::vector<InFlight>> UblkDevice::in_flight() const {
+  std::vector<InFlight> all;
+  for (const auto& reactor : reactors_) {
+    auto found = reactor->in_flight();
+    if (!found) return found;
+    all.insert(all.end(), found->begin(), found->end());
+  }
+  return all;
+}
+
 }  // namespace sluice::ublk

@@ -71,6 +71,7 @@ class UblkDevice final : public Frontend {
   std::string mode_name() const override { return std::string(to_string(mode_.mode)); }
   std::string mode_reason() const override { return mode_.reason; }
   std::vector<QueueReport> reports() const override;
+  Result<std::vector<InFlight>> in_flight() const override;
 
   uint32_t id() const { return info_.dev_id; }
   const abi::DeviceInfo& info() const { return info_; }

@@ -57,6 +57,7 @@ struct Queue::Tag final : Lender, Message {
   Arena arena;
   uint64_t overflows_counted = 0;
   uint64_t begun = 0;              // see QueueCounters
+  bool in_sight = true;            // likewise
   std::atomic<int> state = kBack;  // of the loan
   std::coroutine_handle<> waiting;
 
@@ -154,7 +155,10 @@ Service Queue::serve(Tag& tag) {
     if (status.ok()) {
       lend(tag);
       Task serving = stack_.submit(tag.request);
-      if (tag.commit.linked()) counters_.lose_sight(tag.begun);
+      if (tag.commit.linked()) {
+        counters_.lose_sight();
+        tag.in_sight = false;
+      }
       status = co_await serving;
       take_back(tag);
       co_await Returned{tag};
@@ -192,6 +196,17 @@ bool Queue::is_committed(const Tag& tag) const {
   return pread(setup_.char_fd, &first, 1, static_cast<off_t>(position(tag))) < 0 && errno == EINVAL;
 }
 
+void Queue::list_in_flight(std::vector<InFlight>& found) const {
+  for (const Tag& tag : std::span(tags_.get(), setup_.depth)) {
+    if (tag.begun == 0 || tag.ended || tag.command != nullptr || tag.commit.done()) continue;
+    if (tag.commit.linked() && is_committed(tag)) continue;
+    found.push_back(describe(tag.request));
+    found.back().queue = setup_.id;
+    found.back().tag = tag.number;
+    found.back().age_ticks = ticks() - tag.begun;
+  }
+}
+
 void Queue::give_up() {
   for (Tag& tag : std::span(tags_.get(), setup_.depth)) {
     if (tag.ended) continue;
@@ -213,6 +228,8 @@ Status Queue::decode(Tag& tag) {
   request.may_unmap = (descriptor.op_flags & abi::kIoNoUnmap) == 0;
   request.offset = descriptor.start_sector << kSectorShift;
   request.length = uint64_t{descriptor.sectors} << kSectorShift;
+  request.where = {};
+  tag.in_sight = true;
   tag.begun = counters_.begin();
   counters_.count(request);
   if (!is_known(code)) return Status::from_errno(EOPNOTSUPP);
@@ -315,7 +332,7 @@ int32_t Queue::conclude(Tag& tag, Status status) {
                      request.length, request.offset, tag.loan.filled_bytes());
     status = Status::from_errno(EIO);
   }
-  counters_.end(request, tag.begun, status);
+  counters_.end(request, tag.in_sight ? tag.begun : QueueCounters::kOutOfSight, status);
   QueueCounters::add(counters_.arena_overflows, tag.arena.overflows() - tag.overflows_counted);
   tag.overflows_counted = tag.arena.overflows();
   tag.arena.reset();

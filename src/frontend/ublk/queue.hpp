@@ -13,6 +13,7 @@
 #include <span>
 
 #include "core/task.hpp"
+#include "frontend/in_flight.hpp"
 #include "frontend/queue_counters.hpp"
 #include "frontend/ublk/abi_io.hpp"
 #include "frontend/ublk/mode.hpp"
@@ -58,6 +59,8 @@ class Queue {
   // After that: every tag ends as if the driver had taken it back. The ring must take no more
   // completions; when it is closed, so are the commands that the driver still has.
   void give_up();
+
+  void list_in_flight(std::vector<InFlight>& found) const;
 
   const QueueCounters& counters() const { return counters_; }
 

@@ -82,6 +82,20 @@ void Reactor::finish_requests() {
   ring_->ready().run();
 }
 
+Result<std::vector<InFlight>> Reactor::in_flight() {
+  return inquiry_.ask([this](Message& message) {
+    const std::scoped_lock guard(ring_mutex_);
+    if (ring_) ring_->post(message);
+    return ring_ != nullptr;
+  });
+}
+
+std::vector<InFlight> Reactor::list_in_flight() const {
+  std::vector<InFlight> found;
+  for (const auto& queue : queues_) queue->list_in_flight(found);
+  return found;
+}
+
 Service Reactor::rest(bool& rested) {
   auto sleeping = ring_->sleep(kRest);
   [[maybe_unused]] const Status slept = co_await sleeping;

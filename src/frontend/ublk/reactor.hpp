@@ -45,11 +45,13 @@ class Reactor final : private QueueListener {
   // After start().
   std::span<const std::unique_ptr<Queue>> queues() const { return queues_; }
   uint64_t copied_bytes() const;
+  Result<std::vector<InFlight>> in_flight();
 
  private:
   void run();
   void close_ring();
   void finish_requests();
+  std::vector<InFlight> list_in_flight() const;
   Service rest(bool& rested);
   Result<void> prepare();
   Result<const abi::IoDescriptor*> map_descriptors(const Queue::Setup& queue);
@@ -69,6 +71,7 @@ class Reactor final : private QueueListener {
   Stack& stack_;
   DrainMessage drain_message_{*this};
   std::atomic<bool> drain_asked_ = false;
+  InFlightInquiry inquiry_{[this] { return list_in_flight(); }};
   bool draining_ = false;
   mutable std::mutex ring_mutex_;
   std::unique_ptr<Ring> ring_;  // made and ended by its thread; others look under ring_mutex_
