@@ -71,7 +71,9 @@ Result<FrontendChoice> choose_frontend(const FrontendOptions& options) {
     return fail(usable.error().error, fmt::format("{}; and for a loop device over FUSE, {}",
                                                   control.error().text, usable.error().text));
   }
-  return FrontendChoice{FrontendKind::loop, control.error().text};
+  const bool has_none = control.error().error == ENODEV;
+  return FrontendChoice{FrontendKind::loop,
+                        has_none ? "this kernel has no ublk driver" : control.error().text};
 }
 
 Result<std::unique_ptr<Frontend>> make_frontend(Stack& stack, const FrontendOptions& options) {
