@@ -64,7 +64,6 @@ Outcome<std::vector<std::string>> config_arguments(std::string_view text, const 
   }
   if (!config.contains(kSpec)) return arguments;
   const Json& spec = config.at(kSpec);
-  arguments.emplace_back("--");
   arguments.push_back(spec.is_string() ? spec.get<std::string>() : spec.dump());
   return arguments;
 }

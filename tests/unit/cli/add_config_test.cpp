@@ -20,15 +20,14 @@ TEST(AddConfig, OptionsBecomeArguments) {
   const auto arguments = config_arguments(
       R"({"number": 3, "mode": "auto", "read_only": true, "json": false, "spec": "a.img"})", "x");
   ASSERT_TRUE(arguments.has_value());
-  EXPECT_THAT(*arguments, ElementsAre("--number=3", "--mode=auto", "--read_only", "--", "a.img"));
+  EXPECT_THAT(*arguments, ElementsAre("--number=3", "--mode=auto", "--read_only", "a.img"));
 }
 
 TEST(AddConfig, ASpecMayBeJsonAndAnOptionMayBeRepeated) {
   const auto arguments =
       config_arguments(R"({"spec": {"target": "null", "size": "1G"}, "file": ["a", "b"]})", "x");
   ASSERT_TRUE(arguments.has_value());
-  EXPECT_THAT(*arguments,
-              ElementsAre("--file=a", "--file=b", "--", R"({"target":"null","size":"1G"})"));
+  EXPECT_THAT(*arguments, ElementsAre("--file=a", "--file=b", R"({"target":"null","size":"1G"})"));
 }
 
 TEST(AddConfig, WhatIsNoConfigurationIsRefused) {

@@ -1,0 +1,89 @@
+#!/usr/bin/env bash
+# The systemd units as they are installed: systemd finds nothing wrong with them, and what they start
+# says when it is ready, when it stops, and which process serves after an upgrade.
+set -u
+
+main() {
+    : "${SLUICE:?the program under test}"
+    [ "$(id -u)" = 0 ] || { echo "skipped: these tests need root"; exit 77; }
+    [ -e /dev/fuse ] || modprobe fuse 2>/dev/null
+    [ -e /dev/fuse ] || { echo "skipped: this machine has no FUSE"; exit 77; }
+    folder=$(mktemp -d) || exit 1
+    listener=''
+    trap leave EXIT
+    cd "$folder" || exit 1
+    export SLUICE_STATE_DIR=$folder/state
+    failures=0
+    units_are_well_formed
+    service_tells_its_manager
+    [ "$failures" -eq 0 ] || { echo "$failures problems"; exit 1; }
+    echo "the units are as they should be"
+}
+
+units_are_well_formed() {
+    DESTDIR=$folder/root cmake --install "$(dirname "$SLUICE")" --prefix /usr >install.log ||
+        problem "it cannot be installed" "$(tail -n 5 install.log)"
+    local units=$folder/root/usr/lib/systemd/system
+    grep -q '^ExecStart=/usr/bin/sluice add --foreground --config /etc/sluice/%i.json$' \
+        "$units/sluice@.service" || problem "another command: $(grep Exec "$units"/*)"
+    # What it starts is not at its place here.
+    sed -i "s:/usr/bin/sluice:$SLUICE:" "$units/sluice@.service"
+    cp "$units/sluice@.service" "$units/sluice@test.service"
+    systemd-analyze verify --man=no "$units/sluice@test.service" "$units/sluice.target" \
+        >verify.log 2>&1 || problem "systemd-analyze verify fails"
+    # It also looks at units of this machine.
+    grep -i sluice verify.log && problem "systemd complains"
+}
+
+# As systemd would start it, with this script as the manager.
+service_tells_its_manager() {
+    truncate -s 16M disk.img
+    echo "{\"spec\": \"$folder/disk.img\", \"at\": \"$folder/view\", \"mode\": \"copy\"}" >config.json
+    python3 -c '
+import socket, sys
+manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+manager.bind(sys.argv[1])
+manager.settimeout(60)
+while True:
+    print(manager.recv(4096).decode(), flush=True)' "$folder/manager" >told 2>/dev/null &
+    listener=$!
+    wait_for test -S manager
+    NOTIFY_SOCKET=$folder/manager "$SLUICE" add --foreground --config "$folder/config.json" \
+        >shown 2>log &
+    local service=$!
+    wait_for grep -q READY=1 told
+    grep -qx "MAINPID=$service" told || problem "another main process: $(cat told)"
+    cmp disk.img view || problem "the file is not what is in the image"
+    NOTIFY_SOCKET=$folder/manager "$SLUICE" upgrade -n 0 >upgraded || problem "upgrade fails"
+    wait "$service" || problem "the first server failed: $(cat log)"
+    local successor
+    successor=$("$SLUICE" list -n 0 --json | sed -nE 's/^ *"pid": ([0-9]+),$/\1/p')
+    wait_for grep -qx "MAINPID=$successor" told
+    kill -TERM "$successor"
+    wait_for grep -q STOPPING=1 told
+    wait_for test ! -e view
+    kill "$listener"
+}
+
+# wait_for COMMAND...: ten seconds at the most.
+wait_for() {
+    local attempt
+    for attempt in {1..500}; do
+        "$@" && return
+        sleep 0.02
+    done
+    problem "waited in vain: $*"
+}
+
+problem() {
+    printf '%s\n' "$@"
+    failures=$((failures + 1))
+}
+
+leave() {
+    [ -z "$listener" ] || kill "$listener" 2>/dev/null
+    "$SLUICE" del -a --force >/dev/null 2>&1
+    rm -rf "$folder"
+}
+
+main
