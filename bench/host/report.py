@@ -53,8 +53,8 @@ def aims(results):
     """How the best data path of each row stands against qemu-storage-daemon."""
     lines = ["## Against qemu-storage-daemon", "",
              f"The aim: {AIM_SPEED} times its throughput in every row, and at 512K less than "
-             f"{AIM_CPU} of its processor time per GiB. *Best* is the fastest data path in the row; "
-             "*automatic* the one that is chosen without --mode.", "",
+             f"{AIM_CPU} of its processor time per GiB. *Best* is the fastest data path in the "
+             "row; *automatic* the one that is chosen without --mode.", "",
              "| row | best | x qemu | automatic x qemu | copy x qemu | CPU of copy / CPU of qemu |",
              "|---|---|---|---|---|---|"]
     for cell in load.cells():

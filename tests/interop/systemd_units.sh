@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The systemd units as they are installed: systemd finds nothing wrong with them, and what they start
-# says when it is ready, when it stops, and which process serves after an upgrade.
+# The systemd units as they are installed: systemd finds nothing wrong with them, and what they
+# start says when it is ready, when it stops, and which process serves after an upgrade.
 set -u
 
 main() {
@@ -38,7 +38,8 @@ units_are_well_formed() {
 # As systemd would start it, with this script as the manager.
 service_tells_its_manager() {
     truncate -s 16M disk.img
-    echo "{\"spec\": \"$folder/disk.img\", \"at\": \"$folder/view\", \"mode\": \"copy\"}" >config.json
+    printf '{"spec": "%s", "at": "%s", "mode": "copy"}' "$folder/disk.img" "$folder/view" \
+        >config.json
     python3 -c '
 import socket, sys
 manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -57,7 +58,7 @@ while True:
     NOTIFY_SOCKET=$folder/manager "$SLUICE" upgrade -n 0 >upgraded || problem "upgrade fails"
     wait "$service" || problem "the first server failed: $(cat log)"
     local successor
-    successor=$("$SLUICE" list -n 0 --json | sed -nE 's/^ *"pid": ([0-9]+),$/\1/p')
+    successor=$("$SLUICE" list -n 0 --json | sed -nE 's/^ *"pid": ([0-9]+),?$/\1/p')
     wait_for grep -qx "MAINPID=$successor" told
     kill -TERM "$successor"
     wait_for grep -q STOPPING=1 told

@@ -105,9 +105,14 @@ Result<std::unique_ptr<FuseExport>> FuseExport::finish(Stack& stack, const Expor
 Result<std::unique_ptr<FuseExport>> FuseExport::adopt(Stack& stack, Handover handover) {
   auto state = mount_state_from_json(handover.state);
   if (!state) return std::unexpected(state.error());
-  if (handover.descriptors.empty())
-    return fail(EINVAL, "a mount was handed over without /dev/fuse");
-  auto point = MountPoint::adopt(state->mount, std::move(handover.descriptors.front()));
+  const size_t expected = state->mount.detached ? 1 : 2;
+  if (handover.descriptors.size() != expected) {
+    return fail(EINVAL, "a mount was handed over without its descriptors");
+  }
+  Descriptor mount_namespace;
+  if (!state->mount.detached) mount_namespace = std::move(handover.descriptors.back());
+  auto point = MountPoint::adopt(state->mount, std::move(handover.descriptors.front()),
+                                 std::move(mount_namespace));
   if (!point) return std::unexpected(point.error());
   const ExportOptions options{.at = state->mount.at,
                               .queues = state->queues,
@@ -307,6 +312,7 @@ Result<Handover> FuseExport::let_go() {
                          .depth = options_.depth};
   Handover handover{.state = to_json(state), .descriptors = {}};
   handover.descriptors.push_back(mount_.take_device());
+  if (!mount_.detached()) handover.descriptors.push_back(mount_.take_namespace());
   return handover;
 }
 

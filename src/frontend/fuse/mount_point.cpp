@@ -117,9 +117,9 @@ Result<MountPoint> MountPoint::mount_detached(const Wish& wish) {
   return fail(errno, fmt::format("cannot mount a FUSE file system: {}", std::strerror(errno)));
 }
 
-Result<MountPoint> MountPoint::adopt(Record record, Descriptor device) {
+Result<MountPoint> MountPoint::adopt(Record record, Descriptor device, Descriptor mount_namespace) {
   MountPoint point;
-  point.namespace_ = Descriptor(open(kNamespace, O_RDONLY | O_CLOEXEC));
+  point.namespace_ = std::move(mount_namespace);
   point.record_ = std::move(record);
   point.device_ = std::move(device);
   return point;

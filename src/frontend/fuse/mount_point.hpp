@@ -39,12 +39,14 @@ class MountPoint {
   // Nowhere in the tree: a file that only this process can open, with open_detached(). `at` is not
   // used.
   static Result<MountPoint> mount_detached(const Wish& wish);
-  static Result<MountPoint> adopt(Record record, Descriptor device);
+  // `mount_namespace`: the one in which it is mounted; of a detached mount none.
+  static Result<MountPoint> adopt(Record record, Descriptor device, Descriptor mount_namespace);
 
   // /dev/fuse, O_NONBLOCK.
   int device() const { return device_.number(); }
   void close_device() { device_ = Descriptor(); }
   Descriptor take_device() { return std::move(device_); }
+  Descriptor take_namespace() { return std::move(namespace_); }
   const Record& record() const { return record_; }
   // The path of the file itself.
   std::string file_path() const;
