@@ -53,6 +53,7 @@ class LoopDevice final : public Frontend {
   std::string mode_name() const override { return file_->mode_name(); }
   std::string mode_reason() const override { return file_->mode_reason(); }
   std::vector<QueueReport> reports() const override { return file_->reports(); }
+  Result<std::vector<InFlight>> in_flight() const override { return file_->in_flight(); }
 
  private:
   LoopDevice(Stack& stack, bool direct_io, std::unique_ptr<fuse::FuseExport> file)
