@@ -37,6 +37,7 @@ struct Answer {
   int error = 0;        // positive errno
   uint32_t length = 0;  // bytes of the answer, at the beginning of the tag's data ...
   bool apart = false;   // ... or apart from it, where the data is still needed
+  bool piped = false;   // ... or in the pipes that have filled the tag's loan
   bool expected = true;
 };
 

@@ -9,7 +9,7 @@
 namespace sluice::fuse {
 namespace {
 
-constexpr std::array<std::string_view, 3> kNames = {"passthrough", "uring", "copy"};
+constexpr std::array<std::string_view, 4> kNames = {"passthrough", "uring", "copy", "splice"};
 
 // Why `path` cannot serve, or nothing.
 std::string obstacle(DataPath path, const PathFacts& facts) {
@@ -26,6 +26,7 @@ std::string obstacle(DataPath path, const PathFacts& facts) {
       }
       return {};
     case DataPath::copy:
+    case DataPath::splice:
       return {};
   }
   return {};

@@ -17,6 +17,7 @@ enum class DataPath : uint8_t {
   passthrough,  // the kernel reads and writes the backing file itself; the server sees the rest
   uring,        // the kernel copies to and from our buffers, requests come through the ring
   copy,         // the kernel copies, requests come through read and write of /dev/fuse
+  splice,       // as copy, but large requests stay in pipes between /dev/fuse and files
 };
 
 struct PathChoice {

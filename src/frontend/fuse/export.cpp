@@ -205,7 +205,8 @@ Result<void> FuseExport::start_reactors() {
                            : uring ? std::min(options_.queues, kernel_queues)
                                    : options_.queues;
   for (uint16_t i = 0; i < threads; ++i) {
-    Reactor::Setup setup{.number = i, .copy_queues = {}, .uring_queues = {}, .files = {}};
+    Reactor::Setup setup{
+        .number = i, .copy_queues = {}, .splice_queues = {}, .uring_queues = {}, .files = {}};
     setup.files.assign(stack_.files().begin(), stack_.files().end());
     auto device = clone_device();
     if (!device) return std::unexpected(device.error());
@@ -218,7 +219,11 @@ Result<void> FuseExport::start_reactors() {
                                     .max_io_bytes = options_.max_io_bytes,
                                     .device = file});
     }
-    if (!uring || i == 0) {
+    if (choice_.path == DataPath::splice) {
+      setup.splice_queues.push_back({.depth = options_.depth,
+                                     .max_io_bytes = options_.max_io_bytes,
+                                     .device = clones_.back().number()});
+    } else if (!uring || i == 0) {
       const bool side = choice_.path != DataPath::copy;
       setup.copy_queues.push_back({.depth = side ? kSideDepth : options_.depth,
                                    .max_io_bytes = options_.max_io_bytes,

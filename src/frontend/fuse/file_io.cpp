@@ -3,12 +3,16 @@
 #include <fcntl.h>
 #include <linux/falloc.h>
 #include <spdlog/spdlog.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <optional>
 
 namespace sluice::fuse {
 namespace {
+
+// Less is copied faster than it is spliced (docs/decisions/0005-piped-loans.md).
+constexpr uint32_t kPipedBytesMin = 64 * 1024;
 
 // What a request asks of the stack; nothing where the answer does not need it.
 std::optional<Op> op_of(uint32_t opcode) {
@@ -98,12 +102,36 @@ Status FileIo::plan_read(Request& request, const Tag& tag) const {
 Task FileIo::write(Request& request, Tag& tag) {
   const Status planned = plan_write(request, tag);
   if (!planned.ok()) co_return planned;
+  if (tag.data_in_pipe && !may_pipe(request, tag, Ends::request)) {
+    const Status pulled = pull_data(tag);
+    if (!pulled.ok()) co_return pulled;
+  }
   const uint32_t length = static_cast<uint32_t>(request.length);
   const fuse_write_out reply{.size = length, .padding = 0};
   tag.answer = {.length = sizeof(reply), .apart = true};
   std::memcpy(tag.answer_body(), &reply, sizeof(reply));
   Task writing = write_bytes(request, tag, request.offset, length, Ends::request);
   co_return co_await writing;
+}
+
+// Whether the bytes may stay in pipes: many of them, in whole blocks, all that came and no more.
+bool FileIo::may_pipe(const Request& request, const Tag& tag, Ends ends) const {
+  if (tag.pipe == nullptr || ends != Ends::request || request.length < kPipedBytesMin) return false;
+  if (stack_.geometry().needs_bytes || !cover(request.offset, request.length).aligned())
+    return false;
+  if (request.op == Op::read) return true;
+  return tag.data_in_pipe && request.length == tag.call.payload.size();
+}
+
+Status FileIo::pull_data(Tag& tag) const {
+  const size_t wanted = tag.call.payload.size();
+  for (size_t done = 0; done < wanted;) {
+    const ssize_t got = ::read(tag.pipe->read_end.number(), tag.data + done, wanted - done);
+    if (got <= 0) return Status::from_errno(EIO);
+    done += static_cast<size_t>(got);
+  }
+  tag.data_in_pipe = false;
+  return kOk;
 }
 
 // The last bytes of the file are written, what would lie behind them is not: the answer says so.
@@ -165,8 +193,11 @@ Task FileIo::complete_edges(Request& request, Tag& tag, const Cover& cover, uint
 Task FileIo::transfer(Request& request, Tag& tag, uint64_t offset, std::span<std::byte> memory,
                       Ends ends) {
   const bool reads = request.op == Op::read;
+  const Direction direction = reads ? Direction::destination : Direction::source;
+  const bool piped = may_pipe(request, tag, ends);
   Request blocks =
-      request.child(offset, tag.lend(reads ? Direction::destination : Direction::source, memory));
+      request.child(offset, piped ? tag.lend_piped(direction, static_cast<uint32_t>(memory.size()))
+                                  : tag.lend(direction, memory));
   blocks.fua = request.fua && !reads;
   if (ends == Ends::request && tag.answerer != nullptr && !blocks.fua && stack_.may_link()) {
     tag.answerer->offer_answer(tag);
@@ -178,6 +209,10 @@ Task FileIo::transfer(Request& request, Tag& tag, uint64_t offset, std::span<std
   tag.take_back();
   Tag::Returned returned(tag);
   co_await returned;
+  if (piped && reads) {
+    tag.answer.piped = status.ok();
+    if (!status.ok()) request.ring->pipes().discard(tag.loan);
+  }
   if (reads && status.ok() && tag.loan.filled_bytes() != memory.size()) {
     spdlog::critical("a read of {} bytes at {} was reported done with {} bytes filled",
                      memory.size(), offset, tag.loan.filled_bytes());

@@ -52,6 +52,8 @@ class FileIo {
   Task transfer(Request& request, Tag& tag, uint64_t offset, std::span<std::byte> memory,
                 Ends ends = Ends::part);
 
+  bool may_pipe(const Request& request, const Tag& tag, Ends ends) const;
+  Status pull_data(Tag& tag) const;
   Status plan_read(Request& request, const Tag& tag) const;
   Status plan_write(Request& request, const Tag& tag) const;
   Status plan_allocate(Request& request, const Tag& tag) const;

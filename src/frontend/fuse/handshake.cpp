@@ -74,6 +74,9 @@ abi::InitOut make_answer(const KernelOffer& offer, const Agreement& agreement, u
     answer.max_stack_depth = 2;  // the backing file may be on an overlay
   }
   if (agreement.path == DataPath::uring) flags |= abi::kOverIoUring;
+  if (agreement.path == DataPath::splice) {
+    flags |= FUSE_SPLICE_READ | FUSE_SPLICE_WRITE | FUSE_SPLICE_MOVE;
+  }
   flags &= offer.flags;
   answer.major = FUSE_KERNEL_VERSION;
   answer.minor = std::min(offer.minor, kMinorSpoken);

@@ -49,6 +49,7 @@ void Reactor::serve() {
 Result<void> Reactor::prepare() {
   uint32_t tags = 0;
   for (const auto& queue : setup_.copy_queues) tags += queue.depth;
+  for (const auto& queue : setup_.splice_queues) tags += queue.depth;
   for (const auto& queue : setup_.uring_queues) tags += queue.depth;
   // A tag has its command and one or more operations of its request in flight.
   auto ring = KernelRing::create({.entries = std::clamp(2 * tags, 64U, 4096U),
@@ -62,6 +63,12 @@ Result<void> Reactor::prepare() {
   }
   for (const auto& setup : setup_.copy_queues) {
     auto queue = CopyQueue::create(setup, *ring_, io_, *this);
+    if (!queue) return std::unexpected(queue.error());
+    queues_.push_back(std::move(*queue));
+  }
+  for (const auto& setup : setup_.splice_queues) {
+    if (auto opened = ring_->pipes().open(setup.max_io_bytes); !opened) return opened;
+    auto queue = SpliceQueue::create(setup, *ring_, io_, *this);
     if (!queue) return std::unexpected(queue.error());
     queues_.push_back(std::move(*queue));
   }

@@ -12,6 +12,7 @@
 
 #include "core/error.hpp"
 #include "frontend/fuse/copy_queue.hpp"
+#include "frontend/fuse/splice_queue.hpp"
 #include "frontend/fuse/uring_queue.hpp"
 #include "ring/kernel_ring.hpp"
 
@@ -22,6 +23,7 @@ class Reactor final : private QueueListener, private Message {
   struct Setup {
     uint16_t number = 0;
     std::vector<CopyQueue::Setup> copy_queues;
+    std::vector<SpliceQueue::Setup> splice_queues;
     std::vector<UringQueue::Setup> uring_queues;
     std::vector<int> files;  // registered with the ring
   };

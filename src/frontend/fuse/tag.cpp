@@ -42,6 +42,12 @@ View Tag::lend(Direction direction, std::span<std::byte> bytes) {
   return loan.view();
 }
 
+View Tag::lend_piped(Direction direction, uint32_t length) {
+  state_.store(kLent, std::memory_order_relaxed);
+  loan.lend_piped(*this, direction, length, direction == Direction::source ? pipe : nullptr);
+  return loan.view();
+}
+
 // The last user has returned the pages, perhaps on another thread (P-16).
 void Tag::returned(Loan&) noexcept {
   if (state_.exchange(kBack, std::memory_order_acq_rel) == kAwaited) request.ring->post(*this);

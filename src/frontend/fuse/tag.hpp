@@ -19,6 +19,7 @@
 
 #include "core/arena.hpp"
 #include "core/error.hpp"
+#include "core/pipe.hpp"
 #include "core/request.hpp"
 #include "frontend/fuse/call.hpp"
 #include "frontend/in_flight.hpp"
@@ -72,6 +73,8 @@ struct Tag final : private Lender, private Message {
   void set_up(Ring& ring, const TagMemory& memory, uint32_t number);
   // Lends bytes of the buffer; take_back() ends that, and Returned waits for the last user.
   View lend(Direction direction, std::span<std::byte> bytes);
+  // Lends pages in pipes: those of a WRITE, or those that are to come for a READ.
+  View lend_piped(Direction direction, uint32_t length);
   void take_back() { loan.close(); }
   // Adds what it is serving, if it is, as tag `number`.
   void list_in_flight(uint16_t number, std::vector<InFlight>& found) const;
@@ -87,6 +90,9 @@ struct Tag final : private Lender, private Message {
   Answer answer;
   EarlyAnswerer* answerer = nullptr;  // or nobody
   Follower follower;
+  // On the data path splice: where requests come in, and whether a WRITE's data is still there.
+  Pipe* pipe = nullptr;
+  bool data_in_pipe = false;
   uint64_t overflows_counted = 0;
   uint64_t begun = 0;  // see QueueCounters; 0 between requests
 

@@ -51,7 +51,8 @@ class FuseExportTest : public testing::TestWithParam<DataPath> {
 
   // Mounts and serves.
   void start() {
-    auto made = FuseExport::mount(*stack_, {.at = at_, .queues = 2, .depth = 8, .path = path()});
+    auto made = FuseExport::mount(
+        *stack_, {.at = at_, .queues = 2, .depth = 8, .max_io_bytes = 524288, .path = path()});
     ASSERT_TRUE(made) << made.error().text;
     export_ = std::move(*made);
     ASSERT_TRUE(export_->serve());
@@ -98,6 +99,25 @@ TEST_P(FuseExportTest, TheFileIsTheStack) {
   const Descriptor image = open_file(image_, O_RDONLY);
   ASSERT_EQ(pread(image.number(), found.data(), found.size(), 5001), length);
   EXPECT_EQ(found, text);
+}
+
+// Large enough to stay in pipes where they can, in whole blocks and not.
+TEST_P(FuseExportTest, LargeRequestsArrive) {
+  start();
+  const Descriptor file = open_file(at_);
+  std::vector<char> data(300'000);
+  for (size_t i = 0; i < data.size(); ++i) data[i] = static_cast<char>(i * 31 >> 8);
+  for (const auto& [offset, length] : std::initializer_list<std::pair<uint64_t, size_t>>{
+           {4096, 262144}, {4096, 300'000}, {777, 262144}, {kSize - 131072, 131072}}) {
+    const auto place = static_cast<off_t>(offset);
+    const auto wanted = static_cast<ssize_t>(length);
+    ASSERT_EQ(pwrite(file.number(), data.data(), length, place), wanted);
+    std::vector<char> found(length);
+    ASSERT_EQ(pread(file.number(), found.data(), length, place), wanted);
+    EXPECT_TRUE(std::equal(found.begin(), found.end(), data.begin())) << offset;
+  }
+  EXPECT_EQ(pwrite(file.number(), data.data(), 131072, kSize - 65536), 65536);
+  EXPECT_EQ(pread(file.number(), data.data(), 131072, kSize - 65536), 65536);
 }
 
 TEST_P(FuseExportTest, AFileThatWasMadeIsRemovedAgain) {
@@ -168,18 +188,17 @@ TEST_P(FuseExportTest, EndsWhenSomebodyUnmountsIt) {
 TEST_P(FuseExportTest, ANewSizeShowsAtOnce) {
   start();
   const Descriptor file = open_file(at_);
-  const auto resized = export_->resize(kSize / 2);
-  if (passthrough()) {
-    EXPECT_FALSE(resized);
-    return;
-  }
-  ASSERT_TRUE(resized);
   struct stat status{};
+  EXPECT_FALSE(export_->resize(2 * kSize)) << "first the stack";
+  ASSERT_TRUE(stack_->resize(2 * kSize));
+  ASSERT_TRUE(export_->resize(2 * kSize));
   ASSERT_EQ(fstat(file.number(), &status), 0);
-  EXPECT_EQ(static_cast<uint64_t>(status.st_size), kSize / 2);
-  char byte = 0;
-  EXPECT_EQ(pread(file.number(), &byte, 1, kSize / 2), 0);
-  EXPECT_FALSE(export_->resize(2 * kSize));
+  EXPECT_EQ(static_cast<uint64_t>(status.st_size), 2 * kSize);
+  EXPECT_EQ(pwrite(file.number(), "new", 3, kSize + 5), 3);
+  char text[4] = {};
+  EXPECT_EQ(pread(file.number(), text, 3, kSize + 5), 3);
+  EXPECT_STREQ(text, "new");
+  EXPECT_EQ(export_->resize(kSize).has_value(), !passthrough());
 }
 
 // Programs notice nothing but a short wait.
@@ -231,7 +250,8 @@ TEST_P(FuseExportTest, SaysWhatIsInTheWay) {
 }
 
 INSTANTIATE_TEST_SUITE_P(OnEveryPath, FuseExportTest,
-                         testing::Values(DataPath::passthrough, DataPath::uring, DataPath::copy),
+                         testing::Values(DataPath::passthrough, DataPath::uring, DataPath::copy,
+                                         DataPath::splice),
                          [](const auto& each) { return std::string(to_string(each.param)); });
 
 TEST(FuseExportOptions, SizesThatFuseCannotHaveAreRefused) {
