@@ -1,0 +1,131 @@
+#!/usr/bin/env bash
+# How the file that FUSE serves ends: by del, by SIGTERM, by umount, by SIGKILL, always with I/O in
+# flight, and never with a program that hangs. And who may have it: a user without privilege makes
+# one through fusermount3.
+# timeout: 300
+# shellcheck source=tests/interop/lib_fuse.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib_fuse.sh"
+
+main() {
+    local path
+    begin
+    for path in $PATHS; do
+        run_case "killed, $path" killed "$path"
+        run_case "terminated, $path" terminated "$path"
+        run_case "unmounted by the user, $path" unmounted "$path"
+        run_case "not deleted while in use, $path" in_use "$path"
+    done
+    run_case "a directory, with the file in it" in_directory
+    run_case "a file that was there" over_file
+    run_case "what is in the way" in_the_way
+    run_case "without privilege" without_privilege
+    finish
+}
+
+# Programs that use the file; they end by themselves when it goes, in whatever way.
+start_load() {
+    fio --name=load --filename=disk --size=64M --rw=randrw --bs=64k --ioengine=libaio --direct=1 \
+        --iodepth=16 --time_based --runtime=3 > load.log 2>&1 &
+    LOAD=$!
+    while [ "$(stat -c %b image.raw)" -lt 2000 ]; do sleep 0.02; done
+}
+
+killed() {
+    serve_file "$1"
+    start_load
+    kill -KILL "$SERVER"
+    wait_for_end "$SERVER"
+    refused "not connected" timeout 5 head -c 1 disk
+    refused "not connected" timeout 5 stat disk
+    wait_for_end "$LOAD"
+    umount disk
+    same "what is left" "$(stat -c %s disk)" 0
+    rm disk
+}
+
+terminated() {
+    serve_file "$1"
+    start_load
+    kill -TERM "$SERVER"
+    wait_for_end "$SERVER"
+    wait_for_end "$LOAD"
+    [ ! -e disk ] || fail "disk was left behind"
+}
+
+unmounted() {
+    serve_file "$1"
+    dd if=/dev/urandom of=disk bs=1M count=8 conv=notrunc,fsync status=none
+    umount disk
+    wait_for_end "$SERVER"
+    [ ! -e disk ] || fail "disk was left behind"
+}
+
+in_use() {
+    serve_file "$1"
+    exec 5< disk
+    refused "in use" "$SLUICE" del -n "$ID"
+    head -c 1 disk > /dev/null
+    exec 5<&-
+    stop_serving
+}
+
+in_directory() {
+    truncate -s 16M image.raw
+    mkdir disk
+    "$SLUICE" add --frontend fuse --at "$CASE/disk" image.raw > /dev/null
+    note_server
+    same "what is in it" "$(ls disk)" disk
+    same "size" "$(stat -c %s disk/disk)" 16777216
+    refused "not permitted" touch disk/other
+    refused "not permitted" rm -f disk/disk
+    "$SLUICE" del -n "$ID"
+    [ -z "$(ls disk)" ] || fail "disk/ is not empty"
+}
+
+over_file() {
+    echo text > disk
+    truncate -s 16M image.raw
+    "$SLUICE" add --frontend fuse --at "$CASE/disk" image.raw > /dev/null
+    note_server
+    same "size" "$(stat -c %s disk)" 16777216
+    "$SLUICE" del -n "$ID"
+    same "what was there" "$(cat disk)" text
+}
+
+in_the_way() {
+    truncate -s 16M other.raw
+    add_at() { "$SLUICE" add --frontend fuse --at "$1" other.raw; }
+    refused "directory" add_at "$CASE/nowhere/disk"
+    refused "neither a regular file nor a directory" add_at /dev/null
+    serve_file copy
+    refused "mounted on" add_at "$CASE/disk"
+    kill -KILL "$SERVER"
+    wait_for_end "$SERVER"
+    refused "has died" add_at "$CASE/disk"
+    umount disk
+    rm disk
+}
+
+# `nobody` may open /dev/fuse where udev says so; otherwise that is changed for a moment.
+without_privilege() {
+    local mode user="runuser -u nobody -- env SLUICE_STATE_DIR=$CASE/theirs"
+    command -v fusermount3 > /dev/null || { echo "# no fusermount3"; return 0; }
+    mode=$(stat -c %a /dev/fuse)
+    # shellcheck disable=SC2064
+    trap "chmod $mode /dev/fuse" EXIT
+    chmod 666 /dev/fuse
+    chmod 755 "$WORK" "$CASE"
+    mkdir theirs
+    cp "$SLUICE" theirs/sluice
+    truncate -s 64M theirs/image.raw
+    chown -R nobody theirs
+    $user theirs/sluice add --frontend fuse --at "$CASE/theirs/disk" theirs/image.raw > /dev/null
+    $user fio --name=verify --filename="$CASE/theirs/disk" --size=16M --rw=randrw --bsrange=512-64k \
+        --verify=crc32c --verify_state_save=0 --output=/dev/null
+    refused "denied" cat theirs/disk
+    kill "$(pgrep -f "^theirs/sluice add --frontend fuse --at $CASE/theirs/disk")"
+    for _ in $(seq 200); do [ -e theirs/disk ] || return 0; sleep 0.05; done
+    fail "disk was left behind"
+}
+
+main
