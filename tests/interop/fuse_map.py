@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Two threads change a file at once, one through a shared mapping, the other through write(), each
-its own records of 1000 bytes, none of them whole blocks, in pages of their own. Each sees its own
-changes on the other way at once, and in the end both ways show all.
+"""Two threads change a file at once, one through a shared mapping, the other by write(),
+each its own records of 1000 bytes, none of them whole blocks, in pages of their own. Each sees its
+own changes on the other way at once, and in the end both ways show all.
 
-Pages that both change at once are another matter: no file system keeps them apart for direct I/O."""
+Pages that both change at once are another matter: direct I/O keeps those apart nowhere."""
 
 import mmap
 import os

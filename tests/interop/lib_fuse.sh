@@ -123,8 +123,13 @@ field() {
 }
 
 stop_serving() {
-    "$SLUICE" del -n "$ID"
+    stop_server
     [ ! -e disk ] || fail "disk was left behind"
+}
+
+stop_server() {
+    kill -TERM "$SERVER"
+    wait_for_end "$SERVER"
 }
 
 wait_for_end() {

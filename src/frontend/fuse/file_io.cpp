@@ -69,7 +69,8 @@ void FileIo::conclude(Tag& tag, QueueCounters& counters) const {
   counters.end(tag.request, tag.begun, Status::from_errno(tag.answer.error));
   tag.begun = 0;
   const bool moved = tag.request.has_data() && tag.answer.error == 0;
-  if (moved) QueueCounters::add(counters.copied_bytes, tag.request.length);
+  const bool in_pipes = tag.answer.piped || tag.data_in_pipe;
+  if (moved && !in_pipes) QueueCounters::add(counters.copied_bytes, tag.request.length);
 }
 
 // --- READ ---

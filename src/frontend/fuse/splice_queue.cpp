@@ -110,6 +110,7 @@ Service SpliceQueue::serve(SpliceTag& splice_tag) {
     reading_ = false;
     if (!accept(splice_tag, result)) continue;
     wake_reader();
+    tag.begun = counters_.begin();
     Task serving = io_.serve(tag.request, tag);
     const Status status = co_await serving;
     if (!status.ok()) tag.answer = {.error = status.error()};
