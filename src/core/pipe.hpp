@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <memory>
 
+#include "core/buffer.hpp"
 #include "core/descriptor.hpp"
 
 namespace sluice {
@@ -20,8 +21,8 @@ struct Pipe {
   uint32_t put_bytes = 0;
   uint32_t taken_bytes = 0;
 
-  Pipe* next = nullptr;                 // in the list of who holds it
-  std::unique_ptr<std::byte[]> bounce;  // of a spare: made when pages first have to be copied
+  Pipe* next = nullptr;            // in the list of who holds it
+  std::unique_ptr<Buffer> bounce;  // of a spare: made when pages first have to be copied
 };
 
 }  // namespace sluice

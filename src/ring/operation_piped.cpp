@@ -94,9 +94,9 @@ bool Operation::have_pipe() {
 
 std::byte* Operation::bounce_buffer() {
   if (piped_.pipe->bounce == nullptr) {
-    piped_.pipe->bounce = std::make_unique<std::byte[]>(PipePool::kBounceBytes);
+    piped_.pipe->bounce = std::make_unique<Buffer>(PipePool::kBounceBytes);
   }
-  return piped_.pipe->bounce.get();
+  return piped_.pipe->bounce->bytes().data();
 }
 
 // What is in a fill's spare belongs to the loan from now on.
@@ -223,9 +223,9 @@ void Operation::complete_source(uint32_t bytes) {
 // From the bounce buffer into the spare. That may get full: then the loan keeps it, and the buffer
 // goes on with the next one.
 void Operation::complete_bounced_fill(uint32_t bytes) {
-  std::unique_ptr<std::byte[]> bounce = std::move(piped_.pipe->bounce);
+  std::unique_ptr<Buffer> bounce = std::move(piped_.pipe->bounce);
   ring_.counters_.copied_bytes += bytes;
-  if (!put(bounce.get(), bytes)) status_ = Status::from_errno(errno);
+  if (!put(bounce->bytes().data(), bytes)) status_ = Status::from_errno(errno);
   if (piped_.pipe != nullptr) piped_.pipe->bounce = std::move(bounce);
 }
 
