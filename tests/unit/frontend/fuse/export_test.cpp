@@ -111,11 +111,13 @@ TEST_P(FuseExportTest, LargeRequestsArrive) {
            {4096, 262144}, {4096, 300'000}, {777, 262144}, {kSize - 131072, 131072}}) {
     const auto place = static_cast<off_t>(offset);
     const auto wanted = static_cast<ssize_t>(length);
-    ASSERT_EQ(pwrite(file.number(), data.data(), length, place), wanted);
+    ASSERT_EQ(pwrite(file.number(), data.data(), length, place), wanted)
+        << offset << ": " << std::strerror(errno);
     std::vector<char> found(length);
     ASSERT_EQ(pread(file.number(), found.data(), length, place), wanted);
     EXPECT_TRUE(std::equal(found.begin(), found.end(), data.begin())) << offset;
   }
+  if (passthrough()) return;  // the backing file would grow
   EXPECT_EQ(pwrite(file.number(), data.data(), 131072, kSize - 65536), 65536);
   EXPECT_EQ(pread(file.number(), data.data(), 131072, kSize - 65536), 65536);
 }
