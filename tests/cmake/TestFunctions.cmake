@@ -11,8 +11,18 @@ function(add_gtest_program label timeout)
   # Listed when ctest starts and not in the build, so that a program which cannot start fails as a test.
   gtest_discover_tests(${label}_tests
     DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 60
-    PROPERTIES LABELS ${label} TIMEOUT ${timeout}
+    PROPERTIES LABELS ${label} TIMEOUT ${timeout} FIXTURES_REQUIRED fuse_over_uring
                ENVIRONMENT "SLUICE_SOURCE_DIR=${PROJECT_SOURCE_DIR}")
+endfunction()
+
+# FUSE over io_uring is switched on, where it can be, while programs run that try it.
+function(add_uring_fixture)
+  set(script "${CMAKE_CURRENT_SOURCE_DIR}/support/fuse_over_uring.sh")
+  set(before "${CMAKE_BINARY_DIR}/fuse_over_uring.before")
+  add_test(NAME support.fuse_over_uring_on COMMAND bash "${script}" on "${before}")
+  add_test(NAME support.fuse_over_uring_back COMMAND bash "${script}" back "${before}")
+  set_tests_properties(support.fuse_over_uring_on PROPERTIES FIXTURES_SETUP fuse_over_uring)
+  set_tests_properties(support.fuse_over_uring_back PROPERTIES FIXTURES_CLEANUP fuse_over_uring)
 endfunction()
 
 # The fuzz targets with libFuzzer's main(); tools/fuzz runs them.
