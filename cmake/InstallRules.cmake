@@ -20,16 +20,22 @@ install_completion(sluice.bash bash-completion/completions sluice)
 install_completion(_sluice zsh/site-functions _sluice)
 install_completion(sluice.fish fish/vendor_completions.d sluice.fish)
 
-# Where systemd looks for units below any of its prefixes, /usr and /usr/local among them. The prefix
-# is known when it is installed.
+# What names places of other installed files is made when the prefix is known.
 install(CODE "
   set(bindir \"\${CMAKE_INSTALL_PREFIX}/${CMAKE_INSTALL_BINDIR}\")
-  configure_file(\"${PROJECT_SOURCE_DIR}/systemd/sluice@.service.in\"
-                 \"${PROJECT_BINARY_DIR}/systemd/sluice@.service\" @ONLY)
+  set(datadir \"\${CMAKE_INSTALL_PREFIX}/${CMAKE_INSTALL_DATADIR}\")
+  foreach(file systemd/sluice@.service udev/71-sluice-unprivileged.rules udev/ublk-chown)
+    configure_file(\"${PROJECT_SOURCE_DIR}/\${file}.in\" \"${PROJECT_BINARY_DIR}/\${file}\" @ONLY)
+  endforeach()
 ")
+# Where systemd looks for units below any of its prefixes, /usr and /usr/local among them.
 install(FILES "${PROJECT_BINARY_DIR}/systemd/sluice@.service"
               "${PROJECT_SOURCE_DIR}/systemd/sluice.target"
         DESTINATION "lib/systemd/system")
+install(FILES "${PROJECT_BINARY_DIR}/udev/71-sluice-unprivileged.rules"
+        DESTINATION "${CMAKE_INSTALL_DATADIR}/sluice/udev")
+install(PROGRAMS "${PROJECT_BINARY_DIR}/udev/ublk-chown"
+        DESTINATION "${CMAKE_INSTALL_DATADIR}/sluice/udev")
 
 foreach(document LICENSE README.md)
   if(EXISTS "${PROJECT_SOURCE_DIR}/${document}")
