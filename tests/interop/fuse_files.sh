@@ -2,7 +2,7 @@
 # The file that FUSE serves is a plain file to programs: fio verifies, direct and through the page
 # cache, several at once, any bytes; mapped and written at the same time; qemu-img converts and
 # compares; what a file cannot have is refused.
-# timeout: 300
+# timeout: 600
 # shellcheck source=tests/interop/lib_fuse.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib_fuse.sh"
 

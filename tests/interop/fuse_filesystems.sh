@@ -2,7 +2,7 @@
 # A file system on the file that FUSE serves, by util-linux' `mount -o loop` and by loop devices
 # with direct and with buffered I/O: made, mounted, a repository cloned into it, verified by fio,
 # checked. A loop device with direct I/O sends the parts of one request at the same time.
-# timeout: 300
+# timeout: 600
 # shellcheck source=tests/interop/lib_fuse.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib_fuse.sh"
 

@@ -2,7 +2,7 @@
 # How the file that FUSE serves ends: by del, by SIGTERM, by umount, by SIGKILL, always with I/O in
 # flight, and never with a program that hangs. And who may have it: a user without privilege makes
 # one through fusermount3.
-# timeout: 300
+# timeout: 600
 # shellcheck source=tests/interop/lib_fuse.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib_fuse.sh"
 
