@@ -1,0 +1,82 @@
+#!/usr/bin/env bash
+# ext4 and XFS on a loop device on FUSE, in direct and in buffered loop mode: made, mounted, a
+# repository cloned into it, verified by fio, checked by fsck; and a partition table.
+# timeout: 900
+# shellcheck source=tests/interop/lib_loop.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib_loop.sh"
+
+main() {
+    local path direct kind
+    begin_loop
+    make_repository
+    for direct in 1 0; do
+        for kind in ext4 xfs; do
+            for path in $PATHS; do
+                run_case "$kind, $path, loop direct I/O $direct" use_as "$kind" "$path" "$direct"
+            done
+        done
+    done
+    run_case "partitions" partitions
+    finish
+}
+
+use_as() {
+    local kind=$1
+    serve_loop "$2" "$3"
+    "mkfs.$kind" -q "$DEV"
+    mkdir mnt
+    mount "$DEV" mnt
+    git clone -q "file://$WORK/repository" mnt/clone
+    git -C mnt/clone fsck --full --no-progress
+    diff -r "$SLUICE_SOURCE_DIR/src" mnt/clone/src
+    verify_with_fio --directory=mnt --size=16M --numjobs=2 --direct=1 --bsrange=4k-64k
+    rm mnt/verify*
+    refused "in use" "$SLUICE" del -n "$ID"
+    fstrim mnt
+    umount mnt
+    check "$kind" "$DEV"
+    stop_loop
+    check "$kind" image.raw
+}
+
+check() {
+    if [ "$1" = ext4 ]; then
+        e2fsck -fn "$2" > check.log 2>&1 || fail "$(cat check.log)"
+    else
+        xfs_repair -n "$2" > check.log 2>&1 || fail "$(cat check.log)"
+    fi
+}
+
+# Where the kernel knows partition tables: it then shows those of any loop device.
+partitions() {
+    truncate -s 512M image.raw
+    echo 'start=2048, size=131072' | sfdisk -q image.raw
+    DEV=$(losetup -fP --show image.raw)
+    if ! [ -b "${DEV}p1" ]; then
+        losetup -d "$DEV"
+        echo "# not tried: this kernel knows no partition tables"
+        return 0
+    fi
+    losetup -d "$DEV"
+    serve_loop copy 1
+    for _ in $(seq 100); do [ ! -b "${DEV}p1" ] || break; sleep 0.05; done
+    mkfs.ext4 -q "${DEV}p1"
+    mkdir mnt
+    mount "${DEV}p1" mnt
+    cp -r "$SLUICE_SOURCE_DIR/src" mnt/
+    umount mnt
+    e2fsck -fn "${DEV}p1" > check.log 2>&1 || fail "$(cat check.log)"
+    stop_loop
+    [ ! -e "${DEV}p1" ] || fail "${DEV}p1 was left behind"
+}
+
+make_repository() {
+    local git="git -c user.name=test -c user.email=test@example.org -C $WORK/repository"
+    mkdir "$WORK/repository"
+    $git init -q -b main
+    cp -r "$SLUICE_SOURCE_DIR/src" "$WORK/repository"
+    $git add src
+    $git commit -qm sources
+}
+
+main
