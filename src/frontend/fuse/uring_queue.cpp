@@ -120,7 +120,8 @@ Service UringQueue::serve(Entry& entry) {
   Tag& tag = entry.tag;
   Command registering(*this, abi::kRegister, entry);
   int32_t result = co_await registering;
-  while (result >= 0) {
+  // What comes after the end is not answered: the kernel fails it when the mount is closed.
+  while (result >= 0 && !finished_) {
     ++serving_;
     decode(entry);
     tag.begun = counters_.begin();
@@ -134,7 +135,7 @@ Service UringQueue::serve(Entry& entry) {
     leave_if_idle();
     result = co_await committing;
   }
-  if (result != -ENOTCONN && result != -ECONNABORTED && result != -ECANCELED) {
+  if (result < 0 && result != -ENOTCONN && result != -ECONNABORTED && result != -ECANCELED) {
     spdlog::error("FUSE over io_uring, queue {}: {}", setup_.id, std::strerror(-result));
   }
   if (--live_entries_ == 0) finish();
