@@ -69,6 +69,7 @@ class Served {
   void serve(const uint8_t* data, size_t size) {
     constexpr size_t kHead = sizeof(fuse_in_header) + sizeof(fuse_write_in);
     size = std::min(size, kHead + kMaxIo);
+    if (size == 0) return;
     std::byte* const frame = tag_.data - kHead;
     std::memcpy(frame, data, size);
     const auto call = fuse::parse_call({frame, size});

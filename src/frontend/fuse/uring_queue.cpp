@@ -14,20 +14,24 @@ struct UringQueue::Entry {
   Tag tag;
   abi::RequestHeader* header = nullptr;  // in front of the tag's data
   iovec places[2] = {};                  // header and payload, for REGISTER
+  std::coroutine_handle<> suspended;     // while the kernel has a command of this entry
 };
 
 // A command of the device, in a wide SQE.
 class UringQueue::Command final : public Completion {
  public:
-  Command(const UringQueue& queue, uint32_t operation, const Entry& entry)
+  Command(const UringQueue& queue, uint32_t operation, Entry& entry)
       : queue_(queue), operation_(operation), entry_(entry) {}
 
   bool await_ready() const { return false; }
   void await_suspend(std::coroutine_handle<> coroutine) {
-    coroutine_ = coroutine;
+    entry_.suspended = coroutine;
     queue_.ring_.submit(*this);
   }
-  int32_t await_resume() const { return result_; }
+  int32_t await_resume() {
+    entry_.suspended = nullptr;
+    return result_;
+  }
 
   void prepare(io_uring_sqe& sqe) override {
     constexpr size_t kCommandBytes = 80;
@@ -49,15 +53,14 @@ class UringQueue::Command final : public Completion {
   }
   void complete(int32_t result, uint32_t) override {
     result_ = result;
-    queue_.ring_.ready().push(coroutine_);
+    queue_.ring_.ready().push(entry_.suspended);
   }
 
  private:
   const UringQueue& queue_;
   const uint32_t operation_;
-  const Entry& entry_;
+  Entry& entry_;
   int32_t result_ = 0;
-  std::coroutine_handle<> coroutine_;
 };
 
 // Runs after the last answer has been handed to the kernel.
@@ -92,7 +95,12 @@ UringQueue::UringQueue(const Setup& setup, Ring& ring, FileIo& io, QueueListener
       entries_(std::make_unique<Entry[]>(setup.depth)),
       last_check_(std::make_unique<LastCheck>(*this)) {}
 
-UringQueue::~UringQueue() = default;
+// The ring has ended, and with it the commands that were left.
+UringQueue::~UringQueue() {
+  for (uint16_t i = 0; i < setup_.depth; ++i) {
+    if (entries_[i].suspended) entries_[i].suspended.destroy();
+  }
+}
 
 void UringQueue::start() {
   live_entries_ = setup_.depth;
