@@ -297,9 +297,14 @@ pins_nothing() {
 
 idle() {
     local before after
+    add -t null
+    dd if="$DEV" of=/dev/null bs=1M count=64 iflag=direct status=none
+    [ "$(status_of VmRSS)" -lt 8192 ] || fail "it takes $(status_of VmRSS) KiB"
+    del
+    # About 5 KiB for each of the tags.
     add -t null -q 2 -d 1024
     dd if="$DEV" of=/dev/null bs=1M count=64 iflag=direct status=none
-    [ "$(status_of VmRSS)" -lt 16384 ] || fail "it takes $(status_of VmRSS) KiB"
+    [ "$(status_of VmRSS)" -lt 20480 ] || fail "it takes $(status_of VmRSS) KiB"
     before=$(processor_time)
     sleep 2
     after=$(processor_time)

@@ -85,11 +85,12 @@ TEST(InFlight, WhatIsAtSeveralChildrenIsAtTheirParentOnceOneIsDone) {
 
 TEST(InFlightInquiry, IsAnsweredByTheRingsThread) {
   std::atomic<Ring*> published = nullptr;
+  std::atomic<bool> stop_returned = false;  // the ring outlives who stops it
   std::thread thread([&] {
     auto own = KernelRing::create({.entries = 8, .cq_entries = 64, .slots = 0, .files = {}});
     published = own->get();
     (*own)->run();
-    published = nullptr;
+    while (!stop_returned) std::this_thread::yield();
   });
   while (published.load() == nullptr) std::this_thread::yield();
   const std::thread::id thread_id = thread.get_id();
@@ -106,6 +107,7 @@ TEST(InFlightInquiry, IsAnsweredByTheRingsThread) {
     EXPECT_EQ(found->size(), 3U);
   }
   published.load()->stop();
+  stop_returned = true;
   thread.join();
 }
 
