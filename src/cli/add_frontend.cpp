@@ -47,8 +47,9 @@ Outcome<FrontendOptions> read_frontend(const CommandLine& line) {
   if (!wish) return std::unexpected(wish.error());
   frontend.device.wish = *wish;
   if (wish->unprivileged && device->recovery != ublk::Recovery::none) {
-    return usage("--unprivileged and -r 1 exclude each other: the driver lets no device without "
-                 "privilege outlive its server");
+    return usage(
+        "--unprivileged and -r 1 exclude each other: the driver lets no device without "
+        "privilege outlive its server");
   }
   frontend.path = mode->path;
   const auto kind = read_kind(line);

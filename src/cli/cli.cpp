@@ -18,9 +18,9 @@ namespace sluice::cli {
 namespace {
 
 constexpr const Command* kCommands[] = {
-    &kAddCommand,         &kDelCommand,      &kListCommand,    &kStatCommand,
-    &kInspectCommand,     &kResizeCommand,   &kRecoverCommand, &kUpgradeCommand,
-    &kSetAffinityCommand, &kFeaturesCommand, &kTargetsCommand, &kHelpCommand,
+    &kAddCommand,      &kDelCommand,     &kListCommand,    &kStatCommand,    &kInspectCommand,
+    &kResizeCommand,   &kRecoverCommand, &kQuiesceCommand, &kUpgradeCommand, &kSetAffinityCommand,
+    &kFeaturesCommand, &kTargetsCommand, &kHelpCommand,
 };
 
 Outcome<void> run_command(const std::vector<std::string>& arguments, const Streams& streams);

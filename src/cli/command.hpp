@@ -29,6 +29,7 @@ extern const Command kListCommand;
 extern const Command kStatCommand;
 extern const Command kInspectCommand;
 extern const Command kRecoverCommand;
+extern const Command kQuiesceCommand;
 extern const Command kUpgradeCommand;
 extern const Command kResizeCommand;
 extern const Command kSetAffinityCommand;

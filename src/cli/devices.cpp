@@ -1,4 +1,4 @@
-// `sluice del`, `list`, `recover` and `set_affinity`.
+// `sluice del`, `list`, `recover`, `quiesce`, `upgrade`, `resize` and `set_affinity`.
 #include "cli/devices.hpp"
 
 #include <fmt/format.h>
@@ -120,6 +120,17 @@ Outcome<void> upgrade(const CommandLine& line, const Streams& streams) {
   return {};
 }
 
+void declare_quiesce(CommandLine& line, std::span<const std::string>) {
+  declare_number(line, "the device that is to be without a server for a while");
+}
+
+Outcome<void> quiesce(const CommandLine& line, const Streams&) {
+  const auto id = read_required_id(line);
+  if (!id) return std::unexpected(id.error());
+  if (const auto quiesced = quiesce_device(*id); !quiesced) return failed(quiesced.error());
+  return {};
+}
+
 void declare_resize(CommandLine& line, std::span<const std::string>) {
   declare_number(line, "the device");
   line.add_word("SIZE");
@@ -203,6 +214,13 @@ constinit const Command kRecoverCommand = {
     .summary = "Serve a device again whose server has died, if it was added with -r 1.",
     .declare = declare_recover,
     .run = recover};
+
+constinit const Command kQuiesceCommand = {
+    .name = "quiesce",
+    .synopsis = "-n ID",
+    .summary = "End a device's server; its requests wait until 'sluice recover'.",
+    .declare = declare_quiesce,
+    .run = quiesce};
 
 constinit const Command kUpgradeCommand = {
     .name = "upgrade",

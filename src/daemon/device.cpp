@@ -208,7 +208,11 @@ Result<nlohmann::json> Device::in_flight() const {
   return in_flight_json(std::move(*requests), stack_->root());
 }
 
-Result<Handover> Device::request_handover(int successor) {
+Result<Handover> Device::request_handover(std::optional<int> successor) {
+  if (!successor && record().frontend != to_string(FrontendKind::ublk)) {
+    return fail(EOPNOTSUPP,
+                fmt::format("{} cannot be without a server: only ublk devices can", record().path));
+  }
   if (auto requested = desk_.request(); !requested) return std::unexpected(requested.error());
   Result<void> quiesced;
   {
@@ -255,12 +259,13 @@ Result<Handover> Device::let_go() {
 
 // Whoever serves the device has written so into the record.
 bool Device::successor_came() {
+  if (!successor_) return true;  // none is wanted
   const auto give_up = std::chrono::steady_clock::now() + kSuccessorPatience;
   while (std::chrono::steady_clock::now() < give_up) {
     if (desk_.wanted_back(std::chrono::milliseconds(10))) return false;
     const auto found = read_record(id_);
     if (found && found->pid != record_.pid && server_alive(*found)) return true;
-    if (!process_start_time(successor_)) return false;
+    if (!process_start_time(*successor_)) return false;
   }
   return false;
 }

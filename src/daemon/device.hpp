@@ -62,8 +62,9 @@ class Device {
   // The size that it has now; none: as large as the backing has become.
   Result<uint64_t> resize(std::optional<uint64_t> size_bytes);
   // Makes wait() return and hand_over() the next step; returns what the next server, process
-  // `successor`, needs.
-  Result<Handover> request_handover(int successor);
+  // `successor`, needs. Without one the device is left to the kernel, until somebody recovers it:
+  // EOPNOTSUPP where the kernel does not keep it.
+  Result<Handover> request_handover(std::optional<int> successor);
   // The next server cannot: take the device back at once.
   Result<void> request_return();
   DeviceRecord record() const;
@@ -92,8 +93,8 @@ class Device {
   DeviceRecord record_;
   uint32_t id_ = ublk::kAnyId;
   HandoverDesk desk_;
-  int successor_ = 0;     // process; written before the control thread is woken for it
-  bool claimed_ = false;  // the record is ours to remove
+  std::optional<int> successor_;  // process; written before the control thread is woken for it
+  bool claimed_ = false;          // the record is ours to remove
   bool served_ = false;
 };
 

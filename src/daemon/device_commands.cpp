@@ -67,6 +67,12 @@ Result<ControlReply> hand_over(Device& device, const json& request) {
                       .descriptors = std::move(handover->descriptors)};
 }
 
+Result<json> quiesce(Device& device) {
+  const auto handover = device.request_handover(std::nullopt);
+  if (!handover) return std::unexpected(handover.error());
+  return json::object();
+}
+
 Result<json> take_back(Device& device) {
   if (auto asked = device.request_return(); !asked) return std::unexpected(asked.error());
   return json::object();
@@ -82,6 +88,7 @@ ControlCommands device_commands(Device& device) {
   commands.add("resize", [&device](const json& request) { return resize(device, request); });
   commands.add_passing("hand_over",
                        [&device](const json& request) { return hand_over(device, request); });
+  commands.add("quiesce", [&device](const json&) { return quiesce(device); });
   commands.add("take_back", [&device](const json&) { return take_back(device); });
   return commands;
 }

@@ -19,8 +19,9 @@ namespace {
 
 using ublk::Control;
 
-constexpr std::chrono::seconds kServerPatience{10};  // for a server to end after its device
-constexpr std::chrono::seconds kHolderPatience{2};   // for whoever has it open to let go
+constexpr std::chrono::seconds kServerPatience{10};   // for a server to end after its device
+constexpr std::chrono::seconds kQuiescePatience{40};  // longer than the server's own
+constexpr std::chrono::seconds kHolderPatience{2};    // for whoever has it open to let go
 
 bool is_ublk(const DeviceRecord& record) {
   return record.frontend == to_string(FrontendKind::ublk);
@@ -130,6 +131,15 @@ Result<Served> upgrade_device(uint32_t id) {
       run_in_background([&](const Ready& ready) { return serve_upgraded_device(*record, ready); }));
   if (upgraded) wait_for_server(*record);
   return upgraded;
+}
+
+Result<void> quiesce_device(uint32_t id) {
+  const auto record = read_record(id);
+  if (!record) return std::unexpected(record.error());
+  const auto quiesced = ask(id, {{"command", "quiesce"}}, kQuiescePatience);
+  if (!quiesced) return std::unexpected(quiesced.error());
+  wait_for_server(*record);
+  return {};
 }
 
 Result<uint64_t> resize_device(uint32_t id, std::optional<uint64_t> size_bytes) {

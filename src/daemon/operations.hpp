@@ -32,6 +32,10 @@ Result<Served> recover_device(uint32_t id);
 // EOPNOTSUPP: this device cannot be handed over. On failure the old server goes on.
 Result<Served> upgrade_device(uint32_t id);
 
+// Ends the server of a ublk device once its requests are answered; what comes later waits until the
+// device is recovered. EOPNOTSUPP: not this device, and why.
+Result<void> quiesce_device(uint32_t id);
+
 // Gives the device this size, or that which its backing has now; returns what it became. ERANGE:
 // smaller than it is.
 Result<uint64_t> resize_device(uint32_t id, std::optional<uint64_t> size_bytes);

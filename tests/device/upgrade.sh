@@ -11,6 +11,7 @@ main() {
     run_case "a server that cannot take over leaves the device to the old one" roll_back
     run_case "a caller that dies" caller_dies
     run_case "a new server that is killed" new_server_dies
+    run_case "quiesce and recover" quiesced
     run_case "what cannot be upgraded says so" refused
     run_case "resize under load" resized
     finish
@@ -115,9 +116,28 @@ settled_or_dead() {
     settled || { gone "$1" && gone "$(server)"; }
 }
 
+quiesced() {
+    local before round
+    make_stack loop 64M
+    add "${STACK[@]}" -r 1
+    start_load
+    for round in {1..5}; do
+        before=$(server)
+        sluice quiesce -n "$ID"
+        gone "$before" || fail "the server is still there"
+        same "state in round $round" "$(field state)" QUIESCED
+        sluice add -t loop -f disk > shown      # nobody holds the file
+        del "$(sed -nE 's/^dev id ([0-9]+):.*/\1/p' shown)"
+        sluice recover -n "$ID" > shown
+        same "state in round $round" "$(field state)" LIVE
+    done
+    finish_load
+}
+
 refused() {
     add -t null
     refuses 'added without recovery' "$SLUICE" upgrade -n "$ID"
+    refuses 'added without recovery' "$SLUICE" quiesce -n "$ID"
     same state "$(field state)" LIVE
     refuses 'no state file' "$SLUICE" upgrade -n 99
     del

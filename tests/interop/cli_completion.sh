@@ -28,8 +28,8 @@ main() {
 }
 
 words_and_values() {
-    offers "add del list stat inspect resize recover upgrade set_affinity features targets help\
- --help --version" ''
+    offers "add del list stat inspect resize recover quiesce upgrade set_affinity features targets\
+ help --help --version" ''
     offers 'features' fe
     offers '' nonsense ''
     offers '--max_io_buf_bytes' add --max

@@ -21,9 +21,9 @@ main() {
 }
 
 units_are_well_formed() {
-    DESTDIR=$folder/root cmake --install "$(dirname "$SLUICE")" --prefix /usr >install.log ||
+    DESTDIR=$folder/installed cmake --install "$(dirname "$SLUICE")" --prefix /usr >install.log ||
         problem "it cannot be installed" "$(tail -n 5 install.log)"
-    local units=$folder/root/usr/lib/systemd/system
+    local units=$folder/installed/usr/lib/systemd/system
     grep -q '^ExecStart=/usr/bin/sluice add --foreground --config /etc/sluice/%i.json$' \
         "$units/sluice@.service" || problem "another command: $(grep Exec "$units"/*)"
     # What it starts is not at its place here.
