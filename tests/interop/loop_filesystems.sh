@@ -16,7 +16,11 @@ main() {
             done
         done
     done
-    run_case "partitions" partitions
+    if knows_partition_tables; then
+        run_case "partitions" partitions
+    else
+        echo "skipped partitions: this kernel knows no partition tables"
+    fi
     finish
 }
 
@@ -47,17 +51,21 @@ check() {
     fi
 }
 
-# Where the kernel knows partition tables: it then shows those of any loop device.
+# The kernel then shows those of any loop device.
+knows_partition_tables() {
+    local image=$WORK/partitions.raw device status=0
+    truncate -s 512M "$image"
+    echo 'start=2048, size=131072' | sfdisk -q "$image"
+    device=$(losetup -fP --show "$image")
+    [ -b "${device}p1" ] || status=1
+    losetup -d "$device"
+    rm "$image"
+    return $status
+}
+
 partitions() {
     truncate -s 512M image.raw
     echo 'start=2048, size=131072' | sfdisk -q image.raw
-    DEV=$(losetup -fP --show image.raw)
-    if ! [ -b "${DEV}p1" ]; then
-        losetup -d "$DEV"
-        echo "# not tried: this kernel knows no partition tables"
-        return 0
-    fi
-    losetup -d "$DEV"
     serve_loop copy 1
     for _ in $(seq 100); do [ ! -b "${DEV}p1" ] || break; sleep 0.05; done
     mkfs.ext4 -q "${DEV}p1"
