@@ -22,7 +22,21 @@ main() {
     run_case "upgraded under load" upgraded
     run_case "nowhere in the file tree" invisible
     run_case "several at once" several
+    run_case "two hundred at once" many
     finish
+}
+
+many() {
+    local number
+    for number in {1..200}; do
+        "$SLUICE" add --frontend loop null:64M > "out.$number" 2> "err.$number" &
+    done
+    wait
+    same "devices" "$("$SLUICE" list | grep -c '^dev id')" 200
+    same "different paths" "$(head -qn1 out.* | sort -u | wc -l)" 200
+    "$SLUICE" del -a
+    same "devices left" "$("$SLUICE" list 2> /dev/null)" ""
+    same "state files left" "$(ls "$SLUICE_STATE_DIR")" ""
 }
 
 start_load() {
