@@ -13,6 +13,8 @@ namespace sluice::cli {
 namespace {
 
 Outcome<void> delete_all(const DeleteOptions& options, const Streams& streams);
+Outcome<void> show_served(const Result<Served>& served, const CommandLine& line,
+                          const Streams& streams);
 void tell_there_is_none(const Streams& streams);
 
 void declare_number(CommandLine& line, std::string help) {
@@ -95,9 +97,14 @@ void declare_recover(CommandLine& line, std::span<const std::string>) {
 Outcome<void> recover(const CommandLine& line, const Streams& streams) {
   const auto id = read_required_id(line);
   if (!id) return std::unexpected(id.error());
-  const auto served = recover_device(*id);
+  return show_served(recover_device(*id), line, streams);
+}
+
+// A device that has another server now.
+Outcome<void> show_served(const Result<Served>& served, const CommandLine& line,
+                          const Streams& streams) {
   if (!served) return failed(served.error());
-  const auto device = look_at(*id);
+  const auto device = look_at(served->record.id);
   if (!device) return std::unexpected(device.error());
   print_new_device(*device, line.has("json"), streams);
   print_notes(served->notes, streams);
@@ -112,12 +119,7 @@ void declare_upgrade(CommandLine& line, std::span<const std::string>) {
 Outcome<void> upgrade(const CommandLine& line, const Streams& streams) {
   const auto id = read_required_id(line);
   if (!id) return std::unexpected(id.error());
-  const auto served = upgrade_device(*id);
-  if (!served) return failed(served.error());
-  const auto device = look_at(*id);
-  if (!device) return std::unexpected(device.error());
-  print_new_device(*device, line.has("json"), streams);
-  return {};
+  return show_served(upgrade_device(*id), line, streams);
 }
 
 void declare_quiesce(CommandLine& line, std::span<const std::string>) {

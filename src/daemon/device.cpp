@@ -236,7 +236,10 @@ Result<bool> Device::hand_over() {
     return std::unexpected(handover.error());
   }
   auto kept = duplicate(*handover);
-  if (!kept) return std::unexpected(kept.error());
+  if (!kept) {
+    desk_.offer(std::unexpected(kept.error()));
+    return std::unexpected(kept.error());
+  }
   desk_.offer(std::move(*handover));
   if (successor_came()) return true;
   spdlog::warn("device {}: no other server has taken it, it is served here again", id_);

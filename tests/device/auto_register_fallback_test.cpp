@@ -67,7 +67,7 @@ std::set<int> ring_files() {
 
 // The thread that serves the device. Once fill_table() was called the table is full until a request
 // comes that differs from those before.
-class Server final : private ublk::QueueListener, private Message {
+class Server final : private QueueListener, private Message {
  public:
   Server(int char_fd, int backing_fd, Stack& stack)
       : char_fd_(char_fd), backing_fd_(backing_fd), stack_(stack) {

@@ -9,16 +9,9 @@
 #include "frontend/fuse/file_io.hpp"
 #include "frontend/in_flight.hpp"
 #include "frontend/queue_counters.hpp"
+#include "frontend/queue_listener.hpp"
 
 namespace sluice::fuse {
-
-class QueueListener {
- public:
-  virtual void finished() = 0;
-
- protected:
-  ~QueueListener() = default;
-};
 
 class Queue {
  public:

@@ -15,20 +15,13 @@
 #include "core/task.hpp"
 #include "frontend/in_flight.hpp"
 #include "frontend/queue_counters.hpp"
+#include "frontend/queue_listener.hpp"
 #include "frontend/ublk/abi_io.hpp"
 #include "frontend/ublk/mode.hpp"
 #include "ring/ring.hpp"
 #include "target/stack.hpp"
 
 namespace sluice::ublk {
-
-class QueueListener {
- public:
-  virtual void finished() = 0;
-
- protected:
-  ~QueueListener() = default;
-};
 
 class Queue {
  public:

@@ -19,7 +19,7 @@ namespace abi = ublk::abi;
 constexpr uint8_t kLinked = IOSQE_IO_LINK | IOSQE_CQE_SKIP_SUCCESS;
 
 // A queue of one tag whose requests lie in `memory`.
-class QueueRig final : private ublk::QueueListener {
+class QueueRig final : private QueueListener {
  public:
   explicit QueueRig(std::string_view spec, BufferMode mode = BufferMode::auto_register,
                     uint32_t sq_entries = 8)

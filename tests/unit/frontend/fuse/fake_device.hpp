@@ -23,7 +23,7 @@ struct Reply {
   Bytes body;
 };
 
-class FakeDevice : public testing::Test, private fuse::QueueListener {
+class FakeDevice : public testing::Test, private QueueListener {
  protected:
   static constexpr int kDevice = 1'000'000;
   static constexpr uint64_t kSize = 1U << 20;
