@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "daemon/figures.hpp"
+#include "daemon/notify.hpp"
 
 namespace sluice {
 namespace {
@@ -63,7 +64,7 @@ Result<json> resize(Device& device, const json& request) {
 Result<ControlReply> hand_over(Device& device, const json& request) {
   auto handover = device.request_handover(request.at("pid").get<int>());
   if (!handover) return std::unexpected(handover.error());
-  return ControlReply{.body = {{"state", handover->state}},
+  return ControlReply{.body = {{"state", handover->state}, {"manager", manager_socket()}},
                       .descriptors = std::move(handover->descriptors)};
 }
 

@@ -11,15 +11,32 @@
 #include "core/descriptor.hpp"
 
 namespace sluice {
+namespace {
+
+constexpr const char* kVariable = "NOTIFY_SOCKET";
+
+}  // namespace
+
+std::string manager_socket() {
+  const char* const path = std::getenv(kVariable);
+  return path != nullptr ? path : "";
+}
+
+void use_manager_socket(const std::string& path) {
+  if (path.empty()) {
+    unsetenv(kVariable);
+  } else {
+    setenv(kVariable, path.c_str(), 1);
+  }
+}
 
 void notify_manager(const std::string& lines) {
-  const char* const path = std::getenv("NOTIFY_SOCKET");
-  if (path == nullptr) return;
+  const std::string path = manager_socket();
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
-  const size_t length = std::strlen(path);
+  const size_t length = path.size();
   if (length < 2 || length >= sizeof(address.sun_path)) return;
-  std::memcpy(address.sun_path, path, length);
+  std::memcpy(address.sun_path, path.data(), length);
   if (path[0] == '@') address.sun_path[0] = '\0';  // the abstract name space
   const Descriptor socket(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
   const auto address_length = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + length);

@@ -82,6 +82,16 @@ bool send(int pipe, const nlohmann::json& message) {
   return written == static_cast<ssize_t>(text.size());
 }
 
+// In the one hierarchy of version 2; empty where there is none.
+std::string cgroup_of(int pid) {
+  std::ifstream file(fmt::format("/proc/{}/cgroup", pid));
+  std::string line;
+  while (std::getline(file, line)) {
+    if (line.starts_with("0::/")) return line.substr(3);
+  }
+  return {};
+}
+
 // Away from the terminal and from the caller's directory and files.
 void detach() {
   setsid();
@@ -138,6 +148,14 @@ void protect_process() {
   std::ofstream score("/proc/self/oom_score_adj");
   score << -1000 << std::flush;
   if (!score) log_failure("change the out-of-memory score");
+}
+
+void join_cgroup_of(int pid) {
+  const std::string group = cgroup_of(pid);
+  if (group == cgroup_of(getpid())) return;
+  std::ofstream members(fmt::format("/sys/fs/cgroup{}/cgroup.procs", group));
+  members << getpid() << std::flush;
+  if (!members) log_failure("join the old server's control group");
 }
 
 void leave_mount_namespace() {

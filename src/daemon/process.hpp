@@ -26,6 +26,10 @@ void leave_mount_namespace();
 // it may take a while.
 void drop_mounts(const std::string& kept);
 
+// Moves into the control group of process `pid`: a server that takes over is where the old one was,
+// in its service and under its limits, whoever started it. Where the process may.
+void join_cgroup_of(int pid);
+
 // What a server says once its device can be opened.
 struct Announcement {
   uint32_t id = 0;

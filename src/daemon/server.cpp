@@ -69,6 +69,11 @@ std::unique_ptr<ControlSocket> open_control_socket(Device& device) {
   return nullptr;
 }
 
+// A manager that is not told before this process ends takes that for the end of the service.
+void announce_successor(uint32_t id) {
+  if (const auto record = read_record(id)) notify_manager(fmt::format("MAINPID={}", record->pid));
+}
+
 // A handed over device may come back: then the control socket is opened again, because the server
 // that failed may have had its own in that place.
 Result<void> serve_until_gone(Device& device, std::unique_ptr<ControlSocket> control) {
@@ -80,6 +85,7 @@ Result<void> serve_until_gone(Device& device, std::unique_ptr<ControlSocket> con
     if (!handed_over) return std::unexpected(handed_over.error());
     if (*handed_over) {
       if (control != nullptr) control->leave_file();
+      announce_successor(device.id());
       return {};
     }
     control = open_control_socket(device);
@@ -121,6 +127,8 @@ Result<void> serve_in_place_of(const DeviceRecord& record, const Ready& ready) {
   auto asked = ask_for_descriptors(record.id, {{"command", "hand_over"}, {"pid", getpid()}},
                                    kHandoverPatience);
   if (!asked) return std::unexpected(asked.error());
+  use_manager_socket(asked->body.value("manager", std::string()));
+  join_cgroup_of(record.pid);
   Handover handover{.state = asked->body.value("state", std::string()),
                     .descriptors = std::move(asked->descriptors)};
   auto device = Device::take_over(record, std::move(handover));

@@ -55,7 +55,7 @@ while True:
     wait_for grep -q READY=1 told
     grep -qx "MAINPID=$service" told || problem "another main process: $(cat told)"
     cmp disk.img view || problem "the file is not what is in the image"
-    NOTIFY_SOCKET=$folder/manager "$SLUICE" upgrade -n 0 >upgraded || problem "upgrade fails"
+    "$SLUICE" upgrade -n 0 >upgraded || problem "upgrade fails"
     wait "$service" || problem "the first server failed: $(cat log)"
     local successor
     successor=$("$SLUICE" list -n 0 --json | sed -nE 's/^ *"pid": ([0-9]+),?$/\1/p')
