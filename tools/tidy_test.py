@@ -134,6 +134,8 @@ class TidyTest(unittest.TestCase):
         self.write("src/core/a.cpp", '#include "sluice/target.hpp"\n')
         self.assertEqual(self.tidy(), [])
         self.write("include/sluice/target.hpp", '#include "core/status.hpp"\n')
+        self.assertEqual(self.tidy(), [])
+        self.write("include/sluice/target.hpp", '#include "daemon/device.hpp"\n')
         self.assert_finding("not public")
 
     def test_unfinished_words(self):

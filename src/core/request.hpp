@@ -31,6 +31,10 @@ struct Request {
   uint64_t length = 0;    // bytes; 0 for flush
   View data;              // read and write: exactly `length` bytes
 
+  // Which of the front end's requests it is, or was made for.
+  uint16_t queue = 0;
+  uint16_t tag = 0;
+
   Ring* ring = nullptr;
   Arena* arena = nullptr;
   ReadyList* ready = nullptr;
@@ -51,6 +55,8 @@ struct Request {
             .offset = child_offset,
             .length = child_length,
             .data = {},
+            .queue = queue,
+            .tag = tag,
             .ring = ring,
             .arena = arena,
             .ready = ready,

@@ -13,6 +13,8 @@ namespace sluice {
 class View {
  public:
   View() = default;
+  // One without pages, and why.
+  static View broken(int error) noexcept;
   View(const View& other) noexcept { *this = other; }
   View(View&& other) noexcept { *this = std::move(other); }
   View& operator=(const View& other) noexcept;
@@ -47,7 +49,6 @@ class View {
 
   View(Loan* adopted, Segment piece) noexcept
       : loan_(adopted), length_(piece.length), error_(0), count_(1), single_(piece) {}
-  static View broken(int error) noexcept;
   View hold(uint32_t length) const noexcept;
   void set_single(Segment piece) noexcept;
   template <typename Visit>

@@ -19,7 +19,7 @@
 #include <thread>
 #include <vector>
 
-#include "device/client.hpp"
+#include "support/client.hpp"
 #include "frontend/ublk/control.hpp"
 #include "frontend/ublk/parameters.hpp"
 #include "frontend/ublk/queue.hpp"

@@ -12,7 +12,7 @@
 #include <mutex>
 #include <vector>
 
-#include "device/client.hpp"
+#include "support/client.hpp"
 #include "frontend/ublk/abi.hpp"
 #include "frontend/ublk/abi_io.hpp"
 #include "frontend/ublk/device.hpp"

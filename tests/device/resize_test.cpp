@@ -9,7 +9,7 @@
 #include <algorithm>
 
 #include "core/descriptor.hpp"
-#include "device/client.hpp"
+#include "support/client.hpp"
 #include "device/load.hpp"
 #include "frontend/ublk/device.hpp"
 #include "unit/target/loop_rig.hpp"

@@ -61,7 +61,7 @@ CopyQueue::~CopyQueue() = default;
 void CopyQueue::start() {
   live_tags_ = setup_.depth;
   for (uint16_t i = 0; i < setup_.depth; ++i) {
-    tags_[i].tag.set_up(ring_, memory_, i);
+    tags_[i].tag.set_up(ring_, memory_, setup_.id, i);
     tags_[i].tag.answerer = this;
     serve(tags_[i]);
   }

@@ -18,6 +18,7 @@ namespace sluice::fuse {
 class CopyQueue final : public Queue, private EarlyAnswerer {
  public:
   struct Setup {
+    uint16_t id = 0;
     uint16_t depth = 0;
     uint32_t max_io_bytes = 0;
     File device;  // /dev/fuse, registered

@@ -220,12 +220,14 @@ Result<void> FuseExport::start_reactors() {
                                     .device = file});
     }
     if (choice_.path == DataPath::splice) {
-      setup.splice_queues.push_back({.depth = options_.depth,
+      setup.splice_queues.push_back({.id = i,
+                                     .depth = options_.depth,
                                      .max_io_bytes = options_.max_io_bytes,
                                      .device = clones_.back().number()});
     } else if (!uring || i == 0) {
       const bool side = choice_.path != DataPath::copy;
-      setup.copy_queues.push_back({.depth = side ? kSideDepth : options_.depth,
+      setup.copy_queues.push_back({.id = i,
+                                   .depth = side ? kSideDepth : options_.depth,
                                    .max_io_bytes = options_.max_io_bytes,
                                    .device = file});
     }

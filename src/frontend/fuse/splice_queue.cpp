@@ -72,7 +72,7 @@ SpliceQueue::~SpliceQueue() = default;
 void SpliceQueue::start() {
   live_tags_ = setup_.depth;
   for (uint16_t i = 0; i < setup_.depth; ++i) {
-    tags_[i].tag.set_up(ring_, memory_, i);
+    tags_[i].tag.set_up(ring_, memory_, setup_.id, i);
     tags_[i].tag.pipe = &tags_[i].pipe;
     serve(tags_[i]);
   }

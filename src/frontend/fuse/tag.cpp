@@ -28,12 +28,14 @@ Result<void> TagMemory::reserve(uint32_t tags, uint32_t max_io_bytes) {
   return {};
 }
 
-void Tag::set_up(Ring& ring, const TagMemory& memory, uint32_t number) {
+void Tag::set_up(Ring& ring, const TagMemory& memory, uint16_t queue, uint16_t number) {
   data = memory.data_of(number);
   edges = data + memory.edges_offset();
   request.ring = &ring;
   request.arena = &arena;
   request.ready = &ring.ready();
+  request.queue = queue;
+  request.tag = number;
 }
 
 View Tag::lend(Direction direction, std::span<std::byte> bytes) {

@@ -70,7 +70,7 @@ struct Tag final : private Lender, private Message {
       512;  // before the data: beyond what is read in front of it
   class Returned;
 
-  void set_up(Ring& ring, const TagMemory& memory, uint32_t number);
+  void set_up(Ring& ring, const TagMemory& memory, uint16_t queue, uint16_t number);
   // Lends bytes of the buffer; take_back() ends that, and Returned waits for the last user.
   View lend(Direction direction, std::span<std::byte> bytes);
   // Lends pages in pipes: those of a WRITE, or those that are to come for a READ.

@@ -106,7 +106,7 @@ void UringQueue::start() {
   live_entries_ = setup_.depth;
   for (uint16_t i = 0; i < setup_.depth; ++i) {
     Entry& entry = entries_[i];
-    entry.tag.set_up(ring_, memory_, i);
+    entry.tag.set_up(ring_, memory_, setup_.id, i);
     std::byte* const place = entry.tag.data - TagMemory::kHeaderBytes;
     entry.header = new (place) abi::RequestHeader{};
     entry.places[0] = {entry.header, sizeof(*entry.header)};

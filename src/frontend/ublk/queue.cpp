@@ -126,6 +126,8 @@ void Queue::start() {
     tag.request.ring = &ring_;
     tag.request.arena = &tag.arena;
     tag.request.ready = &ring_.ready();
+    tag.request.queue = setup_.id;
+    tag.request.tag = i;
     if (!buffers_.empty()) tag.buffer = buffers_.data() + size_t{i} * setup_.max_io_bytes;
     serve(tag);
   }

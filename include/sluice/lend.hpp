@@ -1,0 +1,5 @@
+// Everything a program needs to lend the pages of a request to I/O: docs/LENDING.md.
+#pragma once
+
+#include "lend/consumer.hpp"
+#include "lend/provider.hpp"

@@ -1,0 +1,48 @@
+#include "lend/provider.hpp"
+
+namespace sluice::lend {
+
+Provider::Provider(uint16_t queues, uint16_t depth)
+    : queues_(queues),
+      depth_(depth),
+      loans_(std::make_unique<std::atomic<Loan*>[]>(size_t{queues} * depth)) {}
+
+void Provider::begin(const Request& request) noexcept {
+  std::atomic<Loan*>* const place = slot(request.queue, request.tag);
+  if (place != nullptr) place->store(request.data.loan(), std::memory_order_release);
+}
+
+void Provider::end(const Request& request) noexcept {
+  std::atomic<Loan*>* const place = slot(request.queue, request.tag);
+  if (place != nullptr) place->store(nullptr, std::memory_order_release);
+}
+
+View Provider::lend(Position at, uint32_t length, Direction use) noexcept {
+  View lent = lend(at, length);
+  if (!lent.status().ok() || lent.loan()->direction() == use) return lent;
+  return View::broken(EACCES);
+}
+
+View Provider::lend(Position at, uint32_t length) noexcept {
+  if (gone_.load(std::memory_order_relaxed)) return View::broken(ENODEV);
+  Loan* const loan = find(at.queue, at.tag);
+  if (loan == nullptr || length == 0) return View::broken(EINVAL);
+  return loan->view(at.offset, length);
+}
+
+View Provider::lend_whole(uint16_t queue, uint16_t tag) noexcept {
+  const Loan* const loan = find(queue, tag);
+  return lend({.queue = queue, .tag = tag}, loan != nullptr ? loan->length() : 0);
+}
+
+Loan* Provider::find(uint16_t queue, uint16_t tag) noexcept {
+  std::atomic<Loan*>* const place = slot(queue, tag);
+  return place != nullptr ? place->load(std::memory_order_acquire) : nullptr;
+}
+
+std::atomic<Loan*>* Provider::slot(uint16_t queue, uint16_t tag) noexcept {
+  if (queue >= queues_ || tag >= depth_) return nullptr;
+  return &loans_[size_t{queue} * depth_ + tag];
+}
+
+}  // namespace sluice::lend

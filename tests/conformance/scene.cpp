@@ -1,0 +1,193 @@
+#include "conformance/scene.hpp"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <filesystem>
+
+#include "frontend/fuse/export.hpp"
+#include "frontend/ublk/device.hpp"
+
+namespace sluice::test {
+namespace {
+
+constexpr uint16_t kDepth = 8;
+constexpr uint32_t kMaxIoBytes = 512 * 1024;
+
+bool is_direct(Kind kind) { return kind == Kind::direct || kind == Kind::direct_fixed; }
+
+}  // namespace
+
+std::string to_string(Kind kind) {
+  switch (kind) {
+    case Kind::direct:
+      return "direct";
+    case Kind::direct_fixed:
+      return "direct_fixed";
+    case Kind::fuse:
+      return "fuse";
+    case Kind::ublk:
+      return "ublk";
+    case Kind::ublk_by_hand:
+      return "ublk_by_hand";
+  }
+  return {};
+}
+
+Server::Server() : provider_(1, kDepth) {
+  geometry_.size_bytes = kSizeBytes;
+  geometry_.logical_block_bytes = 512;
+}
+
+Task Server::do_submit(Request& request) {
+  if (!armed_.load()) {
+    auto clearing = request.ring->zero(request.op == Op::read ? request.data : View());
+    co_return co_await clearing;
+  }
+  provider_.begin(request);
+  Status status;
+  {
+    Task serving = serve(request);
+    status = co_await serving;
+  }
+  provider_.end(request);
+  co_return status;
+}
+
+// The other process is made before there are threads, devices and mappings.
+void OnEachProvider::SetUp() {
+  if (kind() == Kind::fuse && (geteuid() != 0 || access("/dev/fuse", R_OK | W_OK) != 0)) {
+    GTEST_SKIP() << "no /dev/fuse here, or not root";
+  }
+  if (!is_direct(kind())) client_.emplace();
+}
+
+void OnEachProvider::TearDown() {
+  direct_.reset();
+  if (frontend_) {
+    EXPECT_TRUE(frontend_->stop());
+    frontend_->wait();
+    EXPECT_TRUE(frontend_->remove());
+    frontend_.reset();
+  }
+  stack_.reset();
+  std::error_code ignored;
+  if (!folder_.empty()) std::filesystem::remove_all(folder_, ignored);
+}
+
+void OnEachProvider::open(std::unique_ptr<Server> server) {
+  server_ = server.get();
+  stack_ = std::make_unique<Stack>(std::move(server), std::vector<int>());
+  open_device();
+  if (testing::Test::HasFatalFailure()) return;
+  if (frontend_) {
+    ASSERT_EQ(client_->read(frontend_->path(), 0, 4096), 0);  // now it is open and looked through
+  }
+  server_->arm();
+  copied_before_ = count_copied();
+}
+
+void OnEachProvider::open_device() {
+  if (is_direct(kind())) {
+    memory_.resize(Client::kBytes);
+    direct::Device::Options options{.depth = kDepth};
+    if (kind() == Kind::direct_fixed) options.registered = memory_;
+    auto device = direct::Device::create(*stack_, options);
+    ASSERT_TRUE(device) << device.error().text;
+    direct_ = std::move(*device);
+    return;
+  }
+  auto made = make_frontend();
+  ASSERT_TRUE(made) << made.error().text;
+  frontend_ = std::move(*made);
+  const auto served = frontend_->serve();
+  ASSERT_TRUE(served) << served.error().text;
+}
+
+Result<std::unique_ptr<Frontend>> OnEachProvider::make_frontend() {
+  if (kind() == Kind::fuse) {
+    char name[] = "/tmp/sluice-scene-XXXXXX";
+    folder_ = mkdtemp(name);
+    return fuse::FuseExport::mount(*stack_, {.at = folder_ + "/disk",
+                                             .depth = kDepth,
+                                             .max_io_bytes = kMaxIoBytes,
+                                             .path = fuse::DataPath::splice});
+  }
+  ublk::DeviceOptions options;
+  options.depth = kDepth;
+  options.max_io_bytes = kMaxIoBytes;
+  options.wish.named =
+      kind() == Kind::ublk ? ublk::BufferMode::auto_register : ublk::BufferMode::register_buf;
+  return ublk::UblkDevice::add(*stack_, options);
+}
+
+std::span<std::byte> OnEachProvider::memory(size_t bytes, bool fill) {
+  const auto place = client_ ? client_->memory(bytes) : std::span(memory_).first(bytes);
+  for (size_t i = 0; i < bytes; ++i) place[i] = fill ? pattern(i) : std::byte{0xee};
+  return place;
+}
+
+int OnEachProvider::write(uint64_t offset, size_t bytes) {
+  if (frontend_) return client_->write(frontend_->path(), offset, bytes);
+  return direct_->write(offset, std::span(memory_).first(bytes)).error();
+}
+
+int OnEachProvider::read(uint64_t offset, size_t bytes) {
+  if (frontend_) return client_->read(frontend_->path(), offset, bytes);
+  return direct_->read(offset, std::span(memory_).first(bytes)).error();
+}
+
+uint64_t OnEachProvider::copied_bytes() const { return count_copied() - copied_before_; }
+
+uint64_t OnEachProvider::count_copied() const {
+  uint64_t sum = 0;
+  const auto reports = frontend_ ? frontend_->reports() : direct_->reports();
+  for (const QueueReport& report : reports) sum += report.copied_bytes;
+  return sum;
+}
+
+std::byte pattern(uint64_t position) {
+  return static_cast<std::byte>((position * 2654435761U) >> 13);
+}
+
+std::vector<std::byte> patterned(size_t bytes, uint64_t position) {
+  std::vector<std::byte> made(bytes);
+  for (size_t i = 0; i < bytes; ++i) made[i] = pattern(position + i);
+  return made;
+}
+
+bool has_pattern(std::span<const std::byte> bytes, uint64_t position) {
+  return std::ranges::equal(bytes, patterned(bytes.size(), position));
+}
+
+Descriptor make_file(size_t bytes, bool fill) {
+  Descriptor file(memfd_create("conformance", MFD_CLOEXEC));
+  EXPECT_EQ(ftruncate(file.number(), static_cast<off_t>(bytes)), 0);
+  const auto data = fill ? patterned(bytes) : std::vector<std::byte>();
+  EXPECT_EQ(pwrite(file.number(), data.data(), data.size(), 0), static_cast<ssize_t>(data.size()));
+  return file;
+}
+
+std::vector<std::byte> contents(const Descriptor& file, size_t bytes, uint64_t offset) {
+  std::vector<std::byte> found(bytes);
+  const ssize_t got = pread(file.number(), found.data(), bytes, static_cast<off_t>(offset));
+  found.resize(got < 0 ? 0 : static_cast<size_t>(got));
+  return found;
+}
+
+// Where the kernel has no ublk driver those tests run in a guest: tests/device/conformance.sh.
+std::vector<Kind> kinds_here() {
+  std::vector<Kind> kinds{Kind::direct, Kind::direct_fixed, Kind::fuse};
+  if (access("/dev/ublk-control", F_OK) == 0) {
+    kinds.insert(kinds.end(), {Kind::ublk, Kind::ublk_by_hand});
+  }
+  return kinds;
+}
+
+INSTANTIATE_TEST_SUITE_P(Providers, OnEachProvider, testing::ValuesIn(kinds_here()),
+                         [](const testing::TestParamInfo<Kind>& kind) {
+                           return to_string(kind.param);
+                         });
+
+}  // namespace sluice::test

@@ -1,0 +1,116 @@
+// Scene: a program that makes one request of a device, and a server that serves it by lending, on
+// each kind of provider:
+//
+//   class Copies final : public Server {
+//     Task serve(Request& request) override { ... lends through provider() ... }
+//   };
+//   TEST_P(OnEachProvider, S14_MovesAllBytes) {
+//     auto& server = serve_with<Copies>(file);
+//     ASSERT_EQ(write(offset, bytes), 0);
+//   }
+//
+// The program is another process where the device is the kernel's (tests/support/client.hpp). The
+// server runs on the device's own thread; between requests the test's thread may look at it.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "frontend/direct/device.hpp"
+#include "frontend/frontend.hpp"
+#include "lend/provider.hpp"
+#include "support/client.hpp"
+#include "target/stack.hpp"
+
+namespace sluice::test {
+
+enum class Kind : uint8_t {
+  direct,        // memory of this process
+  direct_fixed,  // the same, registered with the ring
+  fuse,          // pages in pipes: a FUSE file on the data path splice
+  ublk,          // the request's own pages, registered before it is delivered (AUTO_BUF_REG)
+  ublk_by_hand,  // the same, registered by command
+};
+std::string to_string(Kind kind);
+std::vector<Kind> kinds_here();
+
+// Serves what the program asks for. What comes before the test says so (a kernel looks for
+// partitions) reads as zeroes.
+class Server : public Target {
+ public:
+  static constexpr uint64_t kSizeBytes = 64 << 20;
+
+  Server();
+  void arm() { armed_.store(true); }
+  lend::Provider& provider() { return provider_; }
+
+ protected:
+  // The request can be lent by name while this runs: lend::Provider::position(request).
+  virtual Task serve(Request& request) = 0;
+
+ private:
+  Task do_submit(Request& request) final;
+
+  std::atomic<bool> armed_ = false;
+  lend::Provider provider_;
+};
+
+class OnEachProvider : public testing::TestWithParam<Kind> {
+ protected:
+  void SetUp() override;
+  void TearDown() override;
+
+  template <typename S, typename... Arguments>
+  S& serve_with(Arguments&&... arguments) {
+    auto server = std::make_unique<S>(std::forward<Arguments>(arguments)...);
+    S& served = *server;
+    open(std::move(server));
+    return served;
+  }
+
+  // The program's memory, at most Client::kBytes; `fill` writes a pattern that names each byte.
+  std::span<std::byte> memory(size_t bytes, bool fill = false);
+  // One request of the program on its memory: 0 or the errno that it gets. At least 64 KiB in whole
+  // pages are lent in pipes by FUSE; what is smaller is lent as memory there.
+  int write(uint64_t offset, size_t bytes);
+  int read(uint64_t offset, size_t bytes);
+
+  // By the server since then, in all queues.
+  uint64_t copied_bytes() const;
+  Kind kind() const { return GetParam(); }
+  bool addressable() const { return kind() == Kind::direct || kind() == Kind::direct_fixed; }
+
+ private:
+  void open(std::unique_ptr<Server> server);
+  uint64_t count_copied() const;
+  void open_device();
+  Result<std::unique_ptr<Frontend>> make_frontend();
+
+  std::optional<Client> client_;
+  std::vector<std::byte> memory_;  // of a program in this process
+  Server* server_ = nullptr;
+  std::unique_ptr<Stack> stack_;
+  std::unique_ptr<direct::Device> direct_;
+  std::unique_ptr<Frontend> frontend_;
+  std::string folder_;
+  uint64_t copied_before_ = 0;
+};
+
+// The byte that fills position `position` of a program's memory or of a test's file.
+std::byte pattern(uint64_t position);
+// Memory that is full of it, as if it began at `position`.
+std::vector<std::byte> patterned(size_t bytes, uint64_t position = 0);
+bool has_pattern(std::span<const std::byte> bytes, uint64_t position = 0);
+
+// A file in memory, full of the pattern, or empty.
+Descriptor make_file(size_t bytes, bool fill);
+std::vector<std::byte> contents(const Descriptor& file, size_t bytes, uint64_t offset = 0);
+inline File as_file(const Descriptor& descriptor) { return {.number = descriptor.number()}; }
+
+}  // namespace sluice::test

@@ -1,0 +1,83 @@
+#include "frontend/direct/device.hpp"
+
+#include <gtest/gtest.h>
+
+#include <thread>
+
+#include "target/registry.hpp"
+
+namespace sluice::direct {
+namespace {
+
+constexpr size_t kBytes = 64 * 1024;
+
+class DirectDeviceTest : public testing::Test {
+ protected:
+  void open(const std::string& text, const Device::Options& options = {}) {
+    auto stack = Stack::open(*parse_spec(text, target_vocabulary()), false);
+    ASSERT_TRUE(stack) << stack.error().text;
+    stack_ = std::move(*stack);
+    auto device = Device::create(*stack_, options);
+    ASSERT_TRUE(device) << device.error().text;
+    device_ = std::move(*device);
+  }
+
+  std::unique_ptr<Stack> stack_;
+  std::unique_ptr<Device> device_;
+};
+
+std::vector<std::byte> filled(uint8_t seed) {
+  std::vector<std::byte> bytes(kBytes);
+  for (size_t i = 0; i < kBytes; ++i) bytes[i] = static_cast<std::byte>(seed + i * 7);
+  return bytes;
+}
+
+TEST_F(DirectDeviceTest, WhatIsWrittenIsReadBack) {
+  open("mem(1M)");
+  ASSERT_TRUE(device_->write(4096, filled(1)).ok());
+  std::vector<std::byte> back(kBytes);
+  ASSERT_TRUE(device_->read(4096, back).ok());
+  EXPECT_EQ(back, filled(1));
+  EXPECT_TRUE(device_->flush().ok());
+  ASSERT_TRUE(device_->write_zeroes(4096, 4096).ok());
+  ASSERT_TRUE(device_->discard(8192, 4096).ok());
+  ASSERT_TRUE(device_->read(4096, back).ok());
+  EXPECT_EQ(back[4095], std::byte{0});
+  EXPECT_EQ(back.back(), filled(1).back());
+}
+
+TEST_F(DirectDeviceTest, WhatTheStackRefusesIsAnErrno) {
+  open("mem(1M)");
+  std::vector<std::byte> memory(kBytes);
+  EXPECT_EQ(device_->read(1 << 20, memory).error(), EINVAL);
+  EXPECT_EQ(device_->read(100, memory).error(), EINVAL);
+  EXPECT_EQ(device_->write(0, std::span(memory).first(100)).error(), EINVAL);
+}
+
+TEST_F(DirectDeviceTest, ManyThreadsOnFewTags) {
+  open("mem(8M)", {.queues = 2, .depth = 2});
+  std::vector<std::thread> programs;
+  for (uint8_t number = 0; number < 8; ++number) {
+    programs.emplace_back([this, number] {
+      const uint64_t offset = number * (uint64_t{1} << 20);
+      for (uint8_t round = 0; round < 50; ++round) {
+        const auto data = filled(static_cast<uint8_t>(number * 50 + round));
+        ASSERT_TRUE(device_->write(offset, data).ok());
+        std::vector<std::byte> back(kBytes);
+        ASSERT_TRUE(device_->read(offset, back).ok());
+        ASSERT_EQ(back, data);
+      }
+    });
+  }
+  for (std::thread& program : programs) program.join();
+  uint64_t requests = 0;
+  for (const QueueReport& report : device_->reports()) {
+    requests += report.requests;
+    EXPECT_EQ(report.arena_overflows, 0U);
+    EXPECT_EQ(report.copied_bytes, 0U) << "mem copies, and that is not the front end's affair";
+  }
+  EXPECT_EQ(requests, 800U);
+}
+
+}  // namespace
+}  // namespace sluice::direct
