@@ -5,12 +5,12 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include <atomic>
 #include <cstring>
 #include <optional>
 
 #include "core/buffer.hpp"
 #include "core/private_loan.hpp"
+#include "frontend/tag_loan.hpp"
 #include "ring/follower.hpp"
 
 namespace sluice::ublk {
@@ -39,47 +39,22 @@ bool is_known(uint8_t code) { return code <= abi::kOpDiscard || code == abi::kOp
 }  // namespace
 
 // What belongs to one tag for as long as the device lives.
-struct Queue::Tag final : Lender, Message {
-  enum State : int { kLent, kAwaited, kBack };
-
-  Queue* queue = nullptr;
+struct Queue::Tag {
   uint16_t number = 0;
   int slot = Loan::kNoSlot;     // of the buffer table
   bool by_hand = false;         // this request needs work before and after it is served
   bool registered = false;      // by hand
   std::optional<Buffer> copy;   // where its pages could not be registered
   std::byte* buffer = nullptr;  // in the copying modes
-  Loan loan;
+  TagLoan loan;
   Request request;
   Follower commit;                // of this request, linked to its one operation
   Completion* command = nullptr;  // that brings the next request, while there is none
   bool ended = false;
   Arena arena;
   uint64_t overflows_counted = 0;
-  uint64_t begun = 0;              // see QueueCounters
-  bool in_sight = true;            // likewise
-  std::atomic<int> state = kBack;  // of the loan
-  std::coroutine_handle<> waiting;
-
-  // The last user has returned the pages, perhaps on another thread (P-16).
-  void returned(Loan&) noexcept override {
-    if (state.exchange(kBack, std::memory_order_acq_rel) == kAwaited) queue->ring_.post(*this);
-  }
-  void run() override { queue->ring_.ready().push(waiting); }
-};
-
-// Waits until the loan of a tag is back (P-4). Mostly it is back already.
-struct Queue::Returned {
-  Tag& tag;
-  bool await_ready() const { return tag.state.load(std::memory_order_acquire) == Tag::kBack; }
-  void await_suspend(std::coroutine_handle<> coroutine) {
-    tag.waiting = coroutine;
-    int lent = Tag::kLent;
-    if (!tag.state.compare_exchange_strong(lent, Tag::kAwaited, std::memory_order_acq_rel)) {
-      tag.run();
-    }
-  }
-  void await_resume() const {}
+  uint64_t begun = 0;    // see QueueCounters
+  bool in_sight = true;  // likewise
 };
 
 Result<std::unique_ptr<Queue>> Queue::create(const Setup& setup, Ring& ring, Stack& stack,
@@ -121,7 +96,7 @@ void Queue::start() {
   live_tags_ = setup_.depth;
   for (uint16_t i = 0; i < setup_.depth; ++i) {
     Tag& tag = tags_[i];
-    tag.queue = this;
+    tag.loan.set_up(ring_);
     tag.number = i;
     tag.request.ring = &ring_;
     tag.request.arena = &tag.arena;
@@ -163,7 +138,8 @@ Service Queue::serve(Tag& tag) {
       }
       status = co_await serving;
       take_back(tag);
-      co_await Returned{tag};
+      auto back = tag.loan.back();
+      co_await back;
     }
     if (tag.by_hand) {
       Task finishing = finish_by_hand(tag.request, tag, status);
@@ -303,15 +279,16 @@ void Queue::lend(Tag& tag) {
   Request& request = tag.request;
   if (!request.has_data()) return;
   const Direction direction = request.op == Op::read ? Direction::destination : Direction::source;
-  tag.state.store(Tag::kLent, std::memory_order_relaxed);
+  tag.loan.awaits_return();
   if (is_zero_copy(setup_.mode) && !tag.copy) {
-    tag.loan.lend_registered(tag, direction, static_cast<uint32_t>(request.length), tag.slot,
-                             setup_.user_copy ? setup_.char_device : File{}, position(tag));
+    tag.loan->lend_registered(tag.loan.lender(), direction, static_cast<uint32_t>(request.length),
+                              tag.slot, setup_.user_copy ? setup_.char_device : File{},
+                              position(tag));
   } else {
-    tag.loan.lend_mapped(tag, direction, bytes_of(tag));
+    tag.loan->lend_mapped(tag.loan.lender(), direction, bytes_of(tag));
     QueueCounters::add(counters_.copied_bytes, request.length);
   }
-  request.data = tag.loan.view();
+  request.data = tag.loan->view();
   if (tag.by_hand || request.fua || !setup_.user_copy || !stack_.may_link()) return;
   if (++linkable_ % kMeasured == 0) return;  // so that the times of some are known
   tag.commit.offer(fetch_sqe(abi::kCommitAndFetchReq, tag, static_cast<int32_t>(request.length)));
@@ -321,7 +298,7 @@ void Queue::lend(Tag& tag) {
 void Queue::take_back(Tag& tag) {
   if (!tag.request.has_data()) return;
   tag.request.data.drop();
-  tag.loan.close();
+  tag.loan->close();
 }
 
 // What the driver is told: the bytes moved, or a negative errno. A read that claims more than was
@@ -329,9 +306,9 @@ void Queue::take_back(Tag& tag) {
 int32_t Queue::conclude(Tag& tag, Status status) {
   const Request& request = tag.request;
   if (status.ok() && request.op == Op::read &&
-      tag.loan.filled_bytes() != static_cast<uint32_t>(request.length)) {
+      tag.loan->filled_bytes() != static_cast<uint32_t>(request.length)) {
     spdlog::critical("a read of {} bytes at {} was reported done with {} bytes filled",
-                     request.length, request.offset, tag.loan.filled_bytes());
+                     request.length, request.offset, tag.loan->filled_bytes());
     status = Status::from_errno(EIO);
   }
   counters_.end(request, tag.in_sight ? tag.begun : QueueCounters::kOutOfSight, status);

@@ -59,7 +59,6 @@ class Queue {
 
  private:
   struct Tag;
-  struct Returned;
 
   Queue(const Setup& setup, Ring& ring, Stack& stack, QueueListener& listener);
   Result<void> allocate_buffers();
