@@ -29,21 +29,36 @@ Task Consumption::run(Request& request) {
   return run_operation(request);
 }
 
+void Consumption::cancel(Ring& ring) {
+  if (running_ != nullptr) ring.cancel(*running_);
+}
+
 int64_t Consumption::result() const {
-  if (moved_ != 0 || status_.ok()) return static_cast<int64_t>(moved_);
+  const bool ended = status_.ok() || status_.error() == ENODATA;
+  if (moved_ != 0 || ended) return static_cast<int64_t>(moved_);
   return -status_.error();
 }
 
 Task Consumption::run_operation(Request& request) {
-  auto moving = operation(request);
+  if (const auto* to = std::get_if<Readv>(&consumer_)) {
+    lent_ = lent_.select(to->pieces, *request.arena);
+  }
+  if (const auto* to = std::get_if<Writev>(&consumer_)) {
+    lent_ = lent_.select(to->pieces, *request.arena);
+  }
+  auto moving = operation(*request.ring);
+  running_ = &moving;
   status_ = co_await moving;
+  running_ = nullptr;
   moved_ = moving.moved_bytes();
+  // The bytes are there: it is the file that wants an address.
+  const bool no_address = lent_.status().ok() && !lent_.loan()->addressable();
+  if (status_.error() == EFAULT && no_address) status_ = Status::from_errno(EOPNOTSUPP);
   lent_.drop();
   co_return status_;
 }
 
-Operation Consumption::operation(Request& request) {
-  Ring& ring = *request.ring;
+Operation Consumption::operation(Ring& ring) {
   return std::visit(
       Overloaded{
           [&](const Read& to) { return ring.read(to.file, to.offset, lent_); },
@@ -51,13 +66,8 @@ Operation Consumption::operation(Request& request) {
           [&](const Write& to) { return ring.write(to.file, to.offset, lent_, to.durable); },
           [&](const Send& to) { return ring.send(to.socket, lent_, to.message_flags); },
           [&](const SendZc& to) { return ring.send_zc(to.socket, lent_, to.message_flags); },
-          [&](const Readv& to) {
-            return ring.read(to.file, to.offset, lent_.select(to.pieces, *request.arena));
-          },
-          [&](const Writev& to) {
-            return ring.write(to.file, to.offset, lent_.select(to.pieces, *request.arena),
-                              to.durable);
-          },
+          [&](const Readv& to) { return ring.read(to.file, to.offset, lent_); },
+          [&](const Writev& to) { return ring.write(to.file, to.offset, lent_, to.durable); },
           [&](const auto&) { return ring.send({}, View::broken(EOPNOTSUPP)); },
       },
       consumer_);

@@ -95,21 +95,25 @@ class Consumption {
   Consumption& operator=(const Consumption&) = delete;
 
   // `request` gives ring and arena. All bytes were moved, or an errno: EACCES for the wrong
-  // direction, ENODATA when a file ends early, and those of the view. The view is dropped at the
-  // end.
+  // direction, ENODATA when a file ends early, EOPNOTSUPP when the file wants an address and the
+  // pages have none (S68), and those of the view. The view is dropped at the end.
   Task run(Request& request);
+  // It ends with ECANCELED, unless it is done first. On the ring's thread, while it runs; not where
+  // a device of ours is the consumer.
+  void cancel(Ring& ring);
   // Bytes moved so far, also when it failed. A device of ours moves all or none.
   uint64_t moved_bytes() const { return moved_; }
-  // What a CQE would say: the bytes moved, or a negative errno if none were.
+  // What a CQE would say: the bytes moved, or a negative errno if none were; 0 where a file ends.
   int64_t result() const;
 
  private:
   Task run_operation(Request& request);
   Task run_device(Request& request, Device device, Op op, uint64_t offset, bool fua);
-  Operation operation(Request& request);
+  Operation operation(Ring& ring);
 
   View lent_;
   Consumer consumer_;
+  Operation* running_ = nullptr;
   uint64_t moved_ = 0;
   Status status_;
 };
