@@ -3,3 +3,4 @@
 
 #include "lend/consumer.hpp"
 #include "lend/provider.hpp"
+#include "lend/splice_buf.hpp"
