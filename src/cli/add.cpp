@@ -35,7 +35,7 @@ Outcome<void> add(const CommandLine& line, const Streams& streams) {
 Outcome<AddRequest> read_request(const CommandLine& line, std::istream& in) {
   if (!line.has("config")) return read_add(line, in);
   for (const OptionInfo& option : line.options()) {
-    constexpr std::string_view kBeside[] = {"config", "foreground", "json"};
+    constexpr std::string_view kBeside[] = {"config", "foreground", "resume", "json"};
     if (line.has(option.name) && std::ranges::find(kBeside, option.name) == std::end(kBeside)) {
       return usage(
           fmt::format("{} does not go with --config: write it into that file", option.shown()));
@@ -45,7 +45,7 @@ Outcome<AddRequest> read_request(const CommandLine& line, std::istream& in) {
   const std::string path = line.text("config");
   auto arguments = read_config(path);
   if (!arguments) return std::unexpected(arguments.error());
-  for (const char* const flag : {"foreground", "json"}) {
+  for (const char* const flag : {"foreground", "resume", "json"}) {
     if (line.has(flag)) arguments->insert(arguments->begin(), fmt::format("--{}", flag));
   }
   CommandLine described("add");

@@ -50,6 +50,10 @@ Outcome<AddRequest> read_add(const CommandLine& line, std::istream& in) {
   }
   request.serve.read_only = line.has("read_only");
   request.serve.foreground = line.has("foreground");
+  request.serve.resume = line.has("resume");
+  if (request.serve.resume && !request.serve.foreground) {
+    return usage("--resume goes with --foreground: otherwise use 'sluice recover'");
+  }
   request.json = line.has("json");
 
   auto spec = read_spec(line, in);
@@ -129,6 +133,7 @@ void declare_common(CommandLine& line) {
   line.add(
       {.name = "config", .value = "FILE", .help = "take options and SPEC from this JSON file"});
   line.add({.name = "foreground", .help = "serve in this process until the device is gone"});
+  line.add({.name = "resume", .help = "with --foreground: go on with what a dead server has left"});
   line.add({.name = "json", .help = "print the new device as JSON"});
   line.add({.letter = 'f',
             .name = "file",

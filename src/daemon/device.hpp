@@ -26,6 +26,7 @@ struct ServeOptions {
   bool read_only = false;
   FrontendOptions frontend;
   bool foreground = false;
+  bool resume = false;      // with it: first look at what a dead server has left of the device
   uint32_t debug_mask = 0;  // kDebugRequests | kDebugDevice
 };
 

@@ -104,6 +104,11 @@ Result<Served> add_device(const ServeOptions& options) {
 }
 
 Result<void> add_device_in_foreground(const ServeOptions& options, const Ready& ready) {
+  const auto left = read_record(options.frontend.device.id);
+  if (options.resume && left && !server_alive(*left) && !is_stale(*left)) {
+    if (left->recovery != "none") return serve_recovered_device(*left, true, ready);
+    if (auto cleared = delete_device(left->id, {}); !cleared) return cleared;
+  }
   return serve_new_device(options, ready);
 }
 
@@ -116,7 +121,7 @@ Result<Served> recover_device(uint32_t id) {
                                    id, record->pid));
   }
   return served(run_in_background(
-      [&](const Ready& ready) { return serve_recovered_device(*record, ready); }));
+      [&](const Ready& ready) { return serve_recovered_device(*record, false, ready); }));
 }
 
 Result<Served> upgrade_device(uint32_t id) {

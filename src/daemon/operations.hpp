@@ -21,7 +21,8 @@ struct Served {
 
 // Starts a server for a new device and returns once the device can be opened. With
 // options.foreground the caller's own process serves: `ready` is called at that moment, and the
-// call returns when the device is gone.
+// call returns when the device is gone. With options.resume it recovers what a dead server has left
+// under the number that is asked for, or clears it away where it cannot be recovered.
 Result<Served> add_device(const ServeOptions& options);
 Result<void> add_device_in_foreground(const ServeOptions& options, const Ready& ready);
 

@@ -162,13 +162,15 @@ Result<void> serve_new_device(const ServeOptions& options, const Ready& ready) {
   return serve(**device, std::move(notes), ready);
 }
 
-Result<void> serve_recovered_device(const DeviceRecord& record, const Ready& ready) {
-  const LogKeeper keeper;
+Result<void> serve_recovered_device(const DeviceRecord& record, bool foreground,
+                                    const Ready& ready) {
+  std::optional<LogKeeper> keeper;
+  if (!foreground) keeper.emplace();
   SignalWatch::block_signals();
   auto device = Device::take_over(record, {});
   if (!device) return std::unexpected(device.error());
-  std::vector<std::string> notes = keeper.lines();
-  start_logging(false, log_path(record.id), record.debug_mask);
+  std::vector<std::string> notes = keeper ? keeper->lines() : std::vector<std::string>();
+  start_logging(foreground, log_path(record.id), record.debug_mask);
   for (const std::string& note : notes) spdlog::info("{}", note);
   return serve(**device, std::move(notes), ready);
 }

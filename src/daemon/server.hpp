@@ -14,7 +14,8 @@ namespace sluice {
 Result<void> serve_new_device(const ServeOptions& options, const Ready& ready);
 
 // Takes over the device of a dead server. `record` is what that server left.
-Result<void> serve_recovered_device(const DeviceRecord& record, const Ready& ready);
+Result<void> serve_recovered_device(const DeviceRecord& record, bool foreground,
+                                    const Ready& ready);
 
 // Takes over the device of a living server, which goes on with it if this one cannot. `record` is
 // what that server says of it.

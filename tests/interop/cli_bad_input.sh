@@ -52,6 +52,7 @@ lines_that_are_wrong() {
     refuse 2 "takes -r 1" add -t null -i 1
     refuse 2 "takes -r 1" add -t null -e 1
     refuse 2 "exclude each other" add -t null -r 1 -i 1 -e 1
+    refuse 2 "goes with --foreground" add -t null -r 1 -n 0 --resume
     refuse 2 "exclude each other" add -t null --unprivileged -r 1
     refuse 2 "drop one" add -t null -z --usercopy
     refuse 2 "drop one" add -t null -z --mode copy

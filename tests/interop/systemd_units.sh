@@ -24,7 +24,7 @@ units_are_well_formed() {
     DESTDIR=$folder/installed cmake --install "$(dirname "$SLUICE")" --prefix /usr >install.log ||
         problem "it cannot be installed" "$(tail -n 5 install.log)"
     local units=$folder/installed/usr/lib/systemd/system
-    grep -q '^ExecStart=/usr/bin/sluice add --foreground --config /etc/sluice/%i.json$' \
+    grep -q '^ExecStart=/usr/bin/sluice add --foreground --resume --config /etc/sluice/%i.json$' \
         "$units/sluice@.service" || problem "another command: $(grep Exec "$units"/*)"
     # What it starts is not at its place here.
     sed -i "s:/usr/bin/sluice:$SLUICE:" "$units/sluice@.service"
