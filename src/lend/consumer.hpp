@@ -9,6 +9,7 @@
 #pragma once
 
 #include <span>
+#include <type_traits>
 #include <variant>
 
 #include "core/request.hpp"
@@ -58,6 +59,7 @@ struct Writev {
 class Device {
  public:
   template <typename Server>
+    requires(!std::is_same_v<Server, Device>)
   explicit Device(Server& server) : server_(&server), submit_(&submit_to<Server>) {}
 
   Task submit(Request& request) const { return submit_(server_, request); }
