@@ -1,6 +1,8 @@
 // Everything a program needs to lend the pages of a request to I/O: docs/LENDING.md.
 #pragma once
 
+#include "lend/chain.hpp"
 #include "lend/consumer.hpp"
+#include "lend/get_buf.hpp"
 #include "lend/provider.hpp"
 #include "lend/splice_buf.hpp"
