@@ -152,7 +152,7 @@ void protect_process() {
 
 void join_cgroup_of(int pid) {
   const std::string group = cgroup_of(pid);
-  if (group == cgroup_of(getpid())) return;
+  if (group.empty() || group == cgroup_of(getpid())) return;
   std::ofstream members(fmt::format("/sys/fs/cgroup{}/cgroup.procs", group));
   members << getpid() << std::flush;
   if (!members) log_failure("join the old server's control group");

@@ -39,6 +39,7 @@ TEST(AddOptions, DefaultsAreThoseOfUblk) {
   EXPECT_FALSE(options.frontend.device.wish.unprivileged);
   EXPECT_FALSE(options.read_only);
   EXPECT_FALSE(options.foreground);
+  EXPECT_FALSE(options.resume);
   EXPECT_EQ(options.debug_mask, 0U);
 }
 
@@ -64,11 +65,12 @@ TEST(AddOptions, LongAndShortFormsMeanTheSame) {
 TEST(AddOptions, TheRestIsPassedOn) {
   const ServeOptions options =
       accepted({"-t", "null", "--unprivileged", "--max_io_buf_bytes", "1M", "--debug_mask=0x3",
-                "--foreground", "--read-only", "--mode", "user-copy"});
+                "--foreground", "--resume", "--read-only", "--mode", "user-copy"});
   EXPECT_TRUE(options.frontend.device.wish.unprivileged);
   EXPECT_EQ(options.frontend.device.max_io_bytes, 1U << 20);
   EXPECT_EQ(options.debug_mask, 3U);
   EXPECT_TRUE(options.foreground);
+  EXPECT_TRUE(options.resume);
   EXPECT_TRUE(options.read_only);
   EXPECT_EQ(options.frontend.device.wish.named, BufferMode::user_copy);
   EXPECT_TRUE(read_words({"-t", "null", "--json"})->json);
