@@ -41,7 +41,7 @@ Server::Server() : provider_(1, kDepth) {
 }
 
 Task Server::do_submit(Request& request) {
-  if (!armed_.load()) {
+  if (!armed_.load() || !is_expected(request)) {
     auto clearing = request.ring->zero(request.op == Op::read ? request.data : View());
     co_return co_await clearing;
   }
@@ -53,6 +53,13 @@ Task Server::do_submit(Request& request) {
   }
   provider_.end(request);
   co_return status;
+}
+
+bool Server::is_expected(const Request& request) const {
+  const uint64_t begin = begin_.load();
+  const uint64_t length = length_.load();
+  const bool inside = request.offset >= begin && request.offset + request.length <= begin + length;
+  return inside && (request.length == length || length > kMaxIoBytes);
 }
 
 // The other process is made before there are threads, devices and mappings.
@@ -129,11 +136,13 @@ std::span<std::byte> OnEachProvider::memory(size_t bytes, bool fill) {
 }
 
 int OnEachProvider::write(uint64_t offset, size_t bytes) {
+  server_->expect(offset, bytes);
   if (frontend_) return client_->write(frontend_->path(), offset, bytes);
   return direct_->write(offset, std::span(memory_).first(bytes)).error();
 }
 
 int OnEachProvider::read(uint64_t offset, size_t bytes) {
+  server_->expect(offset, bytes);
   if (frontend_) return client_->read(frontend_->path(), offset, bytes);
   return direct_->read(offset, std::span(memory_).first(bytes)).error();
 }

@@ -40,14 +40,19 @@ enum class Kind : uint8_t {
 std::string to_string(Kind kind);
 std::vector<Kind> kinds_here();
 
-// Serves what the program asks for. What comes before the test says so (a kernel looks for
-// partitions) reads as zeroes.
+// Serves what the program asks for. What comes before the test says so, or is not what the test has
+// the program ask for, reads as zeroes: a kernel looks for partitions whenever it likes.
 class Server : public Target {
  public:
   static constexpr uint64_t kSizeBytes = 64 << 20;
 
   Server();
   void arm() { armed_.store(true); }
+  // From now on it is only this range, in one request if that may be so long.
+  void expect(uint64_t offset, uint64_t length) {
+    begin_.store(offset);
+    length_.store(length);
+  }
   lend::Provider& provider() { return provider_; }
 
  protected:
@@ -56,8 +61,11 @@ class Server : public Target {
 
  private:
   Task do_submit(Request& request) final;
+  bool is_expected(const Request& request) const;
 
   std::atomic<bool> armed_ = false;
+  std::atomic<uint64_t> begin_ = 0;
+  std::atomic<uint64_t> length_ = kSizeBytes;
   lend::Provider provider_;
 };
 
