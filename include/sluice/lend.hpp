@@ -3,6 +3,7 @@
 
 #include "lend/chain.hpp"
 #include "lend/consumer.hpp"
+#include "lend/fused.hpp"
 #include "lend/get_buf.hpp"
 #include "lend/provider.hpp"
 #include "lend/splice_buf.hpp"
