@@ -4,6 +4,7 @@
 #include "lend/chain.hpp"
 #include "lend/consumer.hpp"
 #include "lend/fused.hpp"
+#include "lend/fused_group.hpp"
 #include "lend/get_buf.hpp"
 #include "lend/provider.hpp"
 #include "lend/splice_buf.hpp"
