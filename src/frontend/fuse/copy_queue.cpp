@@ -95,8 +95,11 @@ Service CopyQueue::serve(CopyTag& copy_tag) {
     ++serving_;
     wake_readers();
     tag.begun = counters_.begin();
-    Task serving = io_.serve(tag.request, tag);
-    const Status status = co_await serving;
+    Status status;
+    {  // its frame goes before the arena is emptied
+      Task serving = io_.serve(tag.request, tag);
+      status = co_await serving;
+    }
     if (!status.ok()) tag.answer = {.error = status.error()};
     int32_t written = tag.follower.done() ? tag.follower.result() : 0;
     if (tag.answer.expected && !tag.follower.done()) {

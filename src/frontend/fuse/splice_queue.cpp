@@ -111,8 +111,11 @@ Service SpliceQueue::serve(SpliceTag& splice_tag) {
     if (!accept(splice_tag, result)) continue;
     wake_reader();
     tag.begun = counters_.begin();
-    Task serving = io_.serve(tag.request, tag);
-    const Status status = co_await serving;
+    Status status;
+    {  // its frame goes before the arena is emptied
+      Task serving = io_.serve(tag.request, tag);
+      status = co_await serving;
+    }
     if (!status.ok()) tag.answer = {.error = status.error()};
     answer(splice_tag);
     io_.conclude(tag, counters_);

@@ -133,8 +133,11 @@ Service UringQueue::serve(Entry& entry) {
     ++serving_;
     decode(entry);
     tag.begun = counters_.begin();
-    Task serving = io_.serve(tag.request, tag);
-    const Status status = co_await serving;
+    Status status;
+    {  // its frame goes before the arena is emptied
+      Task serving = io_.serve(tag.request, tag);
+      status = co_await serving;
+    }
     if (!status.ok()) tag.answer = {.error = status.error()};
     write_answer(entry);
     io_.conclude(tag, counters_);

@@ -122,6 +122,24 @@ TEST_P(FuseExportTest, LargeRequestsArrive) {
   EXPECT_EQ(pread(file.number(), data.data(), 131072, kSize - 65536), 65536);
 }
 
+// One request becomes so many that the arena of its tag overflows.
+TEST_P(FuseExportTest, ARequestOfManyPartsArrives) {
+  if (passthrough()) GTEST_SKIP() << "passthrough takes one bare file only";
+  std::string members;
+  for (int i = 0; i < 100; ++i) members += "mem(1M),";
+  open_stack("stripe(" + members + "chunk=4k)", false);
+  start();
+  const Descriptor file = open_file(at_);
+  const std::vector<char> data(400 * 1024, 'x');
+  const auto length = static_cast<ssize_t>(data.size());
+  std::vector<char> found(data.size());
+  for (int round = 0; round < 3; ++round) {
+    ASSERT_EQ(pwrite(file.number(), data.data(), data.size(), 0), length);
+    ASSERT_EQ(pread(file.number(), found.data(), data.size(), 0), length);
+    EXPECT_EQ(found, data);
+  }
+}
+
 TEST_P(FuseExportTest, AFileThatWasMadeIsRemovedAgain) {
   start();
   end();
