@@ -147,6 +147,11 @@ int OnEachProvider::read(uint64_t offset, size_t bytes) {
   return direct_->read(offset, std::span(memory_).first(bytes)).error();
 }
 
+int OnEachProvider::flush() {
+  if (frontend_) return client_->flush(frontend_->path());
+  return direct_->flush().error();
+}
+
 uint64_t OnEachProvider::copied_bytes() const { return count_copied() - copied_before_; }
 
 uint64_t OnEachProvider::count_copied() const {

@@ -88,6 +88,7 @@ class OnEachProvider : public testing::TestWithParam<Kind> {
   // pages are lent in pipes by FUSE; what is smaller is lent as memory there.
   int write(uint64_t offset, size_t bytes);
   int read(uint64_t offset, size_t bytes);
+  int flush();
 
   // By the server since then, in all queues.
   uint64_t copied_bytes() const;

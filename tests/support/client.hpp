@@ -48,15 +48,19 @@ class Client {
 
   // 0 or an errno; a short transfer is ENODATA.
   int read(const std::string& path, uint64_t offset, size_t bytes) const {
-    return ask(path, {.writes = false, .offset = offset, .bytes = bytes});
+    return ask(path, {.what = What::read, .offset = offset, .bytes = bytes});
   }
   int write(const std::string& path, uint64_t offset, size_t bytes) const {
-    return ask(path, {.writes = true, .offset = offset, .bytes = bytes});
+    return ask(path, {.what = What::write, .offset = offset, .bytes = bytes});
+  }
+  int flush(const std::string& path) const {
+    return ask(path, {.what = What::flush, .offset = 0, .bytes = 0});
   }
 
  private:
+  enum class What : uint8_t { read, write, flush };
   struct Question {
-    bool writes = false;
+    What what = What::read;
     uint64_t offset = 0;
     size_t bytes = 0;
     std::array<char, 64> path{};
@@ -83,8 +87,10 @@ class Client {
     const int file = open(question.path.data(), O_RDWR | O_DIRECT);
     if (file < 0) return errno;
     const auto position = static_cast<off_t>(question.offset);
-    const ssize_t done = question.writes ? pwrite(file, place_, question.bytes, position)
-                                         : pread(file, place_, question.bytes, position);
+    ssize_t done = 0;
+    if (question.what == What::read) done = pread(file, place_, question.bytes, position);
+    if (question.what == What::write) done = pwrite(file, place_, question.bytes, position);
+    if (question.what == What::flush) done = fsync(file);
     const int error = done < 0 ? errno : 0;
     close(file);
     return error == 0 && static_cast<size_t>(done) != question.bytes ? ENODATA : error;
