@@ -1,6 +1,7 @@
 // Files, sockets and pipes of a test; they close themselves.
 #pragma once
 
+#include <arpa/inet.h>
 #include <fcntl.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -32,6 +33,25 @@ inline Pair stream_sockets() {
   int ends[2];
   if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) ends[0] = ends[1] = -1;
   return {opened(ends[0]), opened(ends[1])};
+}
+
+// SEND_ZC needs a socket that knows it: TCP does, a socket pair does not.
+inline Pair tcp_sockets() {
+  const Descriptor listener = opened(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t length = sizeof(address);
+  auto* const generic = reinterpret_cast<sockaddr*>(&address);
+  Pair pair;
+  pair.near = opened(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  if (bind(listener.number(), generic, length) != 0 || listen(listener.number(), 1) != 0 ||
+      getsockname(listener.number(), generic, &length) != 0 ||
+      connect(pair.near.number(), generic, length) != 0) {
+    throw std::system_error(errno, std::generic_category(), "TCP on this machine");
+  }
+  pair.far = opened(accept4(listener.number(), nullptr, nullptr, SOCK_CLOEXEC));
+  return pair;
 }
 
 // `near` is the end to read from.

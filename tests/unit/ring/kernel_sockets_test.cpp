@@ -1,5 +1,4 @@
 // Operations on real sockets: parked, cancelled, closed by the peer, sent without a copy.
-#include <arpa/inet.h>
 #include <gtest/gtest.h>
 
 #include <thread>
@@ -13,25 +12,6 @@ namespace {
 
 class KernelSocketsTest : public OnKernelRing {
  protected:
-  // SEND_ZC needs a socket that knows it: TCP does, a socket pair does not.
-  static Pair tcp_sockets() {
-    const Descriptor listener = opened(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    socklen_t length = sizeof(address);
-    auto* const generic = reinterpret_cast<sockaddr*>(&address);
-    Pair pair;
-    pair.near = opened(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    if (bind(listener.number(), generic, length) != 0 || listen(listener.number(), 1) != 0 ||
-        getsockname(listener.number(), generic, &length) != 0 ||
-        connect(pair.near.number(), generic, length) != 0) {
-      throw std::system_error(errno, std::generic_category(), "TCP on this machine");
-    }
-    pair.far = opened(accept4(listener.number(), nullptr, nullptr, SOCK_CLOEXEC));
-    return pair;
-  }
-
   static Bytes receive_exactly(const Descriptor& socket, size_t count) {
     Bytes bytes(count);
     const ssize_t got = recv(socket.number(), bytes.data(), count, MSG_WAITALL);
