@@ -1,6 +1,7 @@
 // Everything a program needs to lend the pages of a request to I/O: docs/LENDING.md.
 #pragma once
 
+#include "lend/auto_buf.hpp"
 #include "lend/chain.hpp"
 #include "lend/consumer.hpp"
 #include "lend/fused.hpp"
