@@ -4,6 +4,7 @@
 #include "lend/auto_buf.hpp"
 #include "lend/chain.hpp"
 #include "lend/consumer.hpp"
+#include "lend/dev_splice.hpp"
 #include "lend/fused.hpp"
 #include "lend/fused_group.hpp"
 #include "lend/get_buf.hpp"

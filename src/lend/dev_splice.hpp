@@ -1,0 +1,40 @@
+// DevSplice: dev_splice(A, A_offset, length, OP) of the mails (S57 to S61): bytes of a request of
+// device A are the memory of one operation on a file, a socket or another device.
+//
+//   lend::DevSplice splicing(provider, position.pack(), length, lend::Recv{.socket = peer});
+//   Task running = splicing.run(request);
+//   const Status status = co_await running;
+//
+// The operation is a value, and says the direction (S59). There is no pipe: whatever its length, it
+// is one operation of the ring (P-3). A request may be served by any number of them (S60).
+#pragma once
+
+#include <optional>
+
+#include "lend/consumer.hpp"
+#include "lend/provider.hpp"
+
+namespace sluice::lend {
+
+class DevSplice {
+ public:
+  // `offset`: a packed Position.
+  DevSplice(Provider& device, uint64_t offset, uint32_t length, const Consumer& op)
+      : device_(device), at_(Position::unpack(offset)), length_(length), op_(op) {}
+
+  // `request` gives ring and arena. All bytes, or an errno: those of Provider::lend(), before
+  // anything is moved, and of Consumption::run().
+  Task run(Request& request);
+  // As those of Consumption.
+  uint64_t moved_bytes() const { return consuming_ ? consuming_->moved_bytes() : 0; }
+  int64_t result() const { return consuming_ ? consuming_->result() : 0; }
+
+ private:
+  Provider& device_;
+  const Position at_;
+  const uint32_t length_;
+  const Consumer op_;
+  std::optional<Consumption> consuming_;  // from run() on
+};
+
+}  // namespace sluice::lend

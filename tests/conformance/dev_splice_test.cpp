@@ -1,0 +1,185 @@
+// dev_splice: S57 to S61.
+#include "lend/dev_splice.hpp"
+
+#include <future>
+
+#include "conformance/serves_with.hpp"
+#include "conformance/sockets.hpp"
+
+namespace sluice::test {
+namespace {
+
+constexpr uint32_t kBytes = 64 * 1024;
+
+using Splices = ServesWith<lend::DevSplice>;
+
+// The whole request with one operation.
+Splices::Make whole(const lend::Consumer& op) {
+  return [op](auto& command, Request& request, lend::Provider& device) {
+    command.emplace(device, lend::Provider::position(request).pack(),
+                    static_cast<uint32_t>(request.length), op);
+  };
+}
+
+Splices::Make some(uint32_t offset, uint32_t length, const lend::Consumer& op) {
+  return [=](auto& command, Request& request, lend::Provider& device) {
+    command.emplace(device, lend::Provider::position(request, offset).pack(), length, op);
+  };
+}
+
+TEST_P(OnEachProvider, S57_S61_TheOperationIsAValueOfAWrite) {
+  const Descriptor file = make_file(kBytes, false);
+  const Descriptor vectored = make_file(kBytes, false);
+  const SocketPair sent = tcp_sockets();
+  const std::array<Segment, 2> halves{{{kBytes / 2, kBytes / 2}, {0, kBytes / 2}}};
+  auto& server = serve_with<Splices>(Splices::Makers{
+      whole(lend::Write{.file = as_file(file)}),
+      whole(lend::Writev{.file = as_file(vectored), .pieces = halves}),
+      whole(lend::SendZc{.socket = as_file(sent.near)}),
+  });
+  memory(kBytes, true);
+  ASSERT_EQ(write(0, kBytes), 0);
+  for (size_t i = 0; i < 3; ++i) EXPECT_EQ(server.result(i), kBytes) << i;
+  EXPECT_TRUE(has_pattern(contents(file, kBytes)));
+  EXPECT_TRUE(has_pattern(contents(vectored, kBytes / 2), kBytes / 2));
+  EXPECT_TRUE(has_pattern(contents(vectored, kBytes / 2, kBytes / 2)));
+  EXPECT_TRUE(has_pattern(received(sent.far, kBytes)));
+}
+
+TEST_P(OnEachProvider, S57_S61_TheOperationIsAValueOfARead) {
+  const Descriptor file = make_file(kBytes, true);
+  const std::array<Segment, 1> first{{{0, kBytes / 2}}};
+  auto& server = serve_with<Splices>(Splices::Makers{
+      some(kBytes / 2, kBytes / 2, lend::Read{.file = as_file(file), .offset = kBytes / 2}),
+      whole(lend::Readv{.file = as_file(file), .pieces = first}),
+  });
+  const auto back = memory(kBytes);
+  ASSERT_EQ(read(0, kBytes), 0);
+  for (size_t i = 0; i < 2; ++i) EXPECT_EQ(server.result(i), kBytes / 2) << i;
+  EXPECT_TRUE(has_pattern(back));
+  EXPECT_EQ(copied_bytes(), 0U);
+}
+
+// Linux 7.2 is the first to send plainly from the pages of a ublk request, or to receive into them.
+TEST_P(OnEachProvider, S57_ASocketFillsAReadAndTakesAWrite) {
+  const SocketPair pair = unix_sockets();
+  const lend::Consumer sends = lend::Send{.socket = as_file(pair.near)};
+  const lend::Consumer receives = lend::Recv{.socket = as_file(pair.near)};
+  auto& server = serve_with<Splices>(
+      Splices::Make([&](auto& command, Request& request, lend::Provider& device) {
+        whole(request.op == Op::read ? receives : sends)(command, request, device);
+      }));
+  memory(kBytes, true);
+  ASSERT_EQ(write(0, kBytes), 0);
+  if (server.result() == -EOPNOTSUPP) GTEST_SKIP() << "no plain send from registered pages here";
+  EXPECT_TRUE(has_pattern(received(pair.far, kBytes)));
+  const auto reply = patterned(kBytes, 5);
+  ASSERT_EQ(send(pair.far.number(), reply.data(), reply.size(), 0), ssize_t{kBytes});
+  const auto back = memory(kBytes);
+  ASSERT_EQ(read(0, kBytes), 0);
+  EXPECT_TRUE(has_pattern(back, 5));
+}
+
+TEST_P(OnEachProvider, S58_TheRequestEndsAfterItsDevSplice) {
+  const SocketPair pair = unix_sockets();
+  std::atomic<bool> started = false;
+  auto& server = serve_with<Splices>(
+      Splices::Make([&](auto& command, Request& request, lend::Provider& device) {
+        whole(lend::Recv{.socket = as_file(pair.near)})(command, request, device);
+        started = true;
+        started.notify_one();
+      }));
+  const auto back = memory(kBytes);
+  auto reading = std::async(std::launch::async, [this] { return read(0, kBytes); });
+  started.wait(false);
+  EXPECT_EQ(reading.wait_for(std::chrono::milliseconds(20)), std::future_status::timeout);
+  const auto reply = patterned(kBytes);
+  ASSERT_EQ(send(pair.far.number(), reply.data(), reply.size(), 0), ssize_t{kBytes});
+  EXPECT_EQ(reading.get(), 0);
+  if (server.result() == -EOPNOTSUPP) GTEST_SKIP() << "no plain recv into registered pages here";
+  EXPECT_TRUE(has_pattern(back));
+}
+
+TEST_P(OnEachProvider, S59_E_WrongDirectionOfAWrite) {
+  const Descriptor file = make_file(kBytes, true);
+  const SocketPair pair = unix_sockets();
+  ASSERT_EQ(send(pair.near.number(), "untouched", 9, 0), 9);
+  auto& server = serve_with<Splices>(Splices::Makers{
+      whole(lend::Read{.file = as_file(file)}),
+      whole(lend::Recv{.socket = as_file(pair.far)}),
+  });
+  const auto mine = memory(kBytes, true);
+  EXPECT_EQ(write(0, kBytes), 0);
+  for (size_t i = 0; i < 2; ++i) EXPECT_EQ(server.result(i), -EACCES) << i;
+  EXPECT_EQ(pending_bytes(pair.far), 9);
+  EXPECT_TRUE(has_pattern(mine));
+}
+
+TEST_P(OnEachProvider, S59_E_WrongDirectionOfARead) {
+  const Descriptor file = make_file(kBytes, true);
+  const SocketPair pair = unix_sockets();
+  auto& server = serve_with<Splices>(Splices::Makers{
+      whole(lend::Write{.file = as_file(file)}),
+      whole(lend::Send{.socket = as_file(pair.near)}),
+      whole(lend::SendZc{.socket = as_file(pair.near)}),
+  });
+  EXPECT_EQ(read(0, kBytes), 0);
+  for (size_t i = 0; i < 3; ++i) EXPECT_EQ(server.result(i), -EACCES) << i;
+  EXPECT_TRUE(has_pattern(contents(file, kBytes)));
+  EXPECT_EQ(pending_bytes(pair.far), 0);
+}
+
+TEST_P(OnEachProvider, S57_E_NamesOfNothing) {
+  const Descriptor file = make_file(kBytes, true);
+  Splices::Makers makers;
+  std::array<int, kBadNames> expected{};
+  for (size_t i = 0; i < kBadNames; ++i) {
+    makers.emplace_back([&, i](auto& command, Request& request, lend::Provider& device) {
+      const BadName bad = bad_names(request)[i];
+      expected[i] = -bad.error;
+      command.emplace(device, bad.at.pack(), bad.length, lend::Write{.file = as_file(file)});
+    });
+  }
+  lend::Provider gone(1, 8);
+  makers.emplace_back([&](auto& command, Request& request, lend::Provider&) {
+    gone.begin(request);
+    gone.withdraw();
+    whole(lend::Write{.file = as_file(file)})(command, request, gone);
+  });
+  makers.push_back(whole(lend::Write{}));
+  auto& server = serve_with<Splices>(makers);
+  memory(kBytes);
+  EXPECT_EQ(write(0, kBytes), 0);
+  for (size_t i = 0; i < kBadNames; ++i) EXPECT_EQ(server.result(i), expected[i]) << i;
+  EXPECT_EQ(server.result(kBadNames), -ENODEV);
+  EXPECT_EQ(server.result(kBadNames + 1), -EBADF);
+  EXPECT_TRUE(has_pattern(contents(file, kBytes)));
+}
+
+TEST_P(OnEachProvider, S60_ARequestTakesSeveral) {
+  const Descriptor meta = make_file(4096, false);
+  const Descriptor data = make_file(kBytes, false);
+  const lend::Consumer first = lend::Write{.file = as_file(meta)};
+  const lend::Consumer rest = lend::Write{.file = as_file(data), .offset = 512};
+  auto& server =
+      serve_with<Splices>(Splices::Makers{some(0, 4096, first), some(4096, kBytes - 4096, rest)});
+  memory(kBytes, true);
+  ASSERT_EQ(write(0, kBytes), 0);
+  EXPECT_EQ(server.result(0), 4096);
+  EXPECT_EQ(server.result(1), kBytes - 4096);
+  EXPECT_TRUE(has_pattern(contents(meta, 4096)));
+  EXPECT_TRUE(has_pattern(contents(data, kBytes - 4096, 512), 4096));
+}
+
+TEST_P(OnEachProvider, P3_OneOperationMovesMoreThanSixteenPages) {
+  const Descriptor file = make_file(8 * kBytes, false);
+  auto& server = serve_with<Splices>(whole(lend::Write{.file = as_file(file)}));
+  memory(8 * kBytes, true);
+  ASSERT_EQ(write(0, 8 * kBytes), 0);
+  EXPECT_EQ(server.result(), 8 * kBytes);
+  EXPECT_EQ(server.submissions(), 1U);
+  EXPECT_TRUE(has_pattern(contents(file, 8 * kBytes)));
+}
+
+}  // namespace
+}  // namespace sluice::test
