@@ -10,3 +10,4 @@
 #include "lend/get_buf.hpp"
 #include "lend/provider.hpp"
 #include "lend/splice_buf.hpp"
+#include "lend/splice_write.hpp"

@@ -33,10 +33,10 @@ void Consumption::cancel(Ring& ring) {
   if (running_ != nullptr) ring.cancel(*running_);
 }
 
-int64_t Consumption::result() const {
-  const bool ended = status_.ok() || status_.error() == ENODATA;
-  if (moved_ != 0 || ended) return static_cast<int64_t>(moved_);
-  return -status_.error();
+int64_t cqe_result(uint64_t moved_bytes, Status status) {
+  const bool ended = status.ok() || status.error() == ENODATA;
+  if (moved_bytes != 0 || ended) return static_cast<int64_t>(moved_bytes);
+  return -status.error();
 }
 
 Task Consumption::run_operation(Request& request) {

@@ -90,6 +90,9 @@ using Consumer =
 // What a consumer does to the lent bytes: read from them (source), or fill them (destination).
 Direction direction_of(const Consumer& consumer);
 
+// What a CQE would say: the bytes moved, or a negative errno if none were; 0 where a file ends.
+int64_t cqe_result(uint64_t moved_bytes, Status status);
+
 class Consumption {
  public:
   Consumption(View lent, const Consumer& consumer) : lent_(std::move(lent)), consumer_(consumer) {}
@@ -105,8 +108,7 @@ class Consumption {
   void cancel(Ring& ring);
   // Bytes moved so far, also when it failed. A device of ours moves all or none.
   uint64_t moved_bytes() const { return moved_; }
-  // What a CQE would say: the bytes moved, or a negative errno if none were; 0 where a file ends.
-  int64_t result() const;
+  int64_t result() const { return cqe_result(moved_, status_); }
 
  private:
   Task run_operation(Request& request);

@@ -58,14 +58,14 @@ Result<void> PipePool::open(uint32_t request_bytes, uint32_t limit) {
   return fail(errno, fmt::format("cannot open /dev/null: {}", std::strerror(errno)));
 }
 
-Result<Pipe> PipePool::make() const {
+Result<Pipe> PipePool::make_pipe(uint32_t bytes) {
   Pipe pipe;
-  const int error = open_pipe(pipe, pipe_bytes_);
+  const int error = open_pipe(pipe, bytes);
   if (error == 0) return pipe;
   const char* const advice = error == EPERM    ? "; see /proc/sys/fs/pipe-max-size"
                              : error == EMFILE ? "; see ulimit -n"
                                                : "";
-  return fail(error, fmt::format("cannot make a pipe of {} bytes for lent pages: {}{}", pipe_bytes_,
+  return fail(error, fmt::format("cannot make a pipe of {} bytes for lent pages: {}{}", bytes,
                                  std::strerror(error), advice));
 }
 
@@ -227,6 +227,20 @@ bool PipePool::fill_scratch(const Loan& loan, uint32_t begin, uint32_t end) {
 
 bool PipePool::skip(Pipe& pipe, uint32_t bytes) const {
   return bytes == 0 || move(pipe, null_.number(), bytes) == bytes;
+}
+
+ssize_t PipePool::refer(const View& view, uint32_t from, Pipe& into) {
+  const Loan& loan = *view.loan();
+  if (loan.piped()) {
+    const uint32_t gathered = gather(view, from, into);
+    return gathered != 0 ? gathered : -EAGAIN;
+  }
+  if (!loan.addressable()) return -EOPNOTSUPP;
+  const Segment* piece = view.segments().data();
+  for (; from >= piece->length; ++piece) from -= piece->length;
+  const iovec memory{loan.address() + piece->offset + from, piece->length - from};
+  const ssize_t put = vmsplice(into.write_end.number(), &memory, 1, SPLICE_F_NONBLOCK);
+  return put < 0 ? -errno : put;
 }
 
 bool PipePool::copy(const Loan& loan, Segment piece, std::byte* memory) {

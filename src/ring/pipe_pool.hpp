@@ -39,7 +39,9 @@ class PipePool {
   Result<void> open(uint32_t request_bytes, uint32_t limit = kDefaultLimit);
   bool is_open() const { return null_.valid(); }
   // A pipe of a lender, as large as the spares.
-  Result<Pipe> make() const;
+  Result<Pipe> make() const { return make_pipe(pipe_bytes_); }
+  // One of this size. EPERM, EMFILE: as above.
+  static Result<Pipe> make_pipe(uint32_t bytes);
 
   // --- For lenders.
   // Throws away what is in it.
@@ -62,6 +64,9 @@ class PipePool {
   // Puts the bytes of a source from `from` on into `into`. Fewer than all where it is full; errno
   // tells why none.
   uint32_t gather(const View& view, uint32_t from, Pipe& into);
+  // The same for any source whose pages can be put into a pipe, memory too: as many bytes as fit,
+  // by reference. A negative errno if none: EOPNOTSUPP where they cannot.
+  ssize_t refer(const View& view, uint32_t from, Pipe& into);
   // Copies a piece of a source out. False: see errno.
   bool copy(const Loan& loan, Segment piece, std::byte* memory);
   // Puts memory, or zeroes where that is null, into a spare, as far as it fits; negative: errno.

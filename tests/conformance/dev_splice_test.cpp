@@ -131,29 +131,25 @@ TEST_P(OnEachProvider, S59_E_WrongDirectionOfARead) {
 
 TEST_P(OnEachProvider, S57_E_NamesOfNothing) {
   const Descriptor file = make_file(kBytes, true);
-  Splices::Makers makers;
-  std::array<int, kBadNames> expected{};
-  for (size_t i = 0; i < kBadNames; ++i) {
-    makers.emplace_back([&, i](auto& command, Request& request, lend::Provider& device) {
-      const BadName bad = bad_names(request)[i];
-      expected[i] = -bad.error;
-      command.emplace(device, bad.at.pack(), bad.length, lend::Write{.file = as_file(file)});
-    });
-  }
-  lend::Provider gone(1, 8);
-  makers.emplace_back([&](auto& command, Request& request, lend::Provider&) {
-    gone.begin(request);
-    gone.withdraw();
-    whole(lend::Write{.file = as_file(file)})(command, request, gone);
-  });
-  makers.push_back(whole(lend::Write{}));
-  auto& server = serve_with<Splices>(makers);
+  const lend::Consumer op = lend::Write{.file = as_file(file)};
+  auto& server = serve_with<Splices>(on_bad_names<lend::DevSplice>(
+      [op](auto& command, lend::Provider& device, const BadName& bad) {
+        command.emplace(device, bad.at.pack(), bad.length, op);
+      }));
   memory(kBytes);
   EXPECT_EQ(write(0, kBytes), 0);
-  for (size_t i = 0; i < kBadNames; ++i) EXPECT_EQ(server.result(i), expected[i]) << i;
-  EXPECT_EQ(server.result(kBadNames), -ENODEV);
-  EXPECT_EQ(server.result(kBadNames + 1), -EBADF);
+  for (size_t i = 0; i < kBadNameErrors.size(); ++i) {
+    EXPECT_EQ(server.result(i), -kBadNameErrors[i]) << i;
+  }
+  EXPECT_EQ(server.submissions(), 0U);
   EXPECT_TRUE(has_pattern(contents(file, kBytes)));
+}
+
+TEST_P(OnEachProvider, S57_E_AFileThatIsNotOpen) {
+  auto& server = serve_with<Splices>(whole(lend::Write{}));
+  memory(kBytes);
+  EXPECT_EQ(write(0, kBytes), 0);
+  EXPECT_EQ(server.result(), -EBADF);
 }
 
 TEST_P(OnEachProvider, S60_ARequestTakesSeveral) {

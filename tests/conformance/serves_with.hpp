@@ -11,6 +11,7 @@
 
 #include <array>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <vector>
 
@@ -49,13 +50,32 @@ class ServesWith final : public Attempts {
   std::vector<int64_t> results_;
 };
 
-// Names that nothing can be lent by while `request`, the only one, is served, and what is said.
+// A name that nothing can be lent by while a request, the only one, is served.
 struct BadName {
   lend::Position at;
-  uint32_t length;
-  int error;
+  uint32_t length = 0;
 };
-constexpr size_t kBadNames = 7;
-std::array<BadName, kBadNames> bad_names(const Request& request);
+// What is said of each; the last one is right, but the device is gone.
+constexpr std::array kBadNameErrors{EINVAL, EINVAL, EINVAL, EINVAL, EFAULT, EFAULT, EFAULT, ENODEV};
+BadName bad_name(size_t index, const Request& request);
+
+// A maker for each of them. `make` gets the command, the device and the name.
+template <typename Command, typename MakeOn>
+typename ServesWith<Command>::Makers on_bad_names(MakeOn make) {
+  typename ServesWith<Command>::Makers makers;
+  for (size_t i = 0; i < kBadNameErrors.size() - 1; ++i) {
+    makers.emplace_back([=](auto& command, Request& request, lend::Provider& device) {
+      make(command, device, bad_name(i, request));
+    });
+  }
+  const auto gone = std::make_shared<lend::Provider>(1, 8);
+  gone->withdraw();
+  makers.emplace_back([=](auto& command, Request& request, lend::Provider&) {
+    gone->begin(request);
+    const auto length = static_cast<uint32_t>(request.length);
+    make(command, *gone, BadName{lend::Provider::position(request), length});
+  });
+  return makers;
+}
 
 }  // namespace sluice::test

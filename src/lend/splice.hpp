@@ -1,0 +1,18 @@
+// splice(): OP_SPLICE as something to co_await. The result is the kernel's: bytes moved, which may
+// be fewer than asked for, or a negative errno. The kernel hands it to a worker thread (S13).
+#pragma once
+
+#include "ring/operation.hpp"
+
+namespace sluice::lend {
+
+// A file and where in it; a pipe has no offset.
+struct SpliceEnd {
+  File file;
+  uint64_t offset = 0;
+};
+
+RawOperation splice(Ring& ring, SpliceEnd from, const Pipe& to, uint32_t length, uint32_t flags);
+RawOperation splice(Ring& ring, const Pipe& from, SpliceEnd to, uint32_t length);
+
+}  // namespace sluice::lend
