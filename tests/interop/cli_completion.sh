@@ -37,7 +37,7 @@ words_and_values() {
     offers 'loop linear' add -t l
     offers '--chunk' add -t stripe --ch
     offers '' add -t null --ch
-    offers 'auto register user_copy get_data copy passthrough uring splice' add --mode ''
+    offers 'auto register user_copy get_data copy passthrough uring_zc uring splice' add --mode ''
     offers '0 1' add -r ''
     offers 'recover' help rec
     offers 'stripe' targets str

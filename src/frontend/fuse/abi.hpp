@@ -1,5 +1,5 @@
 // The FUSE protocol's user-space ABI: <linux/fuse.h>, and what is newer than Debian 12's headers
-// (protocol 7.38). Values from include/uapi/linux/fuse.h of Linux 7.2 (protocol 7.45).
+// (protocol 7.38). Values from include/uapi/linux/fuse.h of Linux 7.3-rc7 (protocol 7.46).
 #pragma once
 
 #include <linux/fuse.h>
@@ -13,6 +13,7 @@ namespace sluice::fuse::abi {
 inline constexpr uint64_t kDirectIoAllowMmap = 1ULL << 36;  // Linux 6.6
 inline constexpr uint64_t kPassthrough = 1ULL << 37;        // Linux 6.9
 inline constexpr uint64_t kOverIoUring = 1ULL << 41;        // Linux 6.14
+inline constexpr uint64_t kIoUringPools = 1ULL << 43;       // Linux 7.3, with zero copy
 
 struct InitOut {
   uint32_t major;
@@ -35,6 +36,7 @@ static_assert(sizeof(InitOut) == sizeof(fuse_init_out));
 // OPEN.
 inline constexpr uint32_t kOpenParallelDirectWrites = 1U << 6;  // Linux 6.2
 inline constexpr uint32_t kOpenPassthrough = 1U << 7;           // Linux 6.9
+inline constexpr uint32_t kOpenZeroCopy = 1U << 8;              // Linux 7.3, over io_uring
 
 struct OpenOut {
   uint64_t file_handle;

@@ -9,7 +9,12 @@
 namespace sluice::fuse {
 namespace {
 
-constexpr std::array<std::string_view, 4> kNames = {"passthrough", "uring", "copy", "splice"};
+constexpr std::array<std::string_view, 5> kNames = {"passthrough", "uring_zc", "uring", "copy",
+                                                    "splice"};
+
+// What nobody who has not read about it should run into: docs/FUSE.md has the evidence.
+constexpr std::string_view kOnlyByName =
+    "only by name, because a loop device on it corrupts the memory of Linux 7.3-rc7";
 
 // Why `path` cannot serve, or nothing.
 std::string obstacle(DataPath path, const PathFacts& facts) {
@@ -19,6 +24,12 @@ std::string obstacle(DataPath path, const PathFacts& facts) {
         return "this kernel's FUSE has no passthrough (Linux 6.9 has)";
       }
       return facts.bars_passthrough;
+    case DataPath::uring_zc:
+      if ((facts.kernel_flags & abi::kOverIoUring) == 0 ||
+          (facts.kernel_flags & abi::kIoUringPools) == 0) {
+        return "it takes FUSE over io_uring of Linux 7.3";
+      }
+      return facts.bars_zero_copy;
     case DataPath::uring:
       if ((facts.kernel_flags & abi::kOverIoUring) == 0) {
         return "this kernel does not offer FUSE over io_uring: it takes Linux 6.14 and 'echo Y > "
@@ -35,6 +46,8 @@ std::string obstacle(DataPath path, const PathFacts& facts) {
 }  // namespace
 
 std::string_view to_string(DataPath path) { return kNames[static_cast<size_t>(path)]; }
+
+bool is_over_uring(DataPath path) { return path == DataPath::uring || path == DataPath::uring_zc; }
 
 std::optional<DataPath> parse_data_path(std::string_view name) {
   for (size_t i = 0; i < kNames.size(); ++i) {
@@ -55,7 +68,8 @@ Result<PathChoice> choose_path(std::optional<DataPath> wish, const PathFacts& fa
   PathChoice choice;
   for (size_t i = 0; i < kNames.size(); ++i) {
     choice.path = static_cast<DataPath>(i);
-    const std::string why_not = obstacle(choice.path, facts);
+    std::string why_not = obstacle(choice.path, facts);
+    if (why_not.empty() && choice.path == DataPath::uring_zc) why_not = kOnlyByName;
     if (why_not.empty()) break;
     choice.reason += fmt::format("{}not '{}': {}", choice.reason.empty() ? "" : "; ",
                                  to_string(choice.path), why_not);

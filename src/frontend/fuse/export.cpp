@@ -41,6 +41,31 @@ std::string bars_passthrough(const Stack& stack) {
   return {};
 }
 
+// "0-7" or "0-3,8-11": one more than the highest; 1 where it cannot be read.
+uint16_t possible_processors() {
+  std::ifstream file("/sys/devices/system/cpu/possible");
+  std::string list;
+  file >> list;
+  const size_t last = list.find_last_of("-,");
+  const std::string highest = last == std::string::npos ? list : list.substr(last + 1);
+  return static_cast<uint16_t>(std::strtoul(highest.c_str(), nullptr, 10) + 1);
+}
+
+// Likewise for pages that are lent to the stack.
+std::string bars_zero_copy(const Stack& stack, const ExportOptions& options, bool for_loop_device) {
+  if (for_loop_device) {
+    return "a loop device hands over memory of file systems, which Linux 7.3-rc7 frees when it "
+           "lends it";
+  }
+  if (stack.geometry().needs_bytes) return "a target of the stack must see the data";
+  const uint32_t queues = possible_processors();
+  const uint32_t threads = std::min<uint32_t>(options.queues, queues);
+  const uint32_t slots = (queues + threads - 1) / threads * options.depth;
+  if (slots <= KernelRing::kMaxSlots) return {};
+  return fmt::format("{} requests for each thread are more than the {} that a ring has room for",
+                     slots, KernelRing::kMaxSlots);
+}
+
 OneFile::Shape shape_of(const Stack& stack, const MountPoint& mount) {
   const Geometry& geometry = stack.geometry();
   const mode_t writing = geometry.read_only ? 0222 : 0;
@@ -51,16 +76,6 @@ OneFile::Shape shape_of(const Stack& stack, const MountPoint& mount) {
           .gid = mount.group(),
           .size_bytes = geometry.size_bytes,
           .block_bytes = std::max(kPageBytes, geometry.physical_block_bytes)};
-}
-
-// "0-7" or "0-3,8-11": one more than the highest; 1 where it cannot be read.
-uint16_t possible_processors() {
-  std::ifstream file("/sys/devices/system/cpu/possible");
-  std::string list;
-  file >> list;
-  const size_t last = list.find_last_of("-,");
-  const std::string highest = last == std::string::npos ? list : list.substr(last + 1);
-  return static_cast<uint16_t>(std::strtoul(highest.c_str(), nullptr, 10) + 1);
 }
 
 Result<void> check_options(const ExportOptions& options) {
@@ -157,7 +172,9 @@ Result<void> FuseExport::agree() {
   auto offer = receive_offer(mount_.device());
   if (!offer) return std::unexpected(offer.error());
   auto choice = choose_path(
-      options_.path, {.kernel_flags = offer->flags, .bars_passthrough = bars_passthrough(stack_)});
+      options_.path, {.kernel_flags = offer->flags,
+                      .bars_passthrough = bars_passthrough(stack_),
+                      .bars_zero_copy = bars_zero_copy(stack_, options_, mount_.detached())});
   if (!choice) return std::unexpected(choice.error());
   choice_ = *choice;
   const Agreement agreement{.path = choice_.path, .max_io_bytes = options_.max_io_bytes};
@@ -166,7 +183,16 @@ Result<void> FuseExport::agree() {
   if (auto sent = send_answer(mount_.device(), *offer, answer); !sent) return sent;
   if (choice_.path == DataPath::passthrough) return set_up_passthrough();
   file_.use_direct_io();
-  return {};
+  return choice_.path == DataPath::uring_zc ? set_up_zero_copy() : Result<void>();
+}
+
+Result<void> FuseExport::set_up_zero_copy() {
+  auto opened = pools_.open({.device = mount_.device(),
+                             .queues = possible_processors(),
+                             .depth = options_.depth,
+                             .max_io_bytes = options_.max_io_bytes});
+  if (opened) file_.lend_pages();
+  return opened;
 }
 
 // The kernel opens the backing file anew for each user, as that user opened ours: without O_DIRECT
@@ -198,7 +224,7 @@ Result<void> FuseExport::serve() {
 }
 
 Result<void> FuseExport::start_reactors() {
-  const bool uring = choice_.path == DataPath::uring;
+  const bool uring = is_over_uring(choice_.path);
   const uint16_t kernel_queues = uring ? possible_processors() : 0;
   // Beside another path /dev/fuse has little to say; one reader is enough.
   const uint16_t threads = choice_.path == DataPath::passthrough ? uint16_t{1}
@@ -214,10 +240,12 @@ Result<void> FuseExport::start_reactors() {
     setup.files.push_back(device->number());
     clones_.push_back(std::move(*device));
     for (uint16_t queue = i; queue < kernel_queues; queue += threads) {
-      setup.uring_queues.push_back({.id = queue,
-                                    .depth = options_.depth,
-                                    .max_io_bytes = options_.max_io_bytes,
-                                    .device = file});
+      setup.uring_queues.push_back(
+          {.id = queue,
+           .depth = options_.depth,
+           .max_io_bytes = options_.max_io_bytes,
+           .device = file,
+           .pool = choice_.path == DataPath::uring_zc ? pools_.of(queue) : std::span<std::byte>()});
     }
     if (choice_.path == DataPath::splice) {
       setup.splice_queues.push_back({.id = i,
@@ -299,7 +327,7 @@ Result<void> FuseExport::resize(uint64_t size_bytes) {
 }
 
 Result<void> FuseExport::quiesce() {
-  if (choice_.path == DataPath::uring) {
+  if (is_over_uring(choice_.path)) {
     return fail(EOPNOTSUPP,
                 "an export over io_uring cannot be handed over: its queues belong to "
                 "the rings of this process (use data path copy or passthrough)");

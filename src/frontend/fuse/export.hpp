@@ -18,6 +18,7 @@
 #include "frontend/fuse/handshake.hpp"
 #include "frontend/fuse/mount_point.hpp"
 #include "frontend/fuse/one_file.hpp"
+#include "frontend/fuse/uring_pools.hpp"
 #include "target/stack.hpp"
 
 namespace sluice::fuse {
@@ -61,7 +62,7 @@ class FuseExport final : public Frontend {
   Result<Descriptor> open_detached(int flags) const { return mount_.open_detached(flags); }
 
   // Takes no more requests and answers those in flight; new ones wait for the next server.
-  // EOPNOTSUPP on the data path uring.
+  // EOPNOTSUPP on the data paths over io_uring.
   Result<void> quiesce() override;
   Result<Handover> let_go() override;
 
@@ -77,6 +78,7 @@ class FuseExport final : public Frontend {
                                                     Result<MountPoint> mounted);
   Result<void> agree();
   Result<void> set_up_passthrough();
+  Result<void> set_up_zero_copy();
   Result<void> start_reactors();
   Result<Descriptor> clone_device() const;
   void stop_reactors();
@@ -89,6 +91,7 @@ class FuseExport final : public Frontend {
   PathChoice choice_;
   int32_t backing_id_ = 0;
   Descriptor backing_;  // passthrough: without O_DIRECT
+  UringPools pools_;    // uring_zc
   bool served_ = false;
   bool handed_over_ = false;
   std::vector<Descriptor> clones_;

@@ -40,6 +40,7 @@ FileIo::FileIo(Stack& stack, OneFile& file, uint32_t max_io_bytes)
 
 Task FileIo::serve(Request& request, Tag& tag) {
   tag.answer = {};
+  tag.lends_slot = false;
   request.where = {};
   tag.follower.withdraw();
   const auto op = op_of(tag.call.header.opcode);
@@ -69,8 +70,8 @@ void FileIo::conclude(Tag& tag, QueueCounters& counters) const {
   counters.end(tag.request, tag.begun, Status::from_errno(tag.answer.error));
   tag.begun = 0;
   const bool moved = tag.request.has_data() && tag.answer.error == 0;
-  const bool in_pipes = tag.answer.piped || tag.data_in_pipe;
-  if (moved && !in_pipes) QueueCounters::add(counters.copied_bytes, tag.request.length);
+  const bool in_place = tag.answer.piped || tag.data_in_pipe || tag.lends_slot;
+  if (moved && !in_place) QueueCounters::add(counters.copied_bytes, tag.request.length);
 }
 
 // --- READ ---
@@ -79,13 +80,19 @@ Task FileIo::read(Request& request, Tag& tag) {
   const Status planned = plan_read(request, tag);
   if (!planned.ok() || request.length == 0) co_return planned;
   const Cover blocks = cover(request.offset, request.length);
+  const Ends ends = blocks.aligned() ? Ends::request : Ends::part;
   tag.answer.length = static_cast<uint32_t>(request.length);
-  Task reading = transfer(request, tag, blocks.begin, {tag.data, blocks.length},
-                          blocks.aligned() ? Ends::request : Ends::part);
-  const Status status = co_await reading;
+  tag.lends_slot = may_lend_slot(request, tag);
+  Status status;
+  do {
+    Task reading = transfer(request, tag, blocks.begin, {tag.data, blocks.length}, ends);
+    status = co_await reading;
+  } while (falls_back(tag, status));
   if (!status.ok()) co_return status;
   if (blocks.lead != 0) std::memmove(tag.data, tag.data + blocks.lead, request.length);
-  co_return kOk;
+  if (tag.slot == Loan::kNoSlot || tag.lends_slot) co_return kOk;
+  Task copying = copy_slot(request, tag);
+  co_return co_await copying;
 }
 
 // What lies behind the end is not read: the answer is shorter.
@@ -111,8 +118,18 @@ Task FileIo::write(Request& request, Tag& tag) {
   const fuse_write_out reply{.size = length, .padding = 0};
   tag.answer = {.length = sizeof(reply), .apart = true};
   std::memcpy(tag.answer_body(), &reply, sizeof(reply));
-  Task writing = write_bytes(request, tag, request.offset, length, Ends::request);
-  co_return co_await writing;
+  tag.lends_slot = may_lend_slot(request, tag);
+  Status status;
+  do {
+    if (tag.slot != Loan::kNoSlot && !tag.lends_slot) {
+      Task copying = copy_slot(request, tag);
+      status = co_await copying;
+      if (!status.ok()) co_return status;
+    }
+    Task writing = write_bytes(request, tag, request.offset, length, Ends::request);
+    status = co_await writing;
+  } while (falls_back(tag, status));
+  co_return status;
 }
 
 // Whether the bytes may stay in pipes: many of them, in whole blocks, all that came and no more.
@@ -196,9 +213,10 @@ Task FileIo::transfer(Request& request, Tag& tag, uint64_t offset, std::span<std
   const bool reads = request.op == Op::read;
   const Direction direction = reads ? Direction::destination : Direction::source;
   const bool piped = may_pipe(request, tag, ends);
-  Request blocks =
-      request.child(offset, piped ? tag.lend_piped(direction, static_cast<uint32_t>(memory.size()))
-                                  : tag.lend(direction, memory));
+  const auto length = static_cast<uint32_t>(memory.size());
+  Request blocks = request.child(offset, piped            ? tag.lend_piped(direction, length)
+                                         : tag.lends_slot ? tag.lend_slot(direction, length)
+                                                          : tag.lend(direction, memory));
   blocks.fua = request.fua && !reads;
   if (ends == Ends::request && tag.answerer != nullptr && !blocks.fua && stack_.may_link()) {
     tag.answerer->offer_answer(tag);
@@ -219,6 +237,40 @@ Task FileIo::transfer(Request& request, Tag& tag, uint64_t offset, std::span<std
                      memory.size(), offset, tag.loan.filled_bytes());
     status = Status::from_errno(EIO);
   }
+  co_return status;
+}
+
+// --- Pages in the ring's buffer table ---
+
+// Whether they can be the memory of the request: all of its blocks, and no bytes that must be seen.
+bool FileIo::may_lend_slot(const Request& request, const Tag& tag) const {
+  return tag.slot != Loan::kNoSlot && cover(request.offset, request.length).aligned();
+}
+
+// Direct I/O of a backing does not take pages from everywhere, and nobody says how these lie: their
+// bytes then go through the tag's data, as those of partial blocks do.
+bool FileIo::falls_back(Tag& tag, Status status) {
+  if (!tag.lends_slot || status.error() != EINVAL) return false;
+  tag.lends_slot = false;
+  return true;
+}
+
+// Copies a WRITE's bytes from its pages to the beginning of the tag's data, or a READ's the other
+// way.
+Task FileIo::copy_slot(Request& request, Tag& tag) {
+  const bool reads = request.op == Op::read;
+  const Direction direction = reads ? Direction::destination : Direction::source;
+  Ring& ring = *request.ring;
+  Status status;
+  {
+    View pages = tag.lend_slot(direction, static_cast<uint32_t>(request.length));
+    auto copying = reads ? ring.read(tag.data_file, tag.data_position, std::move(pages))
+                         : ring.write(tag.data_file, tag.data_position, std::move(pages));
+    status = co_await copying;
+  }
+  tag.take_back();
+  Tag::Returned returned(tag);
+  co_await returned;
   co_return status;
 }
 

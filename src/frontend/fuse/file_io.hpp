@@ -49,11 +49,14 @@ class FileIo {
   Task zero_bytes(Request& request, Tag& tag, uint64_t offset, uint64_t length);
   Task write_bytes(Request& request, Tag& tag, uint64_t offset, uint32_t length, Ends ends);
   Task complete_edges(Request& request, Tag& tag, const Cover& cover, uint32_t length);
+  Task copy_slot(Request& request, Tag& tag);
   Task transfer(Request& request, Tag& tag, uint64_t offset, std::span<std::byte> memory,
                 Ends ends = Ends::part);
 
   bool may_pipe(const Request& request, const Tag& tag, Ends ends) const;
   Status pull_data(Tag& tag) const;
+  bool may_lend_slot(const Request& request, const Tag& tag) const;
+  static bool falls_back(Tag& tag, Status status);
   Status plan_read(Request& request, const Tag& tag) const;
   Status plan_write(Request& request, const Tag& tag) const;
   Status plan_allocate(Request& request, const Tag& tag) const;

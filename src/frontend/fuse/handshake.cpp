@@ -73,7 +73,7 @@ abi::InitOut make_answer(const KernelOffer& offer, const Agreement& agreement, u
     flags |= abi::kPassthrough;
     answer.max_stack_depth = 2;  // the backing file may be on an overlay
   }
-  if (agreement.path == DataPath::uring) flags |= abi::kOverIoUring;
+  if (is_over_uring(agreement.path)) flags |= abi::kOverIoUring;
   if (agreement.path == DataPath::splice) {
     flags |= FUSE_SPLICE_READ | FUSE_SPLICE_WRITE | FUSE_SPLICE_MOVE;
   }

@@ -193,8 +193,10 @@ Answer OneFile::open(const Call& call, std::span<std::byte> out) {
   if (!wish) return refuse(EINVAL);
   if (!is_file(call.header.nodeid)) return refuse(EISDIR);
   if (read_only_ && (wish->flags & O_ACCMODE) != O_RDONLY) return refuse(EROFS);
-  return give(out,
-              abi::OpenOut{.file_handle = 0, .open_flags = open_flags_, .backing_id = backing_id_});
+  const uint32_t more = (wish->flags & O_DIRECT) != 0 ? direct_open_flags_ : 0;
+  return give(
+      out,
+      abi::OpenOut{.file_handle = 0, .open_flags = open_flags_ | more, .backing_id = backing_id_});
 }
 
 Answer OneFile::open_directory(uint64_t node, std::span<std::byte> out) const {

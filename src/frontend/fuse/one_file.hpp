@@ -36,6 +36,8 @@ class OneFile {
 
   // How opened files are to be read and written; before the first request.
   void use_direct_io() { open_flags_ = FOPEN_DIRECT_IO | abi::kOpenParallelDirectWrites; }
+  // Besides, for those who open with O_DIRECT: see docs/FUSE.md.
+  void lend_pages() { direct_open_flags_ = abi::kOpenZeroCopy; }
   // `descriptor`: of the backing file, to find its holes.
   void use_passthrough(int32_t backing_id, int descriptor);
 
@@ -73,6 +75,7 @@ class OneFile {
 
   // Set before the first request.
   uint32_t open_flags_ = 0;
+  uint32_t direct_open_flags_ = 0;  // more of them, with O_DIRECT
   int32_t backing_id_ = 0;
   int seek_descriptor_ = -1;
 

@@ -50,10 +50,15 @@ Result<void> Reactor::prepare() {
   uint32_t tags = 0;
   for (const auto& queue : setup_.copy_queues) tags += queue.depth;
   for (const auto& queue : setup_.splice_queues) tags += queue.depth;
-  for (const auto& queue : setup_.uring_queues) tags += queue.depth;
+  uint32_t slots = 0;
+  for (const auto& queue : setup_.uring_queues) {
+    tags += queue.depth;
+    if (!queue.pool.empty()) slots += queue.depth;
+  }
   // A tag has its command and one or more operations of its request in flight.
   auto ring = KernelRing::create({.entries = std::clamp(2 * tags, 64U, 4096U),
                                   .cq_entries = std::max(8 * tags, 1024U),
+                                  .slots = slots,
                                   .wide_sqes = !setup_.uring_queues.empty(),
                                   .files = setup_.files});
   if (!ring) return std::unexpected(ring.error());

@@ -6,6 +6,7 @@
 #include <cerrno>
 
 #include "core/ticks.hpp"
+#include "target/loop/backing_file.hpp"
 
 namespace sluice::fuse {
 
@@ -14,15 +15,31 @@ TagMemory::~TagMemory() {
 }
 
 Result<void> TagMemory::reserve(uint32_t tags, uint32_t max_io_bytes) {
+  plan(tags, max_io_bytes);
+  return map(MAP_PRIVATE | MAP_ANONYMOUS);
+}
+
+Result<void> TagMemory::reserve_file(uint32_t tags, uint32_t max_io_bytes) {
+  plan(tags, max_io_bytes);
+  auto file = BackingFile::create_in_memory(bytes_);
+  if (!file) return std::unexpected(file.error());
+  file_ = std::move(file->descriptor);
+  return map(MAP_SHARED);
+}
+
+void TagMemory::plan(uint32_t tags, uint32_t max_io_bytes) {
   edges_offset_ = max_io_bytes + 2 * kBlockBytesMax;
   stride_ = size_t{kHeaderBytes} + edges_offset_ + 2 * kBlockBytesMax;
   bytes_ = tags * stride_;
-  void* const place = mmap(nullptr, bytes_, PROT_READ | PROT_WRITE,
-                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+}
+
+Result<void> TagMemory::map(int flags) {
+  void* const place =
+      mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, flags | MAP_NORESERVE, file_.number(), 0);
   if (place == MAP_FAILED) {
-    return fail(errno, fmt::format("no address space for {} buffers of {} bytes: use a smaller "
-                                   "depth or smaller requests",
-                                   tags, max_io_bytes));
+    return fail(errno, fmt::format("no address space for buffers of {} bytes: use a smaller depth "
+                                   "or smaller requests",
+                                   bytes_));
   }
   memory_ = static_cast<std::byte*>(place);
   return {};
@@ -31,6 +48,8 @@ Result<void> TagMemory::reserve(uint32_t tags, uint32_t max_io_bytes) {
 void Tag::set_up(Ring& ring, const TagMemory& memory, uint16_t queue, uint16_t number) {
   data = memory.data_of(number);
   edges = data + memory.edges_offset();
+  data_file = memory.file();
+  data_position = memory.position_of(number);
   request.ring = &ring;
   request.arena = &arena;
   request.ready = &ring.ready();
@@ -47,6 +66,12 @@ View Tag::lend(Direction direction, std::span<std::byte> bytes) {
 View Tag::lend_piped(Direction direction, uint32_t length) {
   state_.store(kLent, std::memory_order_relaxed);
   loan.lend_piped(*this, direction, length, direction == Direction::source ? pipe : nullptr);
+  return loan.view();
+}
+
+View Tag::lend_slot(Direction direction, uint32_t length) {
+  state_.store(kLent, std::memory_order_relaxed);
+  loan.lend_registered(*this, direction, length, slot);
   return loan.view();
 }
 

@@ -18,6 +18,7 @@
 #include <span>
 
 #include "core/arena.hpp"
+#include "core/descriptor.hpp"
 #include "core/error.hpp"
 #include "core/pipe.hpp"
 #include "core/request.hpp"
@@ -41,11 +42,21 @@ class TagMemory {
 
   // Only address space: pages come when a request needs them.
   Result<void> reserve(uint32_t tags, uint32_t max_io_bytes);
+  // Likewise, as a file in memory: then the kernel can copy between it and pages that have no
+  // address here.
+  Result<void> reserve_file(uint32_t tags, uint32_t max_io_bytes);
 
   std::byte* data_of(uint32_t tag) const { return memory_ + size_t{tag} * stride_ + kHeaderBytes; }
   uint32_t edges_offset() const { return edges_offset_; }
+  // The file, if it is one, and where in it the data of a tag is.
+  File file() const { return {.number = file_.number()}; }
+  uint64_t position_of(uint32_t tag) const { return tag * stride_ + kHeaderBytes; }
 
  private:
+  void plan(uint32_t tags, uint32_t max_io_bytes);
+  Result<void> map(int flags);
+
+  Descriptor file_;
   std::byte* memory_ = nullptr;
   size_t stride_ = 0;
   size_t bytes_ = 0;
@@ -75,6 +86,8 @@ struct Tag final : private Lender, private Message {
   View lend(Direction direction, std::span<std::byte> bytes);
   // Lends pages in pipes: those of a WRITE, or those that are to come for a READ.
   View lend_piped(Direction direction, uint32_t length);
+  // Lends the pages that are in `slot`.
+  View lend_slot(Direction direction, uint32_t length);
   void take_back() { loan.close(); }
   // Adds what it is serving, if it is, as tag `number`.
   void list_in_flight(uint16_t number, std::vector<InFlight>& found) const;
@@ -93,6 +106,12 @@ struct Tag final : private Lender, private Message {
   // On the data path splice: where requests come in, and whether a WRITE's data is still there.
   Pipe* pipe = nullptr;
   bool data_in_pipe = false;
+  // On the data path uring_zc: where in the ring's buffer table the pages of this request are, and
+  // whether they are lent. If not, their bytes go through `data`, which is in that file.
+  int slot = Loan::kNoSlot;
+  bool lends_slot = false;
+  File data_file;
+  uint64_t data_position = 0;
   uint64_t overflows_counted = 0;
   uint64_t begun = 0;  // see QueueCounters; 0 between requests
 

@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <cerrno>
 
-#include "frontend/fuse/abi_uring.hpp"
+#include "frontend/fuse/uring_command.hpp"
 
 namespace sluice::fuse {
 
@@ -14,6 +14,7 @@ struct UringQueue::Entry {
   Tag tag;
   abi::RequestHeader* header = nullptr;  // in front of the tag's data
   iovec places[2] = {};                  // header and payload, for REGISTER
+  int slot = Loan::kNoSlot;              // of the ring's buffer table, for zero copy
   std::coroutine_handle<> suspended;     // while the kernel has a command of this entry
 };
 
@@ -34,22 +35,14 @@ class UringQueue::Command final : public Completion {
   }
 
   void prepare(io_uring_sqe& sqe) override {
-    constexpr size_t kCommandBytes = 80;
-    const abi::UringCommand command{.flags = 0,
-                                    .commit_id = entry_.header->entry.commit_id,
-                                    .queue_id = queue_.setup_.id,
-                                    .padding = {}};
-    sqe.opcode = IORING_OP_URING_CMD;
-    sqe.fd = queue_.setup_.device.number;
-    if (queue_.setup_.device.registered) sqe.flags = IOSQE_FIXED_FILE;
-    sqe.cmd_op = operation_;
+    abi::UringCommand command{
+        .commit_id = entry_.header->entry.commit_id, .queue_id = queue_.setup_.id, .pool = {}};
     if (operation_ == abi::kRegister) {
       sqe.addr = reinterpret_cast<uint64_t>(entry_.places);
       sqe.len = 2;  // places
+      if (queue_.zero_copy()) command.slot = static_cast<uint16_t>(entry_.slot);
     }
-    std::byte* const area = reinterpret_cast<std::byte*>(&sqe) + offsetof(io_uring_sqe, cmd);
-    std::memset(area, 0, kCommandBytes);
-    std::memcpy(area, &command, sizeof(command));
+    prepare_uring_command(sqe, queue_.setup_.device, operation_, command);
   }
   void complete(int32_t result, uint32_t) override {
     result_ = result;
@@ -81,9 +74,10 @@ class UringQueue::LastCheck final : public Message {
 Result<std::unique_ptr<UringQueue>> UringQueue::create(const Setup& setup, Ring& ring, FileIo& io,
                                                        QueueListener& listener) {
   std::unique_ptr<UringQueue> queue(new UringQueue(setup, ring, io, listener));
-  if (auto reserved = queue->memory_.reserve(setup.depth, setup.max_io_bytes); !reserved) {
-    return std::unexpected(reserved.error());
-  }
+  TagMemory& memory = queue->memory_;
+  const auto reserved = queue->zero_copy() ? memory.reserve_file(setup.depth, setup.max_io_bytes)
+                                           : memory.reserve(setup.depth, setup.max_io_bytes);
+  if (!reserved) return std::unexpected(reserved.error());
   return queue;
 }
 
@@ -110,7 +104,7 @@ void UringQueue::start() {
     std::byte* const place = entry.tag.data - TagMemory::kHeaderBytes;
     entry.header = new (place) abi::RequestHeader{};
     entry.places[0] = {entry.header, sizeof(*entry.header)};
-    entry.places[1] = {entry.tag.data, setup_.max_io_bytes};
+    if (!zero_copy()) entry.places[1] = {entry.tag.data, setup_.max_io_bytes};
     serve(entry);
   }
 }
@@ -126,6 +120,10 @@ void UringQueue::list_in_flight(std::vector<InFlight>& found) const {
 
 Service UringQueue::serve(Entry& entry) {
   Tag& tag = entry.tag;
+  if (zero_copy()) {  // never given back: the ring ends with its queues
+    auto slot_wait = ring_.acquire_slot();
+    entry.slot = co_await slot_wait;
+  }
   Command registering(*this, abi::kRegister, entry);
   int32_t result = co_await registering;
   // What comes after the end is not answered: the kernel fails it when the mount is closed.
@@ -157,11 +155,27 @@ void UringQueue::decode(Entry& entry) const {
   tag.call.header = entry.header->in;
   tag.call.arguments = entry.header->arguments;
   tag.call.payload = {tag.data, std::min(entry.header->entry.payload_bytes, setup_.max_io_bytes)};
+  if (!zero_copy()) return;
+  const bool has_pages = (entry.header->entry.flags & abi::kEntryZeroCopy) != 0;
+  tag.slot = has_pages ? entry.slot : Loan::kNoSlot;
+  if (!has_pages) std::memcpy(tag.data, payload_of(entry), tag.call.payload.size());
 }
 
-void UringQueue::write_answer(Entry& entry) {
+// Where the kernel has put the payload of this request, and looks for that of the answer.
+std::byte* UringQueue::payload_of(const Entry& entry) const {
+  if (!zero_copy()) return entry.tag.data;
+  const size_t last = setup_.pool.size() - setup_.max_io_bytes;
+  return setup_.pool.data() + std::min<size_t>(entry.header->entry.pool_offset, last);
+}
+
+void UringQueue::write_answer(Entry& entry) const {
   const Tag& tag = entry.tag;
-  if (tag.answer.apart) std::memcpy(tag.data, tag.answer_body(), tag.answer.length);
+  std::byte* const payload = payload_of(entry);
+  // A READ's data is in the pages already, where there are some.
+  const bool in_pages = tag.slot != Loan::kNoSlot && tag.request.op == Op::read;
+  if (!in_pages && payload != tag.answer_body()) {
+    std::memcpy(payload, tag.answer_body(), tag.answer.length);
+  }
   entry.header->out = {.len = static_cast<uint32_t>(sizeof(fuse_out_header)) + tag.answer.length,
                        .error = -tag.answer.error,
                        .unique = tag.call.header.unique};

@@ -3,10 +3,14 @@
 // The kernel has one per possible processor; which of our threads serves which is our affair. One
 // immortal coroutine per entry: register, decode, serve, commit and fetch the next. The ring must
 // have wide SQEs. FORGET and INTERRUPT do not come this way: somebody must read /dev/fuse as well.
+//
+// With a pool (UringPools) it is one for zero copy (Linux 7.3): each entry has a slot of the ring's
+// buffer table, where the kernel puts the pages of a READ or WRITE; all else is copied as usual.
 #pragma once
 
 #include <cstdint>
 #include <memory>
+#include <span>
 
 #include "frontend/fuse/queue.hpp"
 
@@ -18,7 +22,8 @@ class UringQueue final : public Queue {
     uint16_t id = 0;  // of the kernel's queue
     uint16_t depth = 0;
     uint32_t max_io_bytes = 0;
-    File device;  // /dev/fuse, registered
+    File device;                  // /dev/fuse, registered
+    std::span<std::byte> pool{};  // or nothing
   };
 
   // ENOMEM: no room for the buffers.
@@ -41,7 +46,9 @@ class UringQueue final : public Queue {
 
   Service serve(Entry& entry);
   void decode(Entry& entry) const;
-  static void write_answer(Entry& entry);
+  std::byte* payload_of(const Entry& entry) const;
+  void write_answer(Entry& entry) const;
+  bool zero_copy() const { return !setup_.pool.empty(); }
   void leave_if_idle();
   void finish();
 

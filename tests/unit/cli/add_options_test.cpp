@@ -114,7 +114,7 @@ TEST(AddOptions, ModesThatContradictEachOtherAreRefused) {
                  "unknown mode 'usr_copy': did you mean 'user_copy'?");
   expect_refused({"-t", "null", "--mode", "best"}, Exit::usage,
                  "unknown mode 'best': there are auto, register, user_copy, get_data, copy, "
-                 "passthrough, uring, splice");
+                 "passthrough, uring_zc, uring, splice");
 }
 
 TEST(AddOptions, WhatUblkHasAndSluiceHasNotIsNamed) {

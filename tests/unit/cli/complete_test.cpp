@@ -50,7 +50,7 @@ TEST(Complete, OffersValues) {
   EXPECT_THAT(words_for({"add", "--type=st"}), ElementsAre("--type=stripe"));
   EXPECT_THAT(words_for({"add", "--mode", ""}),
               ElementsAre("auto", "register", "user_copy", "get_data", "copy", "passthrough",
-                          "uring", "splice"));
+                          "uring_zc", "uring", "splice"));
   EXPECT_THAT(words_for({"add", "-r", ""}), ElementsAre("0", "1"));
   EXPECT_THAT(words_for({"add", "-t", "loop", "--buffered_io=n"}), ElementsAre("--buffered_io=no"));
   EXPECT_THAT(words_for({"add", "-q", ""}), IsEmpty());

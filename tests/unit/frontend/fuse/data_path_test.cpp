@@ -8,7 +8,8 @@
 namespace sluice::fuse {
 namespace {
 
-constexpr uint64_t kAll = abi::kPassthrough | abi::kOverIoUring;
+constexpr uint64_t kAll = abi::kPassthrough | abi::kOverIoUring | abi::kIoUringPools;
+constexpr uint64_t kBefore73 = abi::kPassthrough | abi::kOverIoUring;
 
 TEST(FuseDataPath, NamesComeBack) {
   for (const std::string_view name : data_path_names()) {
@@ -24,9 +25,17 @@ TEST(FuseDataPath, TakesTheBestThereIs) {
 }
 
 TEST(FuseDataPath, SaysWhyNotABetterOne) {
-  const auto uring = choose_path({}, {.kernel_flags = kAll, .bars_passthrough = "it takes root"});
-  EXPECT_EQ(uring->path, DataPath::uring);
-  EXPECT_EQ(uring->reason, "not 'passthrough': it takes root");
+  const auto lent = choose_path({}, {.kernel_flags = kAll, .bars_passthrough = "it takes root"});
+  EXPECT_EQ(lent->path, DataPath::uring);
+  EXPECT_EQ(lent->reason.find("not 'passthrough': it takes root; not 'uring_zc': only by name"),
+            0U);
+  const auto seen =
+      choose_path({}, {.kernel_flags = kAll, .bars_passthrough = "a", .bars_zero_copy = "b"});
+  EXPECT_EQ(seen->path, DataPath::uring);
+  EXPECT_EQ(seen->reason, "not 'passthrough': a; not 'uring_zc': b");
+  const auto older = choose_path({}, {.kernel_flags = kBefore73, .bars_passthrough = "a"});
+  EXPECT_EQ(older->path, DataPath::uring);
+  EXPECT_NE(older->reason.find("Linux 7.3"), std::string::npos);
   const auto copy = choose_path({}, {.kernel_flags = 0});
   EXPECT_EQ(copy->path, DataPath::copy);
   EXPECT_NE(copy->reason.find("enable_uring"), std::string::npos);
@@ -37,6 +46,12 @@ TEST(FuseDataPath, RefusesWhatWasAskedForAndCannotBeHad) {
   ASSERT_FALSE(choice);
   EXPECT_EQ(choice.error().error, EOPNOTSUPP);
   EXPECT_TRUE(choose_path(DataPath::copy, {.kernel_flags = kAll}));
+  EXPECT_EQ(choose_path(DataPath::uring_zc, {.kernel_flags = kAll})->path, DataPath::uring_zc);
+  for (const uint64_t flags : {kBefore73, uint64_t{abi::kIoUringPools}}) {
+    EXPECT_EQ(choose_path(DataPath::uring_zc, {.kernel_flags = flags}).error().error, EOPNOTSUPP);
+  }
+  const auto seen = choose_path(DataPath::uring_zc, {.kernel_flags = kAll, .bars_zero_copy = "b"});
+  EXPECT_EQ(seen.error().text, "data path 'uring_zc' cannot be had: b");
 }
 
 TEST(FuseHandshake, AsksOnlyForWhatIsOffered) {
@@ -56,6 +71,8 @@ TEST(FuseHandshake, AsksForTheChosenPathAndNoOther) {
   };
   EXPECT_EQ(flags(DataPath::copy) & kAll, 0U);
   EXPECT_EQ(flags(DataPath::uring) & kAll, abi::kOverIoUring);
+  EXPECT_EQ(flags(DataPath::uring_zc) & kAll, abi::kOverIoUring)
+      << "the rest is said to the queues";
   EXPECT_EQ(flags(DataPath::passthrough) & kAll, abi::kPassthrough);
   EXPECT_EQ(make_answer(all, {.max_io_bytes = 8192}, 64).flags & FUSE_WRITEBACK_CACHE, 0U);
 }

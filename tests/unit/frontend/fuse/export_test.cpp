@@ -224,7 +224,7 @@ TEST_P(FuseExportTest, ANewSizeShowsAtOnce) {
 // Programs notice nothing but a short wait.
 TEST_P(FuseExportTest, IsHandedOverUnderLoad) {
   start();
-  if (path() == DataPath::uring) {
+  if (is_over_uring(path())) {
     EXPECT_EQ(export_->quiesce().error().error, EOPNOTSUPP);
     return;
   }
@@ -270,8 +270,8 @@ TEST_P(FuseExportTest, SaysWhatIsInTheWay) {
 }
 
 INSTANTIATE_TEST_SUITE_P(OnEveryPath, FuseExportTest,
-                         testing::Values(DataPath::passthrough, DataPath::uring, DataPath::copy,
-                                         DataPath::splice),
+                         testing::Values(DataPath::passthrough, DataPath::uring_zc, DataPath::uring,
+                                         DataPath::copy, DataPath::splice),
                          [](const auto& each) { return std::string(to_string(each.param)); });
 
 TEST(FuseExportOptions, SizesThatFuseCannotHaveAreRefused) {

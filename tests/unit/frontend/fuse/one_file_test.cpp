@@ -86,6 +86,18 @@ TEST_F(FuseOneFile, OpensForDirectAndParallelIo) {
   EXPECT_EQ(reply<abi::OpenOut>().open_flags, FOPEN_DIRECT_IO | abi::kOpenParallelDirectWrites);
 }
 
+TEST_F(FuseOneFile, PagesAreLentToThoseWhoOpenWithODirect) {
+  file_.use_direct_io();
+  ask(FUSE_OPEN, 1, open_with(O_RDWR | O_DIRECT));
+  EXPECT_EQ(reply<abi::OpenOut>().open_flags & abi::kOpenZeroCopy, 0U);
+  file_.lend_pages();
+  ask(FUSE_OPEN, 1, open_with(O_RDWR | O_DIRECT));
+  EXPECT_NE(reply<abi::OpenOut>().open_flags & abi::kOpenZeroCopy, 0U);
+  EXPECT_NE(reply<abi::OpenOut>().open_flags & FOPEN_DIRECT_IO, 0U);
+  ask(FUSE_OPEN, 1, open_with(O_RDWR));
+  EXPECT_EQ(reply<abi::OpenOut>().open_flags & abi::kOpenZeroCopy, 0U);
+}
+
 TEST_F(FuseOneFile, OpensByPassthroughWithItsBackingFile) {
   file_.use_passthrough(3, -1);
   ask(FUSE_OPEN, 1, open_with(O_RDWR));
