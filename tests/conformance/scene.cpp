@@ -56,6 +56,7 @@ Task Server::do_submit(Request& request) {
 }
 
 bool Server::is_expected(const Request& request) const {
+  if (!request.has_data()) return true;
   const uint64_t begin = begin_.load();
   const uint64_t length = length_.load();
   const bool inside = request.offset >= begin && request.offset + request.length <= begin + length;
@@ -136,14 +137,18 @@ std::span<std::byte> OnEachProvider::memory(size_t bytes, bool fill) {
 }
 
 int OnEachProvider::write(uint64_t offset, size_t bytes) {
-  server_->expect(offset, bytes);
-  if (frontend_) return client_->write(frontend_->path(), offset, bytes);
+  if (frontend_) return write_by(*client_, offset, bytes);
   return direct_->write(offset, std::span(memory_).first(bytes)).error();
+}
+
+int OnEachProvider::write_by(const Client& program, uint64_t offset, size_t bytes) {
+  server_->expect(offset, bytes);
+  return program.write(path(), offset, bytes);
 }
 
 int OnEachProvider::read(uint64_t offset, size_t bytes) {
   server_->expect(offset, bytes);
-  if (frontend_) return client_->read(frontend_->path(), offset, bytes);
+  if (frontend_) return client_->read(path(), offset, bytes);
   return direct_->read(offset, std::span(memory_).first(bytes)).error();
 }
 

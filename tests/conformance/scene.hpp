@@ -89,10 +89,15 @@ class OnEachProvider : public testing::TestWithParam<Kind> {
   int write(uint64_t offset, size_t bytes);
   int read(uint64_t offset, size_t bytes);
   int flush();
+  // The same by a program of the test's own, made before the device; not where that is in this
+  // process.
+  int write_by(const Client& program, uint64_t offset, size_t bytes);
 
   // By the server since then, in all queues.
   uint64_t copied_bytes() const;
   Kind kind() const { return GetParam(); }
+  // What a program opens.
+  std::string path() const { return frontend_->path(); }
   bool addressable() const { return kind() == Kind::direct || kind() == Kind::direct_fixed; }
 
  private:
