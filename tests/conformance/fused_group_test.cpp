@@ -62,7 +62,7 @@ TEST_P(OnEachProvider, S64_P7_AMirrorIsTheFullLengthTwice) {
 
 TEST_P(OnEachProvider, P7_AFileAndASocketAtOnce) {
   const Descriptor file = make_file(0, false);
-  const SocketPair sockets = unix_sockets();
+  const Pair sockets = stream_sockets();
   Members members = mirror(file, file);
   members[1].consumer = lend::Send{.socket = as_file(sockets.near)};
   auto& server = serve_with<Groups>(members);

@@ -70,7 +70,7 @@ TEST_P(OnEachProvider, S66_S69_S71_TheSlaveWritesTheFile) {
 }
 
 TEST_P(OnEachProvider, S66_TheSlaveSends) {
-  const SocketPair sockets = unix_sockets();
+  const Pair sockets = stream_sockets();
   auto& server =
       serve_with<Fuses>(Segment{0, kBytes}, lend::Consumer(lend::Send{as_file(sockets.near)}));
   memory(kBytes, true);
@@ -80,7 +80,7 @@ TEST_P(OnEachProvider, S66_TheSlaveSends) {
 }
 
 TEST_P(OnEachProvider, S66_TheSlaveSendsWithoutCopying) {
-  const SocketPair sockets = tcp_sockets();
+  const Pair sockets = tcp_sockets();
   auto& server =
       serve_with<Fuses>(Segment{0, kBytes}, lend::Consumer(lend::SendZc{as_file(sockets.near)}));
   memory(kBytes, true);
@@ -93,7 +93,7 @@ TEST_P(OnEachProvider, S66_TheSlaveSendsWithoutCopying) {
 }
 
 TEST_P(OnEachProvider, S66_TheSlaveReceives) {
-  const SocketPair sockets = unix_sockets();
+  const Pair sockets = stream_sockets();
   auto& server =
       serve_with<Fuses>(Segment{0, kBytes}, lend::Consumer(lend::Recv{as_file(sockets.near)}));
   const auto sent = patterned(kBytes);
@@ -104,7 +104,7 @@ TEST_P(OnEachProvider, S66_TheSlaveReceives) {
   EXPECT_TRUE(has_pattern(back));
 }
 
-TEST_P(OnEachProvider, S67_TheSlaveUsesAPiece) {
+TEST_P(OnEachProvider, S67_P6_TheSlaveUsesAPiece) {
   const Descriptor file = make_file(0, false);
   auto& server =
       serve_with<Fuses>(Segment{4608, 70'000}, lend::Consumer(lend::Write{.file = as_file(file)}));
@@ -115,7 +115,7 @@ TEST_P(OnEachProvider, S67_TheSlaveUsesAPiece) {
   EXPECT_EQ(contents(file, kBytes).size(), 70'000U);
 }
 
-TEST_P(OnEachProvider, S67_E_Fused_BeyondTheBuffer) {
+TEST_P(OnEachProvider, S67_P6_E_Fused_BeyondTheBuffer) {
   const Descriptor file = make_file(kBytes, true);
   auto& server =
       serve_with<Fuses>(Segment{kBytes - 1, 2}, lend::Consumer(lend::Read{.file = as_file(file)}));
@@ -144,8 +144,8 @@ TEST_P(OnEachProvider, S68_E_Fused_AFileThatWantsAnAddress) {
   }
 }
 
-TEST_P(OnEachProvider, S69_E_Fused_NothingIsFilledIntoASource) {
-  const SocketPair sockets = unix_sockets();
+TEST_P(OnEachProvider, S69_P5_E_Fused_NothingIsFilledIntoASource) {
+  const Pair sockets = stream_sockets();
   auto& server =
       serve_with<Fuses>(Segment{0, kBytes}, lend::Consumer(lend::Recv{as_file(sockets.near)}));
   ASSERT_EQ(send(sockets.far.number(), "abc", 3, 0), 3);
@@ -156,8 +156,8 @@ TEST_P(OnEachProvider, S69_E_Fused_NothingIsFilledIntoASource) {
   EXPECT_EQ(received(sockets.near, 3).size(), 3U) << "nothing was taken from the socket";
 }
 
-TEST_P(OnEachProvider, S69_E_Fused_NothingIsTakenFromADestination) {
-  const SocketPair sockets = unix_sockets();
+TEST_P(OnEachProvider, S69_P5_E_Fused_NothingIsTakenFromADestination) {
+  const Pair sockets = stream_sockets();
   auto& server =
       serve_with<Fuses>(Segment{0, kBytes}, lend::Consumer(lend::Send{as_file(sockets.near)}));
   memory(kBytes);
@@ -219,7 +219,7 @@ TEST_P(OnEachProvider, S80_P9_TheRestIsAskedForAtOffsetPlusDone) {
   EXPECT_TRUE(has_pattern(back));
 }
 
-TEST_P(OnEachProvider, S84_TwoEntriesAsPostedAreOneSubmission) {
+TEST_P(OnEachProvider, S84_P3_TwoEntriesAsPostedAreOneSubmission) {
   if (kind() == Kind::fuse) GTEST_SKIP() << "what is in pipes is moved pipe by pipe";
   const Descriptor file = make_file(0, false);
   auto& server =
