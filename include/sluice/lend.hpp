@@ -10,4 +10,6 @@
 #include "lend/get_buf.hpp"
 #include "lend/provider.hpp"
 #include "lend/splice_buf.hpp"
+#include "lend/splice_direct.hpp"
+#include "lend/splice_read_to_read.hpp"
 #include "lend/splice_write.hpp"

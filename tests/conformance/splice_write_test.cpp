@@ -1,10 +1,9 @@
 // Plain splice of a WRITE's pages, through a pipe of the server's: S8 to S13.
 #include "lend/splice_write.hpp"
 
-#include <fcntl.h>
-
 #include "conformance/serves_with.hpp"
 #include "conformance/sockets.hpp"
+#include "conformance/splice_files.hpp"
 
 namespace sluice::test {
 namespace {
@@ -24,14 +23,6 @@ Splices::Make whole(lend::UserPipe& pipe, const lend::SpliceFile& to, uint64_t o
     command.emplace(pipe, device, lend::Provider::position(request),
                     static_cast<uint32_t>(request.length), to, offset);
   };
-}
-
-lend::SpliceFile looked_at(const Descriptor& file) { return lend::SpliceFile::of(file.number()); }
-
-// Another description of the same file.
-Descriptor opened_anew(const Descriptor& file, int flags) {
-  const std::string path = "/proc/self/fd/" + std::to_string(file.number());
-  return Descriptor(open(path.c_str(), flags | O_CLOEXEC));
 }
 
 // The pages of ublk cannot be put into a pipe.
