@@ -61,8 +61,11 @@ bool same_file(int one, const char* other_path) {
          first.st_ino == second.st_ino && first.st_dev == second.st_dev;
 }
 
+// What a mount answers whose server has died; ECONNABORTED while the kernel is taking it apart.
+bool server_has_died(int error) { return error == ENOTCONN || error == ECONNABORTED; }
+
 std::unexpected<Error> cannot_look_at(const std::string& at, int error) {
-  if (error == ENOTCONN) {
+  if (server_has_died(error)) {
     return fail(error, fmt::format("{} is the mount point of a FUSE server that has died: unmount "
                                    "it first (umount {}, or fusermount3 -u)",
                                    shown(at), at));
@@ -244,7 +247,7 @@ void MountPoint::remove_made_file() const {
 
 Result<void> clear_dead_mount(const std::string& at) {
   struct stat status{};
-  if (stat(at.c_str(), &status) == 0 || errno != ENOTCONN) return {};
+  if (stat(at.c_str(), &status) == 0 || !server_has_died(errno)) return {};
   if (geteuid() != 0) return unmount_by_fusermount(at, /*lazily=*/true);
   if (umount2(at.c_str(), UMOUNT_NOFOLLOW | MNT_DETACH) == 0) return {};
   return fail(errno, fmt::format("cannot unmount {}: {}", shown(at), std::strerror(errno)));
