@@ -225,16 +225,16 @@ Task FileIo::transfer(Request& request, Tag& tag, uint64_t offset, std::span<std
   Task serving = stack_.submit(blocks);
   Status status = co_await serving;
   blocks.data.drop();
-  tag.take_back();
-  Tag::Returned returned(tag);
-  co_await returned;
+  tag.loan->close();
+  auto back = tag.loan.back();
+  co_await back;
   if (piped && reads) {
     tag.answer.piped = status.ok();
-    if (!status.ok()) request.ring->pipes().discard(tag.loan);
+    if (!status.ok()) request.ring->pipes().discard(*tag.loan);
   }
-  if (reads && status.ok() && tag.loan.filled_bytes() != memory.size()) {
+  if (reads && status.ok() && tag.loan->filled_bytes() != memory.size()) {
     spdlog::critical("a read of {} bytes at {} was reported done with {} bytes filled",
-                     memory.size(), offset, tag.loan.filled_bytes());
+                     memory.size(), offset, tag.loan->filled_bytes());
     status = Status::from_errno(EIO);
   }
   co_return status;
@@ -268,9 +268,9 @@ Task FileIo::copy_slot(Request& request, Tag& tag) {
                          : ring.write(tag.data_file, tag.data_position, std::move(pages));
     status = co_await copying;
   }
-  tag.take_back();
-  Tag::Returned returned(tag);
-  co_await returned;
+  tag.loan->close();
+  auto back = tag.loan.back();
+  co_await back;
   co_return status;
 }
 

@@ -184,7 +184,7 @@ void SpliceQueue::answer(SpliceTag& splice_tag) const {
 bool SpliceQueue::answer_from_pipe(SpliceTag& splice_tag, const fuse_out_header& header) const {
   Pipe& pipe = splice_tag.pipe;
   const bool begun = write(pipe.write_end.number(), &header, sizeof(header)) == sizeof(header);
-  const Status status = ring_.pipes().collect(splice_tag.tag.loan, pipe);
+  const Status status = ring_.pipes().collect(*splice_tag.tag.loan, pipe);
   if (!begun || !status.ok()) {
     spdlog::error("the pages of a READ cannot be collected: {}", status.error());
     ring_.pipes().drain(pipe);

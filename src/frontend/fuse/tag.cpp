@@ -50,6 +50,7 @@ void Tag::set_up(Ring& ring, const TagMemory& memory, uint16_t queue, uint16_t n
   edges = data + memory.edges_offset();
   data_file = memory.file();
   data_position = memory.position_of(number);
+  loan.set_up(ring);
   request.ring = &ring;
   request.arena = &arena;
   request.ready = &ring.ready();
@@ -58,32 +59,22 @@ void Tag::set_up(Ring& ring, const TagMemory& memory, uint16_t queue, uint16_t n
 }
 
 View Tag::lend(Direction direction, std::span<std::byte> bytes) {
-  state_.store(kLent, std::memory_order_relaxed);
-  loan.lend_mapped(*this, direction, bytes);
-  return loan.view();
+  loan.awaits_return();
+  loan->lend_mapped(loan.lender(), direction, bytes);
+  return loan->view();
 }
 
 View Tag::lend_piped(Direction direction, uint32_t length) {
-  state_.store(kLent, std::memory_order_relaxed);
-  loan.lend_piped(*this, direction, length, direction == Direction::source ? pipe : nullptr);
-  return loan.view();
+  loan.awaits_return();
+  Pipe* const source = direction == Direction::source ? pipe : nullptr;
+  loan->lend_piped(loan.lender(), direction, length, source);
+  return loan->view();
 }
 
 View Tag::lend_slot(Direction direction, uint32_t length) {
-  state_.store(kLent, std::memory_order_relaxed);
-  loan.lend_registered(*this, direction, length, slot);
-  return loan.view();
-}
-
-// The last user has returned the pages, perhaps on another thread (P-16).
-void Tag::returned(Loan&) noexcept {
-  if (state_.exchange(kBack, std::memory_order_acq_rel) == kAwaited) request.ring->post(*this);
-}
-
-void Tag::Returned::await_suspend(std::coroutine_handle<> coroutine) {
-  tag_.waiting_ = coroutine;
-  int lent = kLent;
-  if (!tag_.state_.compare_exchange_strong(lent, kAwaited, std::memory_order_acq_rel)) tag_.run();
+  loan.awaits_return();
+  loan->lend_registered(loan.lender(), direction, length, slot);
+  return loan->view();
 }
 
 void Tag::list_in_flight(uint16_t number, std::vector<InFlight>& found) const {

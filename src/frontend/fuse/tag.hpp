@@ -11,8 +11,6 @@
 // queue's thread; only the loan may come back on another one.
 #pragma once
 
-#include <atomic>
-#include <coroutine>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -24,6 +22,7 @@
 #include "core/request.hpp"
 #include "frontend/fuse/call.hpp"
 #include "frontend/in_flight.hpp"
+#include "frontend/tag_loan.hpp"
 #include "ring/follower.hpp"
 #include "ring/ring.hpp"
 
@@ -76,19 +75,17 @@ class EarlyAnswerer {
   ~EarlyAnswerer() = default;
 };
 
-struct Tag final : private Lender, private Message {
+struct Tag {
   static constexpr uint32_t kApartBytes =
       512;  // before the data: beyond what is read in front of it
-  class Returned;
 
   void set_up(Ring& ring, const TagMemory& memory, uint16_t queue, uint16_t number);
-  // Lends bytes of the buffer; take_back() ends that, and Returned waits for the last user.
+  // Lends bytes of the buffer; loan->close() ends that, and loan.back() waits for the last user.
   View lend(Direction direction, std::span<std::byte> bytes);
   // Lends pages in pipes: those of a WRITE, or those that are to come for a READ.
   View lend_piped(Direction direction, uint32_t length);
   // Lends the pages that are in `slot`.
   View lend_slot(Direction direction, uint32_t length);
-  void take_back() { loan.close(); }
   // Adds what it is serving, if it is, as tag `number`.
   void list_in_flight(uint16_t number, std::vector<InFlight>& found) const;
   // Where the body of the answer lies; a header fits in front of it.
@@ -96,7 +93,7 @@ struct Tag final : private Lender, private Message {
 
   std::byte* data = nullptr;  // max_io bytes and the slack
   std::byte* edges = nullptr;
-  Loan loan;
+  TagLoan loan;
   Request request;
   Arena arena;
   Call call;
@@ -114,27 +111,6 @@ struct Tag final : private Lender, private Message {
   uint64_t data_position = 0;
   uint64_t overflows_counted = 0;
   uint64_t begun = 0;  // see QueueCounters; 0 between requests
-
- private:
-  enum State : int { kLent, kAwaited, kBack };
-
-  void returned(Loan&) noexcept override;
-  void run() override { request.ready->push(waiting_); }
-
-  std::atomic<int> state_ = kBack;  // of the loan
-  std::coroutine_handle<> waiting_;
-};
-
-// Waits until the loan of a tag is back (P-4). Mostly it is back already.
-class Tag::Returned {
- public:
-  explicit Returned(Tag& tag) : tag_(tag) {}
-  bool await_ready() const { return tag_.state_.load(std::memory_order_acquire) == kBack; }
-  void await_suspend(std::coroutine_handle<> coroutine);
-  void await_resume() const {}
-
- private:
-  Tag& tag_;
 };
 
 }  // namespace sluice::fuse
