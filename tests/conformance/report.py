@@ -1,14 +1,18 @@
 #!/usr/bin/env python3
-"""Writes docs/CONFORMANCE.md: each rule of the lending interfaces, where it was run, with what result.
+"""Writes docs/CONFORMANCE.md: each rule of the lending interfaces, where it was run, with what
+result.
 
-  tests/conformance/report.py RESULTS...        from GoogleTest's own JSON (--gtest_output=json:FILE)
-                                                of conformance_tests here and on a kernel with ublk,
-                                                and of unit_tests
-  tests/conformance/report.py --check PROGRAM   does each rule have a test or a reason, and each test
-                                                of PROGRAM a rule? exit status 1 if not
+  tests/conformance/report.py RESULTS...        from GoogleTest's JSON (--gtest_output=json:FILE)
+                                                of conformance_tests here and on a kernel with
+                                                ublk, and of unit_tests
+  tests/conformance/report.py --check PROGRAM   does each rule have a test or a reason, each test
+                                                of PROGRAM a rule, and is each example of
+                                                docs/LENDING.md in examples_test.cpp? exit
+                                                status 1 if not
 
 The rules are in tests/conformance/rules.txt. A test says in its name which ones it is about:
-S33_S91_WhatIsShortIsShort, P7_ManyConsumers; unit tests of loans say it in their suite's: P07_Piped.
+S33_S91_WhatIsShortIsShort, P7_ManyConsumers; unit tests of loans say it in their suite's:
+P07_Piped.
 """
 
 import json
@@ -23,10 +27,10 @@ CITED = re.compile(r"(?:^|_)([SP])0*(\d+)(?=_)")
 PROVIDERS = ["units", "direct", "direct_fixed", "fuse", "ublk", "ublk_by_hand"]
 HEAD = """# Conformance
 
-What the five mails of 2022 and 2023 that proposed to lend the pages of a request define, as rules S1 to
-S129, and what sound loans must have, as properties P-1 to P-22: each with the providers that its tests
-were run on, or why it cannot apply to Sluice. This file is made by `tests/conformance/report.py` from what the
-tests said; `docs/LENDING.md` explains the interfaces.
+What the five mails of 2022 and 2023 that proposed to lend the pages of a request define, as rules
+S1 to S129, and what sound loans must have, as properties P-1 to P-22: each with the providers that
+its tests were run on, or why it cannot apply to Sluice. This file is made by
+`tests/conformance/report.py` from what the tests said; `docs/LENDING.md` explains the interfaces.
 
 | provider | lends |
 |---|---|
@@ -112,12 +116,25 @@ def check(program):
     rules = {rule: reason for _, group in read_sections() for rule, _, reason in group}
     tested = {rule for test in tests for rule in rules_of(test)}
     findings = [f"{test} names no rule" for test in sorted(tests) if not rules_of(test)]
-    findings += [f"{rule} has a test and is not in rules.txt" for rule in sorted(tested - set(rules))]
+    findings += [f"{rule} has a test and is not in rules.txt"
+                 for rule in sorted(tested - set(rules))]
     findings += [f"{rule} has neither a test nor a reason why it cannot apply"
                  for rule, reason in rules.items() if rule not in tested and not reason]
+    findings += check_examples()
     for finding in findings:
         print(f"conformance: {finding}")
     return 1 if findings else 0
+
+
+def check_examples():
+    tested = in_one_line((HERE / "examples_test.cpp").read_text())
+    blocks = re.findall(r"```cpp\n(.*?)```", (DOCUMENT.parent / "LENDING.md").read_text(), re.S)
+    return [f"docs/LENDING.md: not in examples_test.cpp: {block.splitlines()[0]} ..."
+            for block in blocks if in_one_line(block) not in tested]
+
+
+def in_one_line(text):
+    return " ".join(text.split())
 
 
 if __name__ == "__main__":
