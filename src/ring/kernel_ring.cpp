@@ -175,7 +175,7 @@ bool KernelRing::link_was_cut() const {
   const unsigned next = *ring_.sq.khead;
   const unsigned slots_each = (ring_.flags & IORING_SETUP_SQE128) != 0 ? 2 : 1;
   const io_uring_sqe& last = ring_.sq.sqes[((next - 1) & (ring_.sq.ring_entries - 1)) * slots_each];
-  return (last.flags & IOSQE_IO_LINK) != 0;
+  return (last.flags & (IOSQE_IO_LINK | IOSQE_IO_HARDLINK)) != 0;
 }
 
 uint32_t KernelRing::reap(std::span<Cqe> batch) {

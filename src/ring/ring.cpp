@@ -97,9 +97,12 @@ io_uring_sqe& Ring::fill_sqe(io_uring_sqe& sqe, Completion& completion) {
   return sqe;
 }
 
+bool Ring::has_room(uint32_t sqes) const {
+  return waiting_head_ == nullptr && in_flight_ + sqes <= cq_entries_ && free_sqes() >= sqes;
+}
+
 bool Ring::submit_linked(Completion& leader, Follower& follower, int32_t leader_result) {
-  if (!abilities_.links || waiting_head_ != nullptr) return false;
-  if (in_flight_ >= cq_entries_ || free_sqes() < 2) return false;  // a link is submitted as a whole
+  if (!abilities_.links || !has_room(2)) return false;
   fill_sqe(*next_sqe(), leader).flags |= IOSQE_IO_LINK | IOSQE_CQE_SKIP_SUCCESS;
   fill_sqe(*next_sqe(), follower);
   follower.link_to(leader, leader_result);

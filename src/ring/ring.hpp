@@ -5,8 +5,7 @@
 // call these keeps the ring alive until the call has returned. The loop: submit, wait, collect
 // *all* completions, run messages, run the ready list.
 //
-// Every limit queues and none fails: without a free SQE, without room for the CQE or without a free
-// slot of the buffer table a caller waits its turn.
+// Every limit queues and none fails: a caller without an SQE, a CQE or a slot waits its turn.
 //
 // This class holds everything but the io_uring calls: the same code runs on KernelRing and on the
 // tests' ManualRing, which completes operations in any order with any result.
@@ -74,6 +73,7 @@ class Ring {
   void post(Message& message);  // any thread
 
   void submit(Completion& completion);
+  bool has_room(uint32_t sqes) const;  // for as many as one submission, as linked ones must be
   // Submits `leader` and has the kernel go on with `follower` once the leader's result is
   // `leader_result`. Both have one CQE together: the follower's, or that of a leader which ended
   // otherwise. False, and nothing submitted, where the kernel or the moment does not allow it.

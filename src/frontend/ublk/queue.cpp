@@ -11,6 +11,7 @@
 #include "core/buffer.hpp"
 #include "core/private_loan.hpp"
 #include "frontend/tag_loan.hpp"
+#include "frontend/ublk/io_command.hpp"
 #include "ring/follower.hpp"
 
 namespace sluice::ublk {
@@ -338,15 +339,10 @@ RawOperation Queue::command(unsigned long op, const Tag& tag, uint64_t address) 
 
 io_uring_sqe Queue::make_sqe(unsigned long op, const Tag& tag, int32_t result, uint64_t address,
                              uint64_t auto_buffer) const {
-  const abi::IoCommand command{
-      .queue_id = setup_.id, .tag = tag.number, .result = result, .address = address};
-  io_uring_sqe sqe{};
-  sqe.opcode = IORING_OP_URING_CMD;
-  sqe.fd = setup_.char_device.number;
-  sqe.flags = IOSQE_FIXED_FILE;
-  sqe.cmd_op = static_cast<uint32_t>(op);
+  io_uring_sqe sqe = io_command_sqe(
+      setup_.char_device, op,
+      {.queue_id = setup_.id, .tag = tag.number, .result = result, .address = address});
   sqe.addr = auto_buffer;
-  std::memcpy(sqe.cmd, &command, sizeof(command));
   return sqe;
 }
 
