@@ -1,6 +1,8 @@
 // GET_BUF and the table of registered buffers (S86 to S98).
 #include <sys/socket.h>
 
+#include <array>
+
 #include "conformance/buffer_commands.hpp"
 #include "unit/ring/descriptors.hpp"
 
@@ -166,6 +168,33 @@ TEST_P(GetBufRefused, S118_ZeroLengthIsAllowed) {
         on.put(0);
       },
       {kBytes, 0, 0});
+}
+
+TEST_P(GetBufRefused, S118_E_UseBuf_OnePieceOfAVectorBeyondTheBuffer) {
+  static constexpr std::array<Segment, 2> kPieces{{{0, 4096}, {kBytes - 512, 1024}}};
+  expect_refused(
+      [this](BufferCommands& on, Request& request) {
+        on.get(0, request);
+        on.use(0, {0, kBytes}, lend::Writev{.file = as_file(file_), .pieces = kPieces});
+        on.put(0);
+      },
+      {kBytes, -EFAULT, 0});
+}
+
+// The kernel says EFAULT to it.
+TEST_P(OnEachProvider, S118_AnEmptyPieceOfAVectorIsNothing) {
+  static constexpr std::array<Segment, 3> kPieces{{{4096, 4096}, {8192, 0}, {0, 4096}}};
+  const Descriptor file = make_file(kBytes, false);
+  const auto& server = serve_with<BufferCommands>([&](BufferCommands& on, Request& request) {
+    on.get(0, request);
+    on.use(0, {0, kBytes}, lend::Writev{.file = as_file(file), .pieces = kPieces});
+    on.put(0);
+  });
+  memory(kBytes, true);
+  ASSERT_EQ(write(0, kBytes), 0);
+  EXPECT_THAT(server.results(), ElementsAre(kBytes, 8192, 0));
+  EXPECT_TRUE(has_pattern(contents(file, 4096), 4096));
+  EXPECT_TRUE(has_pattern(contents(file, 4096, 4096)));
 }
 
 // A WRITE's buffer is a source only, as posted. It is refused to what would fill it.
