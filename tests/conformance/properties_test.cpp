@@ -9,6 +9,7 @@
 #include "core/gather.hpp"
 #include "core/private_loan.hpp"
 #include "frontend/ublk/mode.hpp"
+#include "frontend/ublk/parameters.hpp"
 #include "lend/fused.hpp"
 #include "unit/core/allocations.hpp"
 #include "unit/ring/started.hpp"
@@ -339,6 +340,22 @@ TEST(Rules, P19_AnUnprivilegedServerIsLentNoPages) {
   const auto best = ublk::choose_mode(wish, all, {});
   ASSERT_TRUE(best);
   EXPECT_FALSE(ublk::is_zero_copy(best->mode));
+}
+
+TEST(Rules, P21_TheLimitsOfWhatHoldsTheDataBindTheClientsMemoryWhereItsPagesAreLent) {
+  Geometry geometry;
+  geometry.size_bytes = 1 << 20;
+  geometry.memory_alignment_bytes = 512;
+  geometry.max_segments = 128;
+  geometry.max_segment_bytes = 65536;
+  const auto lends = ublk::make_parameters(geometry, 1 << 20, true);
+  ASSERT_TRUE(lends);
+  EXPECT_EQ(lends->dma.alignment_mask, 511U);
+  EXPECT_EQ(lends->segment.max_segments, 128U);
+  EXPECT_EQ(lends->segment.max_segment_bytes, 65536U);
+  const auto copies = ublk::make_parameters(geometry, 1 << 20, false);
+  ASSERT_TRUE(copies);
+  EXPECT_EQ(copies->types & (ublk::abi::kParamDmaAlign | ublk::abi::kParamSegment), 0U);
 }
 
 TEST(Rules, P22_WhatCannotBeHadIsKnownBeforeThereIsADevice) {
