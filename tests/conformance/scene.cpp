@@ -68,6 +68,9 @@ void OnEachProvider::SetUp() {
   if (kind() == Kind::fuse && (geteuid() != 0 || access("/dev/fuse", R_OK | W_OK) != 0)) {
     GTEST_SKIP() << "no /dev/fuse here, or not root";
   }
+  if (kind() == Kind::direct_fixed && geteuid() != 0) {
+    GTEST_SKIP() << "not root: RLIMIT_MEMLOCK allows few rings with registered memory";
+  }
   if (!is_direct(kind())) client_.emplace();
 }
 
