@@ -30,7 +30,7 @@ Splices::Make some(uint32_t offset, uint32_t length, const lend::Consumer& op) {
 TEST_P(OnEachProvider, S57_S61_TheOperationIsAValueOfAWrite) {
   const Descriptor file = make_file(kBytes, false);
   const Descriptor vectored = make_file(kBytes, false);
-  const SocketPair sent = tcp_sockets();
+  const Pair sent = tcp_sockets();
   const std::array<Segment, 2> halves{{{kBytes / 2, kBytes / 2}, {0, kBytes / 2}}};
   auto& server = serve_with<Splices>(Splices::Makers{
       whole(lend::Write{.file = as_file(file)}),
@@ -62,7 +62,7 @@ TEST_P(OnEachProvider, S57_S61_TheOperationIsAValueOfARead) {
 
 // Linux 7.2 is the first to send plainly from the pages of a ublk request, or to receive into them.
 TEST_P(OnEachProvider, S57_ASocketFillsAReadAndTakesAWrite) {
-  const SocketPair pair = unix_sockets();
+  const Pair pair = stream_sockets();
   const lend::Consumer sends = lend::Send{.socket = as_file(pair.near)};
   const lend::Consumer receives = lend::Recv{.socket = as_file(pair.near)};
   auto& server = serve_with<Splices>(
@@ -81,7 +81,7 @@ TEST_P(OnEachProvider, S57_ASocketFillsAReadAndTakesAWrite) {
 }
 
 TEST_P(OnEachProvider, S58_TheRequestEndsAfterItsDevSplice) {
-  const SocketPair pair = unix_sockets();
+  const Pair pair = stream_sockets();
   std::atomic<bool> started = false;
   auto& server = serve_with<Splices>(
       Splices::Make([&](auto& command, Request& request, lend::Provider& device) {
@@ -102,7 +102,7 @@ TEST_P(OnEachProvider, S58_TheRequestEndsAfterItsDevSplice) {
 
 TEST_P(OnEachProvider, S59_E_WrongDirectionOfAWrite) {
   const Descriptor file = make_file(kBytes, true);
-  const SocketPair pair = unix_sockets();
+  const Pair pair = stream_sockets();
   ASSERT_EQ(send(pair.near.number(), "untouched", 9, 0), 9);
   auto& server = serve_with<Splices>(Splices::Makers{
       whole(lend::Read{.file = as_file(file)}),
@@ -117,7 +117,7 @@ TEST_P(OnEachProvider, S59_E_WrongDirectionOfAWrite) {
 
 TEST_P(OnEachProvider, S59_E_WrongDirectionOfARead) {
   const Descriptor file = make_file(kBytes, true);
-  const SocketPair pair = unix_sockets();
+  const Pair pair = stream_sockets();
   auto& server = serve_with<Splices>(Splices::Makers{
       whole(lend::Write{.file = as_file(file)}),
       whole(lend::Send{.socket = as_file(pair.near)}),

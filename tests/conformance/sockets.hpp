@@ -8,9 +8,6 @@
 
 namespace sluice::test {
 
-using SocketPair = Pair;
-inline SocketPair unix_sockets() { return stream_sockets(); }
-
 // Waits for them.
 inline std::vector<std::byte> received(const Descriptor& socket, size_t bytes) {
   std::vector<std::byte> got(bytes);

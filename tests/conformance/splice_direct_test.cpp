@@ -68,7 +68,7 @@ TEST_P(OnEachProvider, S17_E_FilesThatCannotBeWrittenSo) {
   const Descriptor file = make_file(kBytes, true);
   const Descriptor to_read = opened_anew(file, O_RDONLY);
   const Descriptor appending = opened_anew(file, O_WRONLY | O_APPEND);
-  const SocketPair sockets = unix_sockets();
+  const Pair sockets = stream_sockets();
   Tools tools;
   auto& server = serve_with<Splices>(Splices::Makers{
       whole(tools, lend::SpliceFile::of(-1)),
@@ -238,7 +238,7 @@ TEST(Rules, S15_S23_E_UnknownFlags) {
 TEST(Rules, S17_E_SourcesThatCannotBeReadSo) {
   const Descriptor file = make_file(kBytes, true);
   const Descriptor to_write = opened_anew(file, O_WRONLY);
-  const SocketPair sockets = unix_sockets();
+  const Pair sockets = stream_sockets();
   const Descriptor to = make_file(0, false);
   const std::pair<lend::SpliceFile, int> refused[]{{lend::SpliceFile::of(-1), EBADF},
                                                    {looked_at(to_write), EBADF},

@@ -46,7 +46,7 @@ TEST_P(OnEachProvider, S24_S25_S26_E_FilesThatCannotBeReadSo) {
   const Descriptor file = make_file(kBytes, true);
   const Descriptor to_write = opened_anew(file, O_WRONLY);
   const Descriptor zero(::open("/dev/zero", O_RDONLY | O_CLOEXEC));
-  const SocketPair sockets = unix_sockets();
+  const Pair sockets = stream_sockets();
   ASSERT_EQ(send(sockets.near.number(), "untouched", 9, 0), 9);
   Tools tools;
   auto& server = serve_with<Splices>(Splices::Makers{

@@ -160,7 +160,7 @@ TEST_P(OnEachProvider, S12_E_FilesThatCannotBeWrittenSo) {
   const Descriptor file = make_file(kBytes, true);
   const Descriptor to_read = opened_anew(file, O_RDONLY);
   const Descriptor appending = opened_anew(file, O_WRONLY | O_APPEND);
-  const SocketPair sockets = unix_sockets();
+  const Pair sockets = stream_sockets();
   lend::UserPipe pipe = make_pipe();
   auto& server = serve_with<Splices>(Splices::Makers{
       whole(pipe, lend::SpliceFile::of(-1)),
