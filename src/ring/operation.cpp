@@ -313,7 +313,7 @@ void Operation::complete(int32_t result, uint32_t flags) {
   } else if (piped()) {
     complete_piped(result);
   } else if (result < 0) {
-    status_ = Status::from_result(result);
+    status_ = status_of(result);
   } else if (!moves_data()) {
     status_ = kOk;
   } else if (result == 0) {
@@ -322,6 +322,11 @@ void Operation::complete(int32_t result, uint32_t flags) {
     advance(static_cast<uint32_t>(result));
   }
   if ((flags & IORING_CQE_F_MORE) == 0) go_on();
+}
+
+// A disk that cannot read a sector says ENODATA, which here means that a file has ended.
+Status Operation::status_of(int32_t result) {
+  return result == -ENODATA ? Status::from_errno(EIO) : Status::from_result(result);
 }
 
 // A linked operation reports only that it was short or has failed, and its follower is gone. Where

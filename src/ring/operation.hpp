@@ -76,6 +76,7 @@ class [[nodiscard]] Operation final : public Completion {
 
   bool submit_linked();
   bool is_unlinked(int32_t result);
+  static Status status_of(int32_t result);
   bool moves_data() const { return plan_.verb <= Verb::zero; }
   bool fills() const;
   Status check() const;

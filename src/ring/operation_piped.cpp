@@ -193,13 +193,13 @@ void Operation::complete_piped(int32_t result) {
   const bool syncs = moved_ == plan_.view.length();
   if (syncs) {
     piped_.synced = true;
-    status_ = Status::from_result(std::min(result, 0));
+    status_ = status_of(std::min(result, 0));
   } else if (result == -EINVAL && !bounces()) {
     piped_.cannot_splice = true;
   } else if (result == -EAGAIN && fills() && !bounces() && piped_.pipe->put_bytes != 0) {
     leave_pipe();  // it is full
   } else if (result < 0) {
-    status_ = Status::from_result(result);
+    status_ = status_of(result);
   } else if (result == 0) {
     status_ = Status::from_errno(end_of_data_error());
   } else if (!fills()) {

@@ -47,6 +47,13 @@ TEST_F(TransferTest, AShortReadGoesOnWhereItStopped) {
   EXPECT_EQ(reading.error(), 0);
 }
 
+TEST_F(TransferTest, ADiskWithABadSectorIsNoFileThatEnds) {
+  Started reading(ring_, destination_.loan.view(), read_from(kFile, 4096));
+  ring_.settle();
+  ring_.complete(0, -ENODATA);
+  EXPECT_EQ(reading.error(), EIO);
+}
+
 TEST_F(TransferTest, AShortWriteGoesOnWhereItStoppedAndStaysDurable) {
   Started writing(ring_, source_.loan.view(), write_to(kFile, 4096, true));
   ring_.settle();
