@@ -213,7 +213,7 @@ TEST_P(ExamplesOnEachProvider, S57_WriteWithDevSplice) {
 
 TEST_P(ExamplesOnEachProvider, S8_WriteWithSplice) {
   serve_with<WithSplice>(empty_);
-  if (is_ublk()) {
+  if (kind() == Kind::ublk || kind() == Kind::ublk_by_hand) {
     memory(kBytes, true);
     EXPECT_NE(write(8192, kBytes), 0) << "pages of ublk cannot be spliced any more";
     return;
