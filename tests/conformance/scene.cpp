@@ -52,6 +52,7 @@ Task Server::do_submit(Request& request) {
     status = co_await serving;
   }
   provider_.end(request);
+  served_.fetch_add(1);
   co_return status;
 }
 
@@ -146,18 +147,23 @@ int OnEachProvider::write(uint64_t offset, size_t bytes) {
 
 int OnEachProvider::write_by(const Client& program, uint64_t offset, size_t bytes) {
   server_->expect(offset, bytes);
-  return program.write(path(), offset, bytes);
+  return seen(program.write(path(), offset, bytes));
 }
 
 int OnEachProvider::read(uint64_t offset, size_t bytes) {
   server_->expect(offset, bytes);
-  if (frontend_) return client_->read(path(), offset, bytes);
+  if (frontend_) return seen(client_->read(path(), offset, bytes));
   return direct_->read(offset, std::span(memory_).first(bytes)).error();
 }
 
 int OnEachProvider::flush() {
-  if (frontend_) return client_->flush(frontend_->path());
+  if (frontend_) return seen(client_->flush(path()));
   return direct_->flush().error();
+}
+
+int OnEachProvider::seen(int error) const {
+  server_->look();
+  return error;
 }
 
 uint64_t OnEachProvider::copied_bytes() const { return count_copied() - copied_before_; }
