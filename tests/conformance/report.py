@@ -5,8 +5,8 @@ result.
   tests/conformance/report.py RESULTS...        from GoogleTest's JSON (--gtest_output=json:FILE)
                                                 of conformance_tests here and on a kernel with
                                                 ublk, and of unit_tests
-  tests/conformance/report.py --check PROGRAM   does each rule have a test or a reason, each test
-                                                of PROGRAM a rule, and is each example of
+  tests/conformance/report.py --check           does each rule have a test or a reason, each test
+                                                here a rule, and is each example of
                                                 docs/LENDING.md in examples_test.cpp? exit
                                                 status 1 if not
 
@@ -18,12 +18,12 @@ P07_Piped.
 import json
 import pathlib
 import re
-import subprocess
 import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
 DOCUMENT = HERE.parent.parent / "docs" / "CONFORMANCE.md"
 CITED = re.compile(r"(?:^|_)([SP])0*(\d+)(?=_)")
+TEST = re.compile(r"^TEST(?:_[PF])?\(\w+,\s*(\w+)\)", re.M)
 PROVIDERS = ["units", "direct", "direct_fixed", "fuse", "ublk", "ublk_by_hand"]
 HEAD = """# Conformance
 
@@ -45,8 +45,8 @@ its tests were run on, or why it cannot apply to Sluice. This file is made by
 
 
 def main(arguments):
-    if len(arguments) == 2 and arguments[0] == "--check":
-        return check(arguments[1])
+    if arguments == ["--check"]:
+        return check()
     if not arguments or arguments[0].startswith("-"):
         print(__doc__, file=sys.stderr)
         return 2
@@ -109,10 +109,9 @@ def verdict(by_provider, reason):
     return " ".join(parts) + (f" ({reason})" if reason else "")
 
 
-def check(program):
-    listed = subprocess.run([program, "--gtest_list_tests"], check=True, capture_output=True,
-                            text=True).stdout
-    tests = {line.split()[0].split("/")[0] for line in listed.splitlines() if line.startswith("  ")}
+def check():
+    sources = [source.read_text() for source in HERE.glob("*_test.cpp")]
+    tests = {test for source in sources for test in TEST.findall(source)}
     rules = {rule: reason for _, group in read_sections() for rule, _, reason in group}
     tested = {rule for test in tests for rule in rules_of(test)}
     findings = [f"{test} names no rule" for test in sorted(tests) if not rules_of(test)]
