@@ -13,6 +13,12 @@ namespace {
 
 constexpr uint32_t kBytes = 128 * 1024;
 
+// What serves a request from a file, or a part of it.
+lend::Consumer on(const Request& request, File file, uint64_t offset) {
+  if (request.op == Op::read) return lend::Read{.file = file, .offset = offset};
+  return lend::Write{.file = file, .offset = offset};
+}
+
 TEST(Rules, S2_APositionIsOneNumber) {
   const lend::Position at{.queue = 3, .tag = 0x0a5, .offset = 0x1234};
   EXPECT_EQ(at.pack(), (3ULL << 41) | (0x0a5ULL << 25) | 0x1234);
@@ -35,9 +41,7 @@ class ByName : public Server {
     const auto at = lend::Provider::position(request);
     View lent = provider().lend(at, static_cast<uint32_t>(request.length),
                                 reads ? Direction::destination : Direction::source);
-    const lend::Consumer read = lend::Read{.file = file_, .offset = request.offset};
-    const lend::Consumer write = lend::Write{.file = file_, .offset = request.offset};
-    lend::Consumption moving(std::move(lent), reads ? read : write);
+    lend::Consumption moving(std::move(lent), on(request, file_, request.offset));
     Task running = moving.run(request);
     co_return co_await running;
   }
@@ -87,9 +91,7 @@ class Asks : public Server {
         provider().lend(moved(0, 0, 4096), UINT32_MAX, right),
     };
     for (View& wish : wishes) {
-      const lend::Consumer read = lend::Read{.file = file_, .offset = 0};
-      const lend::Consumer write = lend::Write{.file = file_, .offset = 0};
-      lend::Consumption moving(std::move(wish), reads ? read : write);
+      lend::Consumption moving(std::move(wish), on(request, file_, 0));
       Task running = moving.run(request);
       const Status status = co_await running;
       refused.push_back(status.error());
@@ -160,9 +162,7 @@ class InParts : public Server {
   }
   Task move(Request& request, uint32_t offset, uint32_t length, Direction use) {
     View lent = provider().lend(lend::Provider::position(request, offset), length, use);
-    const lend::Consumer read = lend::Read{.file = file_, .offset = request.offset + offset};
-    const lend::Consumer write = lend::Write{.file = file_, .offset = request.offset + offset};
-    lend::Consumption moving(std::move(lent), use == Direction::source ? write : read);
+    lend::Consumption moving(std::move(lent), on(request, file_, request.offset + offset));
     Task running = moving.run(request);
     co_return co_await running;
   }

@@ -85,6 +85,11 @@ class Device::Reactor {
 // What a call waits for.
 class Device::Waited final : public Io {
  public:
+  Waited(Op wanted, uint64_t at, uint64_t bytes = 0) {
+    op = wanted;
+    offset = at;
+    length = bytes;
+  }
   void done(Status status) override {
     status_ = status;
     ended_.release();
@@ -117,42 +122,31 @@ Result<std::unique_ptr<Device>> Device::create(Stack& stack, const Options& opti
 void Device::submit(uint16_t queue, Io& io) { reactors_.at(queue)->post(io); }
 
 Status Device::read(uint64_t offset, std::span<std::byte> memory) {
-  Waited io;
-  io.op = Op::read;
-  io.offset = offset;
+  Waited io(Op::read, offset);
   io.memory = memory;
   return run(io);
 }
 
 Status Device::write(uint64_t offset, std::span<const std::byte> memory, bool fua) {
-  Waited io;
-  io.op = Op::write;
+  Waited io(Op::write, offset);
   io.fua = fua;
-  io.offset = offset;
   // Lent as a source: nobody writes to it.
   io.memory = {const_cast<std::byte*>(memory.data()), memory.size()};
   return run(io);
 }
 
 Status Device::flush() {
-  Waited io;
-  io.op = Op::flush;
+  Waited io(Op::flush, 0);
   return run(io);
 }
 
 Status Device::discard(uint64_t offset, uint64_t length) {
-  Waited io;
-  io.op = Op::discard;
-  io.offset = offset;
-  io.length = length;
+  Waited io(Op::discard, offset, length);
   return run(io);
 }
 
 Status Device::write_zeroes(uint64_t offset, uint64_t length) {
-  Waited io;
-  io.op = Op::write_zeroes;
-  io.offset = offset;
-  io.length = length;
+  Waited io(Op::write_zeroes, offset, length);
   return run(io);
 }
 
