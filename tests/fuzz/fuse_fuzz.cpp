@@ -63,7 +63,7 @@ class Served {
         file_({.in_directory = in_directory, .size_bytes = kSize}),
         io_(stack_, file_, kMaxIo) {
     if (!memory_.reserve(1, kMaxIo)) std::abort();
-    tag_.set_up(ring_, memory_, 0);
+    tag_.set_up(ring_, memory_, 0, 0);
   }
 
   void serve(const uint8_t* data, size_t size) {
