@@ -40,7 +40,7 @@ LAYERS = {
 }
 # The public headers show what lies in these layers.
 PUBLIC = "sluice"
-SHOWN = {"core", "ring", "lend", "frontend"}
+SHOWN = {"core", "spec", "ring", "lend", "target", "frontend"}
 GENERATED_HEADERS = {"sluice_version.hpp"}
 UNFINISHED = re.compile(r"\b(?:" + "|".join(["TO" "DO", "FIX" "ME", "X" "XX"]) + r")\b")
 DOCUMENTED = re.compile(
