@@ -7,36 +7,37 @@ namespace sluice {
 
 Loan::~Loan() { assert(references() == 0 && "a Loan must not die before it is returned"); }
 
-void Loan::lend_mapped(Lender& lender, Direction direction, std::span<std::byte> memory, int slot) {
-  assert(memory.size() <= std::numeric_limits<uint32_t>::max());
-  lend(lender, direction, static_cast<uint32_t>(memory.size()), slot);
-  address_ = memory.data();
-}
-
-void Loan::lend_registered(Lender& lender, Direction direction, uint32_t length, int slot,
+View Loan::lend_registered(Lender& lender, Direction direction, uint32_t length, int slot,
                            File copy_file, uint64_t copy_position) {
   assert(slot >= 0);
-  lend(lender, direction, length, slot);
+  begin(lender, direction, length, slot);
   copy_file_ = copy_file;
   copy_position_ = copy_position;
+  return lend();
 }
 
-void Loan::lend_piped(Lender& lender, Direction direction, uint32_t length, Pipe* pipe) {
+View Loan::lend_piped(Lender& lender, Direction direction, uint32_t length, Pipe* pipe) {
   assert((direction == Direction::source) == (pipe != nullptr));
-  assert(fills_.pipes() == nullptr && "its lender has taken what filled it before");
-  lend(lender, direction, length, kNoSlot);
+  begin(lender, direction, length, kNoSlot);
   piped_ = true;
   pipe_ = pipe;
+  return lend();
+}
+
+void Loan::open() noexcept {
+  [[maybe_unused]] const uint32_t before = state_.fetch_add(kOpen + 1, std::memory_order_acq_rel);
+  assert(before != 0 && "who opens a Loan holds a view of it");
 }
 
 void Loan::close() noexcept {
-  const bool was_open = open_.exchange(false, std::memory_order_acq_rel);
-  assert(was_open && "a Loan is closed once");
-  if (was_open) release();
+  Lender* const lender = lender_;  // the loan may be lent anew as soon as the count is zero
+  const uint32_t before = state_.fetch_sub(kOpen + 1, std::memory_order_acq_rel);
+  assert(before >= kOpen && "a Loan is closed as often as it was opened");
+  if (before == kOpen + 1) lender->returned(*this);
 }
 
 View Loan::view(uint32_t offset, uint32_t length) noexcept {
-  if (!contains({offset, length}) || !acquire_if_lent()) return View::broken(EFAULT);
+  if (!contains({offset, length}) || !acquire_if_open()) return View::broken(EFAULT);
   return View(this, {offset, length});
 }
 
@@ -81,11 +82,13 @@ uint32_t Loan::filled_bytes() const noexcept {
   return bytes;
 }
 
-void Loan::lend(Lender& lender, Direction direction, uint32_t length, int slot) {
+void Loan::begin(Lender& lender, Direction direction, size_t length, int slot) {
+  assert(length <= std::numeric_limits<uint32_t>::max());
+  assert(fills_.pipes() == nullptr && "its lender has taken what filled it before");
   assert(references() == 0 && "a Loan is lent again only after it was returned");
   lender_ = &lender;
   direction_ = direction;
-  length_ = length;
+  length_ = static_cast<uint32_t>(length);
   slot_ = slot;
   address_ = nullptr;
   piped_ = false;
@@ -94,22 +97,14 @@ void Loan::lend(Lender& lender, Direction direction, uint32_t length, int slot) 
   copy_position_ = 0;
   filled_whole_.store(length == 0, std::memory_order_relaxed);
   map_.clear();
-  references_.store(1, std::memory_order_relaxed);
-  open_.store(true, std::memory_order_release);
 }
 
-// Fails once the last reference is gone or the server has closed the loan.
-bool Loan::acquire_if_lent() noexcept {
-  uint32_t now = references_.load(std::memory_order_relaxed);
+bool Loan::acquire_if_open() noexcept {
+  uint32_t now = state_.load(std::memory_order_relaxed);
   do {
-    if (now == 0 || !open_.load(std::memory_order_acquire)) return false;
-  } while (!references_.compare_exchange_weak(now, now + 1, std::memory_order_acq_rel));
+    if (now < kOpen) return false;
+  } while (!state_.compare_exchange_weak(now, now + 1, std::memory_order_acq_rel));
   return true;
-}
-
-void Loan::release() noexcept {
-  Lender* const lender = lender_;  // the loan may be lent anew as soon as the count is zero
-  if (references_.fetch_sub(1, std::memory_order_acq_rel) == 1) lender->returned(*this);
 }
 
 }  // namespace sluice

@@ -1,9 +1,10 @@
 // Loan: the pages of one request, lent by a front end until the last user has returned them.
 //
 // A front end (the Lender) owns the Loan object and reuses it for the tag's next request. Whoever
-// uses the pages holds a View (view.hpp); each View is one reference, and so is the server's own
-// hold, from lend_*() to close(). When the last reference goes, on whichever thread, the lender is
-// told once (P-1, P-2, P-4). Views may be taken, copied and dropped by any thread (P-16).
+// uses the pages holds a View (view.hpp); each View is one reference. The first one is what
+// lend_*() gives, the others are copies of it, or views taken of a loan that is open: that is one
+// reference more, from open() to close(). When the last reference goes, on whichever thread, the
+// lender is told once (P-1, P-2, P-4). Views may be taken, copied and dropped by any thread (P-16).
 //
 // A Loan never moves bytes itself: that is the Ring's work. It has a length, a direction, which the
 // lender alone decides from the request (P-5), and *optionally* an address.
@@ -54,24 +55,26 @@ class Loan {
   ~Loan();
 
   // Memory of this process. `slot`: where the same memory is a registered buffer of the ring as
-  // well.
-  void lend_mapped(Lender& lender, Direction direction, std::span<std::byte> memory,
+  // well. This and the next two give the first reference, to all of the pages.
+  View lend_mapped(Lender& lender, Direction direction, std::span<std::byte> memory,
                    int slot = kNoSlot);
 
   // Pages that only the kernel can touch: slot `slot` of the ring's buffer table, base address 0.
   // Bytes can still be copied in and out through `copy_file` (S127), at `copy_position` + offset,
   // where it is valid.
-  void lend_registered(Lender& lender, Direction direction, uint32_t length, int slot,
+  View lend_registered(Lender& lender, Direction direction, uint32_t length, int slot,
                        File copy_file = {}, uint64_t copy_position = 0);
 
   // Pages in pipes. A source: `pipe` holds exactly these bytes; nobody takes them out before the
   // loan is back. A destination needs none: what fills it is in fills() when it is back.
-  void lend_piped(Lender& lender, Direction direction, uint32_t length, Pipe* pipe = nullptr);
+  View lend_piped(Lender& lender, Direction direction, uint32_t length, Pipe* pipe = nullptr);
 
-  // Drops the server's own hold. After this no new View can be taken.
+  // Lets views be taken by whoever knows the loan, and holds it until it is closed. By a holder of
+  // a view; several times where several lend by name, and then closed as often.
+  void open() noexcept;
   void close() noexcept;
 
-  // A reference to [offset, offset + length). Beyond the end, or on a loan that is not lent: a View
+  // A reference to [offset, offset + length). Beyond the end, or on a loan that is not open: a View
   // that carries EFAULT and makes every operation on it fail before a byte moves (P-6).
   View view(uint32_t offset, uint32_t length) noexcept;
   View view() noexcept;
@@ -98,18 +101,19 @@ class Loan {
   // Where the bytes of a piped destination are; for its lender, when it is back.
   PipedFills& fills() { return fills_; }
 
-  // References now held, the server's own included. For assertions and tests.
-  uint32_t references() const { return references_.load(std::memory_order_acquire); }
+  // References now held. For assertions and tests.
+  uint32_t references() const { return state_.load(std::memory_order_acquire) % kOpen; }
 
  private:
   friend class View;
 
-  void lend(Lender& lender, Direction direction, uint32_t length, int slot);
+  void begin(Lender& lender, Direction direction, size_t length, int slot);
+  View lend();
   bool contains(Segment piece) const {
     return piece.offset <= length_ && piece.length <= length_ - piece.offset;
   }
-  bool acquire_if_lent() noexcept;
-  void acquire() noexcept { references_.fetch_add(1, std::memory_order_relaxed); }
+  bool acquire_if_open() noexcept;
+  void acquire() noexcept { state_.fetch_add(1, std::memory_order_relaxed); }
   void release() noexcept;
 
   // Constant while lent.
@@ -123,8 +127,9 @@ class Loan {
   File copy_file_;
   uint64_t copy_position_ = 0;
 
-  std::atomic<uint32_t> references_ = 0;
-  std::atomic<bool> open_ = false;
+  // References, and in units of kOpen how often it is open.
+  static constexpr uint32_t kOpen = 1U << 24;
+  std::atomic<uint32_t> state_ = 0;
 
   // Most reads are filled by one operation: that needs no map and no guard. Pieces go into the map,
   // guarded by a flag because their consumers may be on other threads.

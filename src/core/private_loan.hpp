@@ -13,7 +13,8 @@ namespace sluice {
 class PrivateLoan final : private Lender {
  public:
   PrivateLoan(Direction direction, std::span<std::byte> memory) {
-    loan_.lend_mapped(*this, direction, memory);
+    const View first = loan_.lend_mapped(*this, direction, memory);
+    loan_.open();
   }
   ~PrivateLoan() { loan_.close(); }
 

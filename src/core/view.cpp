@@ -7,41 +7,6 @@
 
 namespace sluice {
 
-View& View::operator=(const View& other) noexcept {
-  if (this == &other) return *this;
-  if (other.loan_ != nullptr) other.loan_->acquire();
-  drop();
-  loan_ = other.loan_;
-  length_ = other.length_;
-  error_ = other.error_;
-  count_ = other.count_;
-  single_ = other.single_;
-  pieces_ = other.pieces_;
-  arena_ = other.arena_;
-  return *this;
-}
-
-View& View::operator=(View&& other) noexcept {
-  if (this == &other) return *this;
-  drop();
-  loan_ = std::exchange(other.loan_, nullptr);
-  length_ = std::exchange(other.length_, 0);
-  error_ = std::exchange(other.error_, EFAULT);
-  count_ = std::exchange(other.count_, 0);
-  single_ = other.single_;
-  pieces_ = other.pieces_;
-  arena_ = other.arena_;
-  return *this;
-}
-
-void View::drop() noexcept {
-  Loan* const loan = std::exchange(loan_, nullptr);
-  length_ = 0;
-  count_ = 0;
-  error_ = EFAULT;
-  if (loan != nullptr) loan->release();
-}
-
 View View::slice(uint32_t offset, uint32_t length, Arena& arena) const noexcept {
   const Segment piece{offset, length};
   return select({&piece, 1}, arena);

@@ -1,8 +1,9 @@
 // TagLoan: the loan of one tag of a queue, and the wait until its last user has returned it (P-4).
 //
 //   loan.awaits_return();                       the pages are about to be lent
-//   loan->lend_mapped(loan.lender(), ...);
-//   loan->close();
+//   request.data = loan->lend_mapped(loan.lender(), ...);
+//   ...
+//   request.data.drop();
 //   auto back = loan.back();
 //   co_await back;                              mostly it is back already
 //

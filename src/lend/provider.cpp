@@ -1,6 +1,15 @@
 #include "lend/provider.hpp"
 
 namespace sluice::lend {
+namespace {
+
+// What was there before is no longer lent by that name.
+void put(std::atomic<Loan*>& place, Loan* loan) {
+  Loan* const before = place.exchange(loan, std::memory_order_acq_rel);
+  if (before != nullptr) before->close();
+}
+
+}  // namespace
 
 Provider::Provider(uint16_t queues, uint16_t depth)
     : queues_(queues),
@@ -9,12 +18,15 @@ Provider::Provider(uint16_t queues, uint16_t depth)
 
 void Provider::begin(const Request& request) noexcept {
   std::atomic<Loan*>* const place = slot(request.queue, request.tag);
-  if (place != nullptr) place->store(request.data.loan(), std::memory_order_release);
+  Loan* const loan = request.data.loan();
+  if (place == nullptr) return;
+  if (loan != nullptr) loan->open();
+  put(*place, loan);
 }
 
 void Provider::end(const Request& request) noexcept {
   std::atomic<Loan*>* const place = slot(request.queue, request.tag);
-  if (place != nullptr) place->store(nullptr, std::memory_order_release);
+  if (place != nullptr) put(*place, nullptr);
 }
 
 View Provider::lend(Position at, uint32_t length, Direction use) noexcept {

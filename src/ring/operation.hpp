@@ -72,7 +72,7 @@ class [[nodiscard]] Operation final : public Completion {
     uint32_t flags = 0;           // RWF_*, MSG_*, fallocate mode, IORING_FSYNC_*
   };
 
-  Operation(Ring& ring, Plan plan) : ring_(ring), plan_(std::move(plan)) {}
+  Operation(Ring& ring, Plan&& plan) : ring_(ring), plan_(std::move(plan)) {}
 
   bool submit_linked();
   bool is_unlinked(int32_t result);

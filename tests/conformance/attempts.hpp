@@ -14,6 +14,7 @@ class OneRequest {
   OneRequest(Op op, size_t bytes) : memory(patterned(bytes)), request(tag.make(op, 0, memory)) {
     provider.begin(request);
   }
+  ~OneRequest() { provider.end(request); }
   lend::Position at(uint32_t offset = 0) const { return provider.position(request, offset); }
   Loan& loan() { return tag.loan; }
 

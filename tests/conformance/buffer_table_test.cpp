@@ -185,6 +185,7 @@ TEST(Rules, S105_P20_GetUseAndPutAllocateNothing) {
     ring.settle();
     ring.complete(0, kBytes);
     ASSERT_TRUE(running.finished() && running.status().ok());
+    provider.end(request);
   }
   EXPECT_EQ(allocations(), before);
   EXPECT_EQ(tag.arena.overflows(), 0U);

@@ -74,6 +74,7 @@ typename ServesWith<Command>::Makers on_bad_names(MakeOn make) {
     gone->begin(request);
     const auto length = static_cast<uint32_t>(request.length);
     make(command, *gone, BadName{lend::Provider::position(request), length});
+    gone->end(request);
   });
   return makers;
 }

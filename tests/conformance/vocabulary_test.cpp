@@ -233,6 +233,7 @@ TEST(Rules, S75_P16_AnyThreadMayLend) {
   provider.begin(request);
   provider.withdraw();
   EXPECT_EQ(provider.lend_whole(1, 3).status().error(), ENODEV);
+  provider.end(request);
 }
 
 }  // namespace

@@ -23,14 +23,12 @@ class TestTag final : private Lender {
     finish();
     const Direction direction = op == Op::read ? Direction::destination : Direction::source;
     if (slot == Loan::kNoSlot) {
-      loan.lend_mapped(*this, direction, memory);
+      request.data = loan.lend_mapped(*this, direction, memory);
     } else {
-      loan.lend_registered(*this, direction, static_cast<uint32_t>(memory.size()), slot);
+      request.data =
+          loan.lend_registered(*this, direction, static_cast<uint32_t>(memory.size()), slot);
     }
-    lent_ = true;
-    fill(op, offset, memory.size());
-    request.data = loan.view();
-    return request;
+    return fill(op, offset, memory.size());
   }
 
   // A request whose data is lent in pipes. Nothing where this process may have no such pipes.
@@ -43,23 +41,18 @@ class TestTag final : private Lender {
     pipe_ = std::move(*made);
     const auto length = static_cast<uint32_t>(memory.size());
     if (op == Op::read) {
-      loan.lend_piped(*this, Direction::destination, length);
+      request.data = loan.lend_piped(*this, Direction::destination, length);
     } else {
       EXPECT_EQ(write(pipe_.write_end.number(), memory.data(), length), length);
-      loan.lend_piped(*this, Direction::source, length, &pipe_);
+      request.data = loan.lend_piped(*this, Direction::source, length, &pipe_);
     }
-    lent_ = true;
-    fill(op, offset, memory.size());
-    request.data = loan.view();
-    return &request;
+    return &fill(op, offset, memory.size());
   }
   static constexpr uint32_t kPipedBytesMax = 512 << 10;
 
   // What a piped read has brought. Ends the loan.
   void collect(std::span<std::byte> memory) {
     request.data.drop();
-    loan.close();
-    lent_ = false;
     EXPECT_TRUE(ring_.pipes().collect(loan, pipe_).ok());
     for (size_t done = 0; done < memory.size();) {
       const ssize_t got = read(pipe_.read_end.number(), memory.data() + done, memory.size() - done);
@@ -71,15 +64,12 @@ class TestTag final : private Lender {
   // A request without data: flush, discard, write zeroes.
   Request& make(Op op, uint64_t offset, uint64_t length) {
     finish();
-    fill(op, offset, length);
-    return request;
+    return fill(op, offset, length);
   }
 
   // Ends the loan as a front end does when the request is served.
   void finish() {
     request.data.drop();
-    if (lent_) loan.close();
-    lent_ = false;
     if (loan.fills().pipes() != nullptr) ring_.pipes().discard(loan);
     arena.reset();
   }
@@ -92,19 +82,21 @@ class TestTag final : private Lender {
  private:
   void returned(Loan&) noexcept override { ++returned_count; }
 
-  void fill(Op op, uint64_t offset, uint64_t length) {
+  Request& fill(Op op, uint64_t offset, uint64_t length) {
+    View data = std::move(request.data);
     request = {};
     request.op = op;
     request.offset = offset;
     request.length = length;
+    request.data = std::move(data);
     request.ring = &ring_;
     request.arena = &arena;
     request.ready = &ring_.ready();
+    return request;
   }
 
   Ring& ring_;
   Pipe pipe_;
-  bool lent_ = false;
 };
 
 }  // namespace sluice::test

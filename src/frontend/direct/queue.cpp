@@ -93,7 +93,6 @@ Service Queue::serve(Tag& tag) {
     }
     if (tag.request.has_data()) {
       tag.request.data.drop();
-      tag.loan->close();
       auto back = tag.loan.back();
       co_await back;
     }
@@ -116,8 +115,7 @@ void Queue::begin(Tag& tag) {
   if (!request.has_data()) return;
   tag.loan.awaits_return();
   const Direction direction = io.op == Op::read ? Direction::destination : Direction::source;
-  tag.loan->lend_mapped(tag.loan.lender(), direction, io.memory, io.slot);
-  request.data = tag.loan->view();
+  request.data = tag.loan->lend_mapped(tag.loan.lender(), direction, io.memory, io.slot);
 }
 
 // A read that claims more than was filled would show the program what was in its memory before

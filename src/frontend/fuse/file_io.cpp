@@ -225,7 +225,6 @@ Task FileIo::transfer(Request& request, Tag& tag, uint64_t offset, std::span<std
   Task serving = stack_.submit(blocks);
   Status status = co_await serving;
   blocks.data.drop();
-  tag.loan->close();
   auto back = tag.loan.back();
   co_await back;
   if (piped && reads) {
@@ -268,7 +267,6 @@ Task FileIo::copy_slot(Request& request, Tag& tag) {
                          : ring.write(tag.data_file, tag.data_position, std::move(pages));
     status = co_await copying;
   }
-  tag.loan->close();
   auto back = tag.loan.back();
   co_await back;
   co_return status;

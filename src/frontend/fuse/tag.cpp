@@ -60,21 +60,18 @@ void Tag::set_up(Ring& ring, const TagMemory& memory, uint16_t queue, uint16_t n
 
 View Tag::lend(Direction direction, std::span<std::byte> bytes) {
   loan.awaits_return();
-  loan->lend_mapped(loan.lender(), direction, bytes);
-  return loan->view();
+  return loan->lend_mapped(loan.lender(), direction, bytes);
 }
 
 View Tag::lend_piped(Direction direction, uint32_t length) {
   loan.awaits_return();
   Pipe* const source = direction == Direction::source ? pipe : nullptr;
-  loan->lend_piped(loan.lender(), direction, length, source);
-  return loan->view();
+  return loan->lend_piped(loan.lender(), direction, length, source);
 }
 
 View Tag::lend_slot(Direction direction, uint32_t length) {
   loan.awaits_return();
-  loan->lend_registered(loan.lender(), direction, length, slot);
-  return loan->view();
+  return loan->lend_registered(loan.lender(), direction, length, slot);
 }
 
 void Tag::list_in_flight(uint16_t number, std::vector<InFlight>& found) const {

@@ -80,7 +80,7 @@ struct Tag {
       512;  // before the data: beyond what is read in front of it
 
   void set_up(Ring& ring, const TagMemory& memory, uint16_t queue, uint16_t number);
-  // Lends bytes of the buffer; loan->close() ends that, and loan.back() waits for the last user.
+  // Lends bytes of the buffer; loan.back() waits for the last user.
   View lend(Direction direction, std::span<std::byte> bytes);
   // Lends pages in pipes: those of a WRITE, or those that are to come for a READ.
   View lend_piped(Direction direction, uint32_t length);

@@ -282,25 +282,20 @@ void Queue::lend(Tag& tag) {
   const Direction direction = request.op == Op::read ? Direction::destination : Direction::source;
   tag.loan.awaits_return();
   if (is_zero_copy(setup_.mode) && !tag.copy) {
-    tag.loan->lend_registered(tag.loan.lender(), direction, static_cast<uint32_t>(request.length),
-                              tag.slot, setup_.user_copy ? setup_.char_device : File{},
-                              position(tag));
+    request.data = tag.loan->lend_registered(
+        tag.loan.lender(), direction, static_cast<uint32_t>(request.length), tag.slot,
+        setup_.user_copy ? setup_.char_device : File{}, position(tag));
   } else {
-    tag.loan->lend_mapped(tag.loan.lender(), direction, bytes_of(tag));
+    request.data = tag.loan->lend_mapped(tag.loan.lender(), direction, bytes_of(tag));
     QueueCounters::add(counters_.copied_bytes, request.length);
   }
-  request.data = tag.loan->view();
   if (tag.by_hand || request.fua || !setup_.user_copy || !stack_.may_link()) return;
   if (++linkable_ % kMeasured == 0) return;  // so that the times of some are known
   tag.commit.offer(fetch_sqe(abi::kCommitAndFetchReq, tag, static_cast<int32_t>(request.length)));
   request.follower = &tag.commit;
 }
 
-void Queue::take_back(Tag& tag) {
-  if (!tag.request.has_data()) return;
-  tag.request.data.drop();
-  tag.loan->close();
-}
+void Queue::take_back(Tag& tag) { tag.request.data.drop(); }
 
 // What the driver is told: the bytes moved, or a negative errno. A read that claims more than was
 // filled would show the client somebody else's memory (P-8).

@@ -23,15 +23,13 @@ class Lent final : private Lender {
   ~Lent() { close(); }
 
   void lend(Direction direction, std::span<std::byte> memory, int slot = Loan::kNoSlot) {
-    loan.lend_mapped(*this, direction, memory, slot);
-    open_ = true;
+    open(loan.lend_mapped(*this, direction, memory, slot));
   }
   void lend(Direction direction, uint32_t length, int slot, File copy_file = {},
             uint64_t copy_position = 0) {
-    loan.lend_registered(*this, direction, length, slot, copy_file, copy_position);
-    open_ = true;
+    open(loan.lend_registered(*this, direction, length, slot, copy_file, copy_position));
   }
-  // The server's own hold; once is enough.
+  // Once is enough.
   void close() {
     if (open_) loan.close();
     open_ = false;
@@ -44,6 +42,10 @@ class Lent final : private Lender {
   Loan loan;
 
  private:
+  void open(const View&) {
+    loan.open();
+    open_ = true;
+  }
   void returned(Loan&) noexcept override {
     returner_ = std::this_thread::get_id();
     ++returned_count_;

@@ -48,7 +48,7 @@ TEST_F(LoanTest, RegisteredPagesHaveASlotAndNoAddress) {
   EXPECT_EQ(lent.loan.copy_position(), 1U << 25);
 }
 
-TEST_F(LoanTest, TheServersHoldIsOneReference) {
+TEST_F(LoanTest, BeingOpenIsOneReference) {
   Lent lent(Direction::source, memory_);
   EXPECT_EQ(lent.loan.references(), 1U);
 }
@@ -183,8 +183,9 @@ TEST_F(LoanTest, TheLenderMayLendAgainAsSoonAsItIsTold) {
    public:
     explicit Relender(std::span<std::byte> memory) : memory_(memory) {}
     void returned(Loan& loan) noexcept override {
-      if (--lend_more_ >= 0) loan.lend_mapped(*this, Direction::source, memory_);
+      if (--lend_more_ >= 0) again = loan.lend_mapped(*this, Direction::source, memory_);
     }
+    View again;
 
    private:
     std::span<std::byte> memory_;
@@ -192,11 +193,42 @@ TEST_F(LoanTest, TheLenderMayLendAgainAsSoonAsItIsTold) {
   };
   Relender lender(memory_);
   Loan loan;
-  loan.lend_mapped(lender, Direction::source, memory_);
-  loan.close();
+  View first = loan.lend_mapped(lender, Direction::source, memory_);
+  first.drop();
   EXPECT_EQ(loan.references(), 1U);
-  loan.close();
+  lender.again.drop();
   EXPECT_EQ(loan.references(), 0U);
+}
+
+TEST_F(LoanTest, WithoutOpenOnlyCopiesOfTheFirstViewAreThere) {
+  class Counter final : public Lender {
+   public:
+    void returned(Loan&) noexcept override { ++count; }
+    int count = 0;
+  };
+  Counter lender;
+  Loan loan;
+  View first = loan.lend_mapped(lender, Direction::source, memory_);
+  EXPECT_EQ(loan.view().status().error(), EFAULT);
+  View copy = first;
+  EXPECT_EQ(loan.references(), 2U);
+  first.drop();
+  EXPECT_EQ(lender.count, 0);
+  copy.drop();
+  EXPECT_EQ(lender.count, 1);
+}
+
+TEST_F(LoanTest, OpenedTwiceItIsOpenUntilItIsClosedTwice) {
+  Lent lent(Direction::source, memory_);
+  View held = lent.loan.view();
+  lent.loan.open();
+  lent.close();
+  EXPECT_TRUE(lent.loan.view().status().ok());
+  lent.loan.close();
+  EXPECT_EQ(lent.loan.view().status().error(), EFAULT);
+  EXPECT_EQ(lent.returned_count(), 0);
+  held.drop();
+  EXPECT_EQ(lent.returned_count(), 1);
 }
 
 TEST_F(LoanTest, ALoanOfNothingIsFilled) {

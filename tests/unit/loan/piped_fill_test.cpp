@@ -213,13 +213,13 @@ class P20_Piped : public testing::Test, private Lender {
   }
 
   void serve(Direction direction, const Started::Make& make) {
-    loan_.lend_piped(*this, direction, 65536, direction == Direction::source ? &pipe_ : nullptr);
+    View pages = loan_.lend_piped(*this, direction, 65536,
+                                  direction == Direction::source ? &pipe_ : nullptr);
     {
-      const Started started(ring_, loan_.view(), make);
+      const Started started(ring_, std::move(pages), make);
       ring_.perform_all();
       EXPECT_EQ(started.error(), 0);
     }
-    loan_.close();
     ring_.pipes().discard(loan_);
   }
   // What the second of two such requests allocates, the test's own included.

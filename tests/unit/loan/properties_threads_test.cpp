@@ -126,7 +126,8 @@ class Relender final : private Lender {
     if (lend_again_) lend();
   }
   void lend() {
-    loan_.lend_mapped(*this, Direction::destination, memory_);
+    const View first = loan_.lend_mapped(*this, Direction::destination, memory_);
+    loan_.open();
     lent_.fetch_add(1, std::memory_order_acq_rel);
   }
 

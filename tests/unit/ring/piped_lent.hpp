@@ -17,28 +17,25 @@ class PipedLent final : private Lender {
   // A source that holds `content`; the pages begin `page_offset` bytes into the first one.
   PipedLent(Ring& ring, const Bytes& content, uint32_t page_offset = 0) : PipedLent(ring) {
     fill_pipe(content, page_offset);
-    loan.lend_piped(*this, Direction::source, static_cast<uint32_t>(content.size()), &pipe_);
-    open_ = true;
+    open(loan.lend_piped(*this, Direction::source, static_cast<uint32_t>(content.size()), &pipe_));
   }
   // A source that is these pages themselves.
   PipedLent(Ring& ring, std::span<std::byte> pages) : PipedLent(ring) {
     const iovec vector{pages.data(), pages.size()};
     EXPECT_EQ(vmsplice(pipe_.write_end.number(), &vector, 1, 0),
               static_cast<ssize_t>(pages.size()));
-    loan.lend_piped(*this, Direction::source, static_cast<uint32_t>(pages.size()), &pipe_);
-    open_ = true;
+    open(loan.lend_piped(*this, Direction::source, static_cast<uint32_t>(pages.size()), &pipe_));
   }
   // A destination.
   PipedLent(Ring& ring, uint32_t length) : PipedLent(ring) {
-    loan.lend_piped(*this, Direction::destination, length);
-    open_ = true;
+    open(loan.lend_piped(*this, Direction::destination, length));
   }
   ~PipedLent() {
     close();
     if (loan.fills().pipes() != nullptr) ring_.pipes().discard(loan);
   }
 
-  // The server's own hold; once is enough.
+  // Once is enough.
   void close() {
     if (open_) loan.close();
     open_ = false;
@@ -78,6 +75,11 @@ class PipedLent final : private Lender {
     auto made = ring.pipes().make();
     EXPECT_TRUE(made);
     if (made) pipe_ = std::move(*made);
+  }
+
+  void open(const View&) {
+    loan.open();
+    open_ = true;
   }
 
   void fill_pipe(const Bytes& content, uint32_t page_offset) {

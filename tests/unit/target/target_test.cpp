@@ -100,7 +100,7 @@ TEST_F(TargetTest, AReadOnlyTargetServesReadsAndFlushes) {
 
 TEST_F(TargetTest, ABrokenViewIsReportedBeforeAByteMoves) {
   Request& request = tag_.make(Op::write, 0, memory_);
-  request.data = tag_.loan.view(512, static_cast<uint32_t>(memory_.size()));
+  request.data = request.data.slice(512, static_cast<uint32_t>(memory_.size()), tag_.arena);
   EXPECT_EQ(at_once(request).error(), EFAULT);
 }
 
