@@ -20,7 +20,7 @@ namespace {
 constexpr const Command* kCommands[] = {
     &kAddCommand,      &kDelCommand,     &kListCommand,    &kStatCommand,    &kInspectCommand,
     &kResizeCommand,   &kRecoverCommand, &kQuiesceCommand, &kUpgradeCommand, &kSetAffinityCommand,
-    &kFeaturesCommand, &kTargetsCommand, &kHelpCommand,
+    &kFeaturesCommand, &kTargetsCommand, &kBenchCommand,   &kHelpCommand,
 };
 
 Outcome<void> run_command(const std::vector<std::string>& arguments, const Streams& streams);

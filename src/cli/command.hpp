@@ -35,6 +35,7 @@ extern const Command kResizeCommand;
 extern const Command kSetAffinityCommand;
 extern const Command kFeaturesCommand;
 extern const Command kTargetsCommand;
+extern const Command kBenchCommand;
 extern const Command kHelpCommand;
 
 // In the order in which they are shown.

@@ -93,6 +93,12 @@ lines_that_are_wrong() {
     refuse 2 "whole number" stat -n x
     refuse 2 "-n ID" inspect
     refuse 2 "unexpected argument" inspect -n 0 1
+    refuse 2 "what is to be measured" bench
+    refuse 2 "measures 'lend'" bench disk
+    refuse 2 "--seconds takes a number" bench lend --seconds 0
+    refuse 2 "whole number" bench lend --runs 0
+    refuse 2 "--depths takes numbers" bench lend --depths 1,,2
+    refuse 1 "cannot run on processor" bench lend --cpu 1023
     refuse 2 "-n ID" recover
     refuse 2 "-n ID" set_affinity -q 0 --cpuset 0
     refuse 2 "-q QUEUE" set_affinity -n 0 --cpuset 0

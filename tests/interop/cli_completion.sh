@@ -29,9 +29,11 @@ main() {
 
 words_and_values() {
     offers "add del list stat inspect resize recover quiesce upgrade set_affinity features targets\
- help --help --version" ''
+ bench help --help --version" ''
     offers 'features' fe
     offers '' nonsense ''
+    offers 'lend' bench ''
+    offers '--help --seconds --runs --depths --cpu --json' bench --
     offers '--max_io_buf_bytes' add --max
     offers '--help --number --all --async --force' del --
     offers 'loop linear' add -t l

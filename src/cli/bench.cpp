@@ -1,0 +1,46 @@
+// `sluice bench lend`.
+#include "cli/bench/contest.hpp"
+#include "cli/bench/options.hpp"
+#include "cli/bench/table.hpp"
+#include "cli/command.hpp"
+#include "cli/show.hpp"
+
+namespace sluice::cli {
+namespace {
+
+// As the mail has them, and what there is today.
+constexpr const bench::ColumnType* kColumns[] = {
+    &bench::kSpliceTwice, &bench::kOpSplice, &bench::kGetBuf, &bench::kGetBufLinked,
+    &bench::kGetBufNop,   &bench::kAutoLoan, &bench::kCopied, &bench::kBareWrite,
+};
+
+void declare_bench(CommandLine& line, std::span<const std::string>) {
+  line.add_word("lend");
+  line.add({.name = "seconds", .value = "S", .help = "length of each run (0.5)"});
+  line.add({.name = "runs", .value = "N", .help = "runs of each column at each depth (5)"});
+  line.add({.name = "depths", .value = "LIST", .help = "requests at a time (1,2,4,8,16,32)"});
+  line.add({.name = "cpu", .value = "N", .help = "processor to run on (the one it starts on)"});
+  line.add({.name = "json", .help = "print an object with everything"});
+}
+
+Outcome<void> run_bench(const CommandLine& line, const Streams& streams) {
+  const auto plan = bench::read_plan(line);
+  if (!plan) return std::unexpected(plan.error());
+  const auto found = bench::run_contest(
+      *plan, kColumns, [&](const std::string& sentence) { say(streams, sentence); });
+  if (!found) return failed(found.error());
+  streams.out << (line.has("json") ? written(bench::table_json(*found))
+                                   : bench::table_text(*found));
+  return {};
+}
+
+}  // namespace
+
+constinit const Command kBenchCommand = {
+    .name = "bench",
+    .synopsis = "lend [--seconds S] [--runs N] [--depths LIST] [--cpu N] [--json]",
+    .summary = "Measure the ways of lending a page to an operation, side by side.",
+    .declare = declare_bench,
+    .run = run_bench};
+
+}  // namespace sluice::cli

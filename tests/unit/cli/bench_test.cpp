@@ -1,0 +1,171 @@
+// `sluice bench lend`: its options, what it says of figures, and that every column moves all bytes.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "cli/bench/options.hpp"
+#include "cli/bench/table.hpp"
+#include "cli/command.hpp"
+#include "unit/cli/cli_lines.hpp"
+
+namespace sluice::cli::bench {
+namespace {
+
+using cli::test::run_words;
+using cli::test::Words;
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+Outcome<Plan> plan_of(const Words& words) {
+  CommandLine line("bench");
+  kBenchCommand.declare(line, words);
+  if (auto parsed = line.parse(words); !parsed) return std::unexpected(parsed.error());
+  return read_plan(line);
+}
+
+void expect_usage(const Words& words, const std::string& sentence) {
+  const auto ended = run_words(words);
+  EXPECT_EQ(ended.code, 2);
+  EXPECT_EQ(ended.error, "sluice: " + sentence + "\n");
+  EXPECT_EQ(ended.out, "");
+}
+
+TEST(BenchOptions, HaveTheMailsDepthsUnlessGiven) {
+  const auto plan = plan_of({"lend"});
+  ASSERT_TRUE(plan);
+  EXPECT_THAT(plan->depths, ElementsAre(1, 2, 4, 8, 16, 32));
+  EXPECT_EQ(plan->milliseconds, 500U);
+  EXPECT_EQ(plan->runs, 5U);
+}
+
+TEST(BenchOptions, AreTakenAsGiven) {
+  const auto plan = plan_of(
+      {"lend", "--seconds", "0.25", "--runs", "3", "--depths", "8,1,8", "--cpu", "1", "--json"});
+  ASSERT_TRUE(plan);
+  EXPECT_THAT(plan->depths, ElementsAre(1, 8));
+  EXPECT_EQ(plan->milliseconds, 250U);
+  EXPECT_EQ(plan->runs, 3U);
+  EXPECT_EQ(plan->processor, 1);
+}
+
+TEST(BenchOptions, ThatAreWrongAreNamedInASentence) {
+  expect_usage({"bench"}, "what is to be measured? 'sluice bench lend' is what there is");
+  expect_usage({"bench", "disk"}, "'sluice bench' measures 'lend', not 'disk'");
+  for (const char* const seconds : {"0", "-1", "soon", "1s", "nan", "3601"}) {
+    expect_usage(
+        {"bench", "lend", std::string("--seconds=") + seconds},
+        std::string("--seconds takes a number from 0.01 to 3600, found '") + seconds + "'");
+  }
+  expect_usage({"bench", "lend", "--runs", "0"},
+               "--runs takes a whole number from 1 to 1000, found '0'");
+  for (const char* const depths : {"0", "129", "1,,2", "1,", "1-8", "many"}) {
+    expect_usage({"bench", "lend", "--depths", depths},
+                 std::string("--depths takes numbers from 1 to 128 with commas between them, such "
+                             "as 1,8,32, found '") +
+                     depths + "'");
+  }
+}
+
+// The mail's own figures, so that what is said of them is known.
+Findings mail() {
+  Findings found{.plan = {.depths = {1, 2, 4, 8, 16, 32}, .runs = 1},
+                 .columns = {&kSpliceTwice, &kOpSplice, &kGetBuf, &kGetBufLinked, &kGetBufNop},
+                 .cells = {}};
+  const std::vector<std::vector<double>> rows{
+      {5009035, 3697020, 3886356, 4616123, 2886171}, {4859523, 5205564, 5309510, 5591521, 4139125},
+      {4908353, 6265771, 6415036, 6331249, 5198505}, {4955003, 7141326, 7243434, 6850088, 5984588},
+      {4959496, 7640409, 7794564, 7208221, 6587212}, {4937463, 7868501, 8103406, 7385890, 6844390}};
+  for (const auto& row : rows) {
+    found.cells.emplace_back();
+    for (const double rate : row) {
+      found.cells.back().push_back({.rates = {rate}, .requests = 2, .counts = {.sqes = 4}});
+    }
+  }
+  return found;
+}
+
+TEST(BenchTable, HasTheMailsLayout) {
+  const std::string text = table_text(mail());
+  EXPECT_THAT(
+      text, HasSubstr("QD | splice2() | OP_SPLICE | OP_GET_BUF | GET_BUF, link | GET_BUF + nop\n"
+                      " 1 |   5009035 |   3697020 |    3886356 |       4616123 |       2886171\n"));
+  EXPECT_THAT(text, HasSubstr("\n32 |   4937463 |"));
+}
+
+TEST(BenchTable, SaysOfTheMailThatItsShapeHolds) {
+  const auto said = claims(mail());
+  ASSERT_EQ(said.size(), 4U);
+  for (const Claim& each : said) EXPECT_TRUE(each.holds) << each.claim << ": " << each.found;
+}
+
+TEST(BenchTable, SaysWhatDoesNotHold) {
+  Findings other = mail();
+  std::swap(other.cells[5][1], other.cells[5][2]);  // OP_SPLICE is faster at depth 32
+  other.cells[3][0].rates = {9e6};                  // splice(2) is not flat
+  const auto said = claims(other);
+  EXPECT_FALSE(said[0].holds);
+  EXPECT_FALSE(said[1].holds);
+  EXPECT_TRUE(said[2].holds);
+  EXPECT_THAT(table_text(other), HasSubstr("NO  (i) "));
+}
+
+TEST(BenchTable, HoldsTheLoanAgainstTheLimitFromDepthEightOn) {
+  Findings found{
+      .plan = {.depths = {1, 8, 32}, .runs = 2}, .columns = {&kAutoLoan, &kBareWrite}, .cells = {}};
+  for (const double rate : {50.0, 90.0, 89.0}) {
+    found.cells.push_back(
+        {{.rates = {rate, rate}, .requests = 1}, {.rates = {100, 100}, .requests = 1}});
+  }
+  const auto said = aims(found);
+  ASSERT_EQ(said.size(), 2U);
+  EXPECT_TRUE(said[0].holds);
+  EXPECT_FALSE(said[1].holds);
+  EXPECT_EQ(table_json(found)["aims"].size(), 2U);
+}
+
+TEST(BenchTable, MedianAndSpreadAreThoseOfTheRuns) {
+  const Cell odd{.rates = {30, 10, 20}};
+  EXPECT_EQ(odd.median(), 20);
+  EXPECT_EQ(odd.spread(), 1);
+  const Cell even{.rates = {40, 10, 20, 30}};
+  EXPECT_EQ(even.median(), 25);
+}
+
+struct Expected {
+  const ColumnType* type;
+  double sqes;
+  double enters;  // at depth 4
+  double other_calls;
+  double copied_bytes;
+};
+
+class EachColumn : public testing::TestWithParam<Expected> {};
+
+// What each request costs does not depend on the machine.
+TEST_P(EachColumn, MovesAllBytesAndCostsWhatItShould) {
+  constexpr uint32_t kDepth = 4;
+  constexpr int kBatches = 10;
+  const Expected& expected = GetParam();
+  const auto column = expected.type->make(kDepth);
+  if (!column) GTEST_SKIP() << column.error().text;
+  ASSERT_TRUE((*column)->run_batch());
+  const Counts before = (*column)->counts();
+  for (int i = 0; i < kBatches; ++i) ASSERT_TRUE((*column)->run_batch());
+  const Counts spent = (*column)->counts() - before;
+  constexpr double kRequests = kDepth * kBatches;
+  EXPECT_EQ(static_cast<double>(spent.sqes) / kRequests, expected.sqes);
+  EXPECT_EQ(spent.cqes, spent.sqes);
+  EXPECT_EQ(static_cast<double>(spent.enters) / kRequests, expected.enters);
+  EXPECT_EQ(static_cast<double>(spent.other_calls) / kRequests, expected.other_calls);
+  EXPECT_EQ(static_cast<double>(spent.copied_bytes) / kRequests, expected.copied_bytes);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Bench, EachColumn,
+    testing::Values(Expected{&kSpliceTwice, 0, 0, 2, 0}, Expected{&kOpSplice, 2, 0.5, 0, 0},
+                    Expected{&kGetBuf, 1, 0.25, 0, 0}, Expected{&kGetBufLinked, 1, 0.25, 0, 0},
+                    Expected{&kGetBufNop, 2, 0.5, 0, 0}, Expected{&kAutoLoan, 1, 0.25, 0, 0},
+                    Expected{&kCopied, 1, 0.25, 0, kIoBytes}, Expected{&kBareWrite, 1, 0.25, 0, 0}),
+    [](const auto& each) { return std::string(each.param.type->name); });
+
+}  // namespace
+}  // namespace sluice::cli::bench
