@@ -47,6 +47,7 @@ demo: build ## show what Sluice does
 bench: build ## measure and plot: bench/
 	bench/run
 	bench/run-host
+	bench/run-lend
 
 install: build ## into DESTDIR and PREFIX (/usr/local)
 	DESTDIR="$(DESTDIR)" cmake --install build/release --prefix "$(PREFIX)"

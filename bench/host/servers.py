@@ -1,5 +1,6 @@
 """Who serves the file or loop device that is measured: Sluice, qemu-storage-daemon, the kernel."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -26,6 +27,19 @@ class Served:
 
     def __init__(self, path, pid, stop):
         self.path, self.pid, self.stop = path, pid, stop
+
+
+@contextlib.contextmanager
+def uring_enabled():
+    """FUSE over io_uring is switched on meanwhile, where the kernel has it."""
+    before = URING_SWITCH.read_text() if URING_SWITCH.exists() else None
+    try:
+        if before is not None:
+            URING_SWITCH.write_text("Y")
+        yield
+    finally:
+        if before is not None:
+            URING_SWITCH.write_text(before)
 
 
 def start(kind, server, image, place, sluice):

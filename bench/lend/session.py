@@ -1,0 +1,143 @@
+"""Measures what this machine has of it: ublk devices where there is ublk (a guest), FUSE files
+where not. One device is there at a time, and each round begins with another one.
+"""
+
+import contextlib
+import csv
+import json
+import os
+import pathlib
+import subprocess
+import tempfile
+
+from host import load, servers
+from ublk import devices, machine
+
+FIELDS = ("part", "round", "column", "block", "direction", "depth", "status", "iops", "mib_per_s",
+          "server_cpu_s_per_gib", "copied_bytes_per_io", "note")
+DEPTHS = (1, 2, 4, 8, 16, 32)
+CLAIM_DEPTH = 16
+IMAGE_BYTES = 128 << 20
+# GET_BUF of the mail on real request pages; a READ of the null target is one fixed read of zeroes.
+TABLE_MODES = {"register": "REGISTER, use, UNREGISTER", "auto": "AUTO_BUF_REG", "copy": "copy"}
+CLAIM_MODES = ("auto", "copy")
+CLAIM_PATHS = servers.PATHS
+
+
+def table_cells():
+    return [load.Cell("null", "4k", "read", depth) for depth in DEPTHS]
+
+
+def claim_cells(kind):
+    return [load.Cell(kind, block, direction, CLAIM_DEPTH) for block in ("64k", "512k")
+            for direction in ("read", "write")]
+
+
+def run(sluice, settings, path):
+    """Appends to raw.csv at `path`, as soon as it is known."""
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        raw = csv.DictWriter(file, FIELDS, restval="", lineterminator="\n")
+        raw.writeheader()
+        for number in range(1, settings["runs"] + 1):
+            for part, column, cells, start in plan(number):
+                print(f"bench: round {number} of {settings['runs']}: {part}, {column}", flush=True)
+                for row in measure(column, cells, start, sluice, settings):
+                    raw.writerow({"part": part, "round": number, "column": column} | row)
+                file.flush()
+
+
+def plan(number):
+    """[(part, column, cells, how to start its device)]"""
+    if machine.has_ublk():
+        return [("ublk", mode, table_cells(), start_ublk) for mode in turned(TABLE_MODES, number)] \
+            + [("ublk-loop", mode, claim_cells("loop"), start_ublk)
+               for mode in turned(CLAIM_MODES, number)]
+    return [("fuse-loop", mode, claim_cells("file"), start_fuse)
+            for mode in turned(CLAIM_PATHS, number)]
+
+
+def turned(names, number):
+    names = list(names)
+    by = (number - 1) % len(names)
+    return names[by:] + names[:by]
+
+
+def measure(column, cells, start, sluice, settings):
+    with contextlib.ExitStack() as stack:
+        place = stack.enter_context(devices.tmpfs())
+        try:
+            served = stack.enter_context(start(column, cells[0].kind, place, sluice, settings))
+        except servers.Missing as missing:
+            return [named(cell) | {"status": "missing", "note": str(missing)} for cell in cells]
+        return [named(cell) | measure_cell(cell, served, place, sluice, settings)
+                for cell in cells]
+
+
+def named(cell):
+    return {"block": cell.block, "direction": cell.direction, "depth": cell.depth}
+
+
+def measure_cell(cell, served, place, sluice, settings):
+    before = figures(sluice, place)
+    found = load.run(cell, served, settings["seconds"])
+    after = figures(sluice, place)
+    requests = after["requests"] - before["requests"]
+    if requests:
+        found["copied_bytes_per_io"] = round(
+            (after["copied_bytes"] - before["copied_bytes"]) / requests, 1)
+    return {name: found[name] for name in FIELDS if name in found}
+
+
+def figures(sluice, place):
+    """What the one server there has done: it counts itself, which takes no clock."""
+    text = subprocess.run([sluice, "stat", "--json"], env=environment(place), check=True,
+                          text=True, capture_output=True).stdout
+    queues = [queue for device in json.loads(text) for queue in device["queues"]]
+    return {"requests": sum(sum(queue["requests"].values()) for queue in queues),
+            "copied_bytes": sum(queue["copied_bytes"] for queue in queues)}
+
+
+@contextlib.contextmanager
+def start_ublk(mode, kind, place, sluice, settings):
+    state = place / "state"
+    what = "null:128M" if kind == "null" else str(make_image(place))
+    with devices.sluice(what, mode, state, settings | {"sluice": sluice}) as device:
+        device.level()
+        yield servers.Served(device.path, device.pid, None)
+
+
+@contextlib.contextmanager
+def start_fuse(mode, kind, place, sluice, _settings):
+    served = servers.start(kind, mode, make_image(place), place, sluice)
+    try:
+        yield served
+    finally:
+        served.stop()
+
+
+def make_image(place):
+    image = place / "image"
+    with open(image, "wb") as file:
+        for _ in range(IMAGE_BYTES >> 20):
+            file.write(os.urandom(1 << 20))
+    return image
+
+
+def environment(place):
+    return os.environ | {"SLUICE_STATE_DIR": str(place / "state")}
+
+
+def in_guest(output, settings):
+    """Runs the session in a guest kernel; its raw lines, or None if it fell over."""
+    top = machine.CHECKOUT
+    with tempfile.TemporaryDirectory(prefix="sluice-lend-", dir=output) as shared:
+        limit = 300 + settings["runs"] * 50 * (settings["seconds"] + 2)
+        (pathlib.Path(shared) / "settings.json").write_text(json.dumps(settings))
+        status = subprocess.call(
+            [top / "tools/vm", "uml", "--mem", "3G", "--timeout", str(round(limit)),
+             "--retry-wedged", "1", "--share", output, "--share", top, "--",
+             "python3", top / "bench/run-lend", "--session", shared])
+        if status != 0:
+            return None
+        with open(pathlib.Path(shared) / "raw.csv", newline="", encoding="utf-8") as file:
+            return list(csv.DictReader(file))
