@@ -11,15 +11,14 @@ namespace sluice {
 
 class FillMap {
  public:
-  FillMap() { extents_.reserve(kReserved); }
-
   void clear() { extents_.clear(); }
   void add(uint32_t begin, uint32_t end);
   bool covers(uint32_t begin, uint32_t end) const;
   uint32_t filled_bytes() const;
 
  private:
-  static constexpr uint32_t kReserved = 8;  // more pieces than most stripes cut a request into
+  // More pieces than most stripes cut a request into: room is made for them once, with the first.
+  static constexpr uint32_t kReserved = 8;
 
   struct Extent {
     uint32_t begin;

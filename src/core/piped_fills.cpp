@@ -20,6 +20,7 @@ void PipedFills::add(Segment piece, Pipe& pipe) {
     }
     assert((last.pipe != &pipe || last.where.end() < piece.offset) && "they ascend in a pipe");
   }
+  if (pieces_.empty()) pieces_.reserve(kReserved);
   pieces_.push_back({piece, &pipe, position});
 }
 

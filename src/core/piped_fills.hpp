@@ -14,8 +14,6 @@ namespace sluice {
 
 class PipedFills {
  public:
-  PipedFills() { pieces_.reserve(kReserved); }
-
   // The next `piece.length` bytes of `pipe` are these bytes of the loan.
   void add(Segment piece, Pipe& pipe);
   void clear();
@@ -33,7 +31,7 @@ class PipedFills {
   Pipe* pipes() const { return pipes_; }
 
  private:
-  static constexpr uint32_t kReserved = 8;  // more pieces than most stripes cut a request into
+  static constexpr uint32_t kReserved = 8;  // as in FillMap
 
   struct Piece {
     Segment where;

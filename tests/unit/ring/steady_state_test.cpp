@@ -5,6 +5,7 @@
 #include <array>
 
 #include "core/gather.hpp"
+#include "core/private_loan.hpp"
 #include "support/manual_ring.hpp"
 #include "support/test_tag.hpp"
 #include "unit/core/allocations.hpp"
@@ -66,6 +67,16 @@ class SteadyState : public testing::TestWithParam<Op> {
  protected:
   Bytes memory_ = Bytes(4096);
 };
+
+TEST(Allocations, AServerLendsItsOwnMemoryWithoutOne) {
+  std::array<std::byte, 512> memory{};
+  const uint64_t before = allocations();
+  {
+    PrivateLoan loan(Direction::source, memory);
+    EXPECT_EQ(loan.view().length(), memory.size());
+  }
+  EXPECT_EQ(allocations(), before);
+}
 
 TEST_P(SteadyState, ARequestAllocatesNothing) {
   ManualRing ring;
