@@ -12,7 +12,8 @@ from lend import session
 COLORS = ("#8a8a8a", "#6b4c9a", "#e8a33d", "#d3703a", "#a8382c", "#1b5e9e", "#4d9a6b", "#222222")
 RUNS = 5        # fewer are too few
 PARTS = {"ublk-loop": "ublk, loop target on tmpfs (in the guest)",
-         "fuse-loop": "FUSE, loop target on tmpfs"}
+         "fuse-loop": "FUSE, loop target on tmpfs",
+         session.DIRECT: "Within a program, loop target on tmpfs (the program's CPU included)"}
 UNITS = (("mib_per_s", "MiB/s"), ("server_cpu_s_per_gib", "server CPU, s/GiB"),
          ("copied_bytes_per_io", "copied by the server, bytes per request"))
 

@@ -22,6 +22,7 @@ IMAGE_BYTES = 128 << 20
 TABLE_MODES = {"register": "REGISTER, use, UNREGISTER", "auto": "AUTO_BUF_REG", "copy": "copy"}
 CLAIM_MODES = ("auto", "copy")
 CLAIM_PATHS = servers.PATHS
+DIRECT = "direct-loop"
 
 
 def table_cells():
@@ -44,6 +45,24 @@ def run(sluice, settings, path):
                 for row in measure(column, cells, start, sluice, settings):
                     raw.writerow({"part": part, "round": number, "column": column} | row)
                 file.flush()
+
+
+def run_direct(sluice, settings, path):
+    """The same in a process of its own, which is front end and program at once: also in raw.csv."""
+    with devices.tmpfs() as place:
+        found = subprocess.run([sluice, "bench", "lend", "--json", "--file", make_image(place),
+                                "--runs", str(settings["runs"]),
+                                "--seconds", str(settings["seconds"])],
+                               check=True, text=True, stdout=subprocess.PIPE).stdout
+    with open(path, "a", newline="", encoding="utf-8") as file:
+        raw = csv.DictWriter(file, FIELDS, restval="", lineterminator="\n")
+        for cell in json.loads(found):
+            shared = {"part": DIRECT, "column": cell["column"], "block": f"{cell['bytes'] >> 10}k",
+                      "direction": cell["direction"], "depth": CLAIM_DEPTH, "status": "ok",
+                      "copied_bytes_per_io": cell["copied_bytes_per_io"]}
+            for number, (rate, cpu) in enumerate(zip(cell["mib_per_s"], cell["cpu_s_per_gib"]), 1):
+                raw.writerow(shared | {"round": number, "mib_per_s": round(rate, 1),
+                                       "server_cpu_s_per_gib": round(cpu, 4)})
 
 
 def plan(number):

@@ -1,4 +1,5 @@
 // `sluice bench lend`.
+#include "cli/bench/claim.hpp"
 #include "cli/bench/contest.hpp"
 #include "cli/bench/options.hpp"
 #include "cli/bench/table.hpp"
@@ -20,14 +21,24 @@ void declare_bench(CommandLine& line, std::span<const std::string>) {
   line.add({.name = "runs", .value = "N", .help = "runs of each column at each depth (5)"});
   line.add({.name = "depths", .value = "LIST", .help = "requests at a time (1,2,4,8,16,32)"});
   line.add({.name = "cpu", .value = "N", .help = "processor to run on (the one it starts on)"});
+  line.add({.name = "file",
+            .value = "FILE",
+            .help = "instead of the table: FILE at 64K and 512K, lent and copied; overwrites it"});
   line.add({.name = "json", .help = "print an object with everything"});
 }
 
 Outcome<void> run_bench(const CommandLine& line, const Streams& streams) {
   const auto plan = bench::read_plan(line);
   if (!plan) return std::unexpected(plan.error());
-  const auto found = bench::run_contest(
-      *plan, kColumns, [&](const std::string& sentence) { say(streams, sentence); });
+  const auto progress = [&](const std::string& sentence) { say(streams, sentence); };
+  if (line.has("file")) {
+    const auto cells = bench::run_claim(*plan, line.text("file"), progress);
+    if (!cells) return failed(cells.error());
+    streams.out << (line.has("json") ? written(bench::claim_json(*cells))
+                                     : bench::claim_text(*cells));
+    return {};
+  }
+  const auto found = bench::run_contest(*plan, kColumns, progress);
   if (!found) return failed(found.error());
   streams.out << (line.has("json") ? written(bench::table_json(*found))
                                    : bench::table_text(*found));
@@ -38,7 +49,7 @@ Outcome<void> run_bench(const CommandLine& line, const Streams& streams) {
 
 constinit const Command kBenchCommand = {
     .name = "bench",
-    .synopsis = "lend [--seconds S] [--runs N] [--depths LIST] [--cpu N] [--json]",
+    .synopsis = "lend [--seconds S] [--runs N] [--depths LIST] [--cpu N] [--file FILE] [--json]",
     .summary = "Measure the ways of lending a page to an operation, side by side.",
     .declare = declare_bench,
     .run = run_bench};

@@ -106,11 +106,10 @@ Counts Counts::operator-(const Counts& other) const {
           .copied_bytes = copied_bytes - other.copied_bytes};
 }
 
-double Cell::median() const {
-  std::vector<double> sorted = rates;
-  std::ranges::sort(sorted);
-  const size_t middle = sorted.size() / 2;
-  return sorted.size() % 2 != 0 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
+double median(std::vector<double> values) {
+  std::ranges::sort(values);
+  const size_t middle = values.size() / 2;
+  return values.size() % 2 != 0 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
 }
 
 double Cell::spread() const {

@@ -20,13 +20,16 @@ struct Plan {
   int processor = 0;
 };
 
+// Of one value at least.
+double median(std::vector<double> values);
+
 // One column at one depth.
 struct Cell {
   std::vector<double> rates{};  // requests per second, of each run
   uint64_t requests = 0;        // that `counts` are of
   Counts counts{};
 
-  double median() const;
+  double median() const { return bench::median(rates); }
   // Of the highest over the lowest, to the median.
   double spread() const;
 };

@@ -60,6 +60,11 @@ Outcome<Plan> read_plan(const CommandLine& line) {
                      ? fmt::format("'sluice bench' measures 'lend', not {}", shown(*line.word()))
                      : "what is to be measured? 'sluice bench lend' is what there is");
   }
+  for (const char* const option : {"depths", "cpu"}) {
+    if (line.has("file") && line.has(option)) {
+      return usage(fmt::format("--{} does not go with --file, which takes 16 at a time", option));
+    }
+  }
   Plan plan;
   const auto milliseconds = read_milliseconds(line, plan.milliseconds);
   if (!milliseconds) return std::unexpected(milliseconds.error());

@@ -1,10 +1,14 @@
 // `sluice bench lend`: its options, what it says of figures, and that every column moves all bytes.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
+#include "cli/bench/claim.hpp"
 #include "cli/bench/options.hpp"
 #include "cli/bench/table.hpp"
 #include "cli/command.hpp"
+#include "core/descriptor.hpp"
 #include "unit/cli/cli_lines.hpp"
 
 namespace sluice::cli::bench {
@@ -139,6 +143,41 @@ struct Expected {
 };
 
 class EachColumn : public testing::TestWithParam<Expected> {};
+
+// A file in memory of so many bytes, by a name that can be opened.
+class Image {
+ public:
+  explicit Image(off_t bytes) : file_(memfd_create("claim", MFD_CLOEXEC)) {
+    EXPECT_EQ(ftruncate(file_.number(), bytes), 0);
+  }
+  std::string path() const { return "/proc/self/fd/" + std::to_string(file_.number()); }
+
+ private:
+  const Descriptor file_;
+};
+
+TEST(BenchClaim, OnlyTheServerThatCopiesCopies) {
+  const Image image(8 << 20);
+  const auto cells =
+      run_claim({.milliseconds = 10, .runs = 1}, image.path(), [](const std::string&) {});
+  ASSERT_TRUE(cells) << cells.error().text;
+  ASSERT_EQ(cells->size(), 8U);
+  for (const ClaimCell& cell : *cells) {
+    EXPECT_EQ(cell.copied_bytes_per_io, cell.copies ? cell.bytes : 0);
+    EXPECT_EQ(cell.mib_per_s.size(), 1U);
+    EXPECT_GT(cell.mib_per_s.front(), 0);
+  }
+  EXPECT_THAT(claim_text(*cells), HasSubstr("512K write, copied"));
+  EXPECT_EQ(claim_json(*cells).size(), 8U);
+}
+
+TEST(BenchClaim, AFileThatIsTooSmallIsRefused) {
+  const Image image(1 << 20);
+  const auto cells =
+      run_claim({.milliseconds = 10, .runs = 1}, image.path(), [](const std::string&) {});
+  ASSERT_FALSE(cells);
+  EXPECT_THAT(cells.error().text, HasSubstr("8 MiB are the least"));
+}
 
 // What each request costs does not depend on the machine.
 TEST_P(EachColumn, MovesAllBytesAndCostsWhatItShould) {
