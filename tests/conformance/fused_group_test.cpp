@@ -148,8 +148,7 @@ TEST_P(OnEachProvider, P7_OneThatFailsDoesNotDisturbTheOther) {
   EXPECT_EQ(server.references_left(), 2U);
 }
 
-TEST_P(OnEachProvider, P7_P11_AllOfThemAreOneSystemCall) {
-  if (kind() == Kind::fuse) GTEST_SKIP() << "a pipe is moved by one of the kernel's own threads";
+TEST_P(OnEachWithoutPipes, P7_P11_AllOfThemAreOneSystemCall) {
   const Descriptor null(::open("/dev/null", O_WRONLY | O_CLOEXEC));
   Members members(4, {.piece = {0, kBytes}, .consumer = lend::Write{.file = as_file(null)}});
   auto& server = serve_with<Groups>(members);

@@ -219,8 +219,7 @@ TEST_P(OnEachProvider, S80_P9_TheRestIsAskedForAtOffsetPlusDone) {
   EXPECT_TRUE(has_pattern(back));
 }
 
-TEST_P(OnEachProvider, S84_P3_TwoEntriesAsPostedAreOneSubmission) {
-  if (kind() == Kind::fuse) GTEST_SKIP() << "what is in pipes is moved pipe by pipe";
+TEST_P(OnEachWithoutPipes, S84_P3_TwoEntriesAsPostedAreOneSubmission) {
   const Descriptor file = make_file(0, false);
   auto& server =
       serve_with<Fuses>(Segment{0, 512 * 1024}, lend::Consumer(lend::Write{.file = as_file(file)}));

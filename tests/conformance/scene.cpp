@@ -217,9 +217,23 @@ std::vector<Kind> kinds_here() {
   return kinds;
 }
 
-INSTANTIATE_TEST_SUITE_P(Providers, OnEachProvider, testing::ValuesIn(kinds_here()),
-                         [](const testing::TestParamInfo<Kind>& kind) {
-                           return to_string(kind.param);
-                         });
+namespace {
+
+std::vector<Kind> kinds_here_but(bool (*left_out)(Kind)) {
+  std::vector<Kind> kinds = kinds_here();
+  std::erase_if(kinds, left_out);
+  return kinds;
+}
+
+std::string name_of(const testing::TestParamInfo<Kind>& kind) { return to_string(kind.param); }
+
+}  // namespace
+
+INSTANTIATE_TEST_SUITE_P(Providers, OnEachProvider, testing::ValuesIn(kinds_here()), name_of);
+INSTANTIATE_TEST_SUITE_P(
+    Providers, OnEachWithoutPipes,
+    testing::ValuesIn(kinds_here_but([](Kind kind) { return kind == Kind::fuse; })), name_of);
+INSTANTIATE_TEST_SUITE_P(Providers, OnEachOfTheKernel, testing::ValuesIn(kinds_here_but(is_direct)),
+                         name_of);
 
 }  // namespace sluice::test

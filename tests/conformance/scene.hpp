@@ -121,6 +121,12 @@ class OnEachProvider : public testing::TestWithParam<Kind> {
   uint64_t copied_before_ = 0;
 };
 
+// Where each operation is one submission: pages in pipes are moved by threads of the kernel's.
+class OnEachWithoutPipes : public OnEachProvider {};
+
+// Where the program is another process than the server.
+class OnEachOfTheKernel : public OnEachProvider {};
+
 // The byte that fills position `position` of a program's memory or of a test's file.
 std::byte pattern(uint64_t position);
 // Memory that is full of it, as if it began at `position`.

@@ -125,8 +125,7 @@ TEST_P(OnEachProvider, S53_AFileThatEndsGivesWhatItHasAndThenNothing) {
   EXPECT_EQ(server.filled_bytes(), 0U);
 }
 
-TEST_P(OnEachProvider, S56_P3_OneSubmissionForEachRequest) {
-  if (kind() == Kind::fuse) GTEST_SKIP() << "what is in pipes is moved pipe by pipe";
+TEST_P(OnEachWithoutPipes, S56_P3_OneSubmissionForEachRequest) {
   const Descriptor file = make_file(1 << 20, false);
   auto& server = serve_with<SpliceBufs>(as_file(file));
   memory(512 * 1024, true);

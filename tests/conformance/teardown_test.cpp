@@ -51,8 +51,7 @@ bool readable(const Descriptor& descriptor) {
   return poll(&waiting, 1, 20'000) == 1 && (waiting.revents & POLLIN) != 0;
 }
 
-TEST_P(OnEachProvider, P15_TheProgramIsKilledAndItsPagesStayUntilTheServerIsDone) {
-  if (addressable()) GTEST_SKIP() << "the program is the server's process";
+TEST_P(OnEachOfTheKernel, P15_TheProgramIsKilledAndItsPagesStayUntilTheServerIsDone) {
   const Client doomed;
   const Pair sockets = stream_sockets();
   const Descriptor file = make_file(0, false);
@@ -85,8 +84,7 @@ void take_away(Kind kind, const std::string& path) {
   EXPECT_TRUE((*control)->remove(id, true));
 }
 
-TEST_P(OnEachProvider, P15_TheServerIsKilledWithLoansOutAndItsClientsRequestFails) {
-  if (addressable()) GTEST_SKIP() << "the program is the server's process";
+TEST_P(OnEachOfTheKernel, P15_TheServerIsKilledWithLoansOutAndItsClientsRequestFails) {
   const Client program;
   const Pair sockets = stream_sockets();
   const Descriptor file = make_file(0, false);

@@ -240,19 +240,9 @@ refusals() {
     stop_serving
 }
 
-# `nobody` may open /dev/fuse where udev says so; otherwise that is changed for a moment.
 without_privilege() {
-    local mode
     command -v fusermount3 > /dev/null || { echo "# not tested: no fusermount3"; return 0; }
-    mode=$(stat -c %a /dev/fuse)
-    # shellcheck disable=SC2064
-    trap "chmod $mode /dev/fuse" EXIT
-    chmod 666 /dev/fuse
-    chmod 755 "$WORK" "$CASE"
-    mkdir theirs
-    cp "$SLUICE" theirs/sluice
-    truncate -s 64M theirs/image.raw
-    chown -R nobody theirs
+    prepare_for_nobody
     refused "it takes CAP_SYS_ADMIN" runuser -u nobody -- env SLUICE_STATE_DIR="$CASE/theirs" \
         theirs/sluice add --frontend fuse --at "$CASE/theirs/disk" --mode uring_zc theirs/image.raw
     [ ! -e theirs/disk ] || fail "disk was left behind"

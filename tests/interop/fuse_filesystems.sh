@@ -53,13 +53,4 @@ use() {
     verify_with_fio --directory="$1" --size=16M --numjobs=2 --direct=1 --bsrange=4k-64k
 }
 
-make_repository() {
-    local git="git -c user.name=test -c user.email=test@example.org -C $WORK/repository"
-    mkdir "$WORK/repository"
-    $git init -q -b main
-    cp -r "$SLUICE_SOURCE_DIR/src" "$WORK/repository"
-    $git add src
-    $git commit -qm sources
-}
-
 main

@@ -96,19 +96,10 @@ in_the_way() {
     rm disk
 }
 
-# `nobody` may open /dev/fuse where udev says so; otherwise that is changed for a moment.
 without_privilege() {
-    local mode user="runuser -u nobody -- env SLUICE_STATE_DIR=$CASE/theirs"
+    local user="runuser -u nobody -- env SLUICE_STATE_DIR=$CASE/theirs"
     command -v fusermount3 > /dev/null || { echo "# no fusermount3"; return 0; }
-    mode=$(stat -c %a /dev/fuse)
-    # shellcheck disable=SC2064
-    trap "chmod $mode /dev/fuse" EXIT
-    chmod 666 /dev/fuse
-    chmod 755 "$WORK" "$CASE"
-    mkdir theirs
-    cp "$SLUICE" theirs/sluice
-    truncate -s 64M theirs/image.raw
-    chown -R nobody theirs
+    prepare_for_nobody
     $user theirs/sluice add --frontend fuse --at "$CASE/theirs/disk" theirs/image.raw > /dev/null
     $user fio --name=verify --filename="$CASE/theirs/disk" --size=16M --rw=randrw \
         --bsrange=512-64k --verify=crc32c --verify_state_save=0 --output=/dev/null

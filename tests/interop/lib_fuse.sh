@@ -158,3 +158,28 @@ fail() {
     echo "# $*" >&2
     exit 1
 }
+
+# What the program and an image take in the folder theirs/ to be used by `nobody`, who may open
+# /dev/fuse where udev says so; otherwise that is changed until the case ends.
+prepare_for_nobody() {
+    local mode
+    mode=$(stat -c %a /dev/fuse)
+    # shellcheck disable=SC2064
+    trap "chmod $mode /dev/fuse" EXIT
+    chmod 666 /dev/fuse
+    chmod 755 "$WORK" "$CASE"
+    mkdir theirs
+    cp "$SLUICE" theirs/sluice
+    truncate -s 64M theirs/image.raw
+    chown -R nobody theirs
+}
+
+# A repository with the sources of the project, in $WORK.
+make_repository() {
+    local git="git -c user.name=test -c user.email=test@example.org -C $WORK/repository"
+    mkdir "$WORK/repository"
+    $git init -q -b main
+    cp -r "$SLUICE_SOURCE_DIR/src" "$WORK/repository"
+    $git add src
+    $git commit -qm sources
+}

@@ -78,13 +78,4 @@ partitions() {
     [ ! -e "${DEV}p1" ] || fail "${DEV}p1 was left behind"
 }
 
-make_repository() {
-    local git="git -c user.name=test -c user.email=test@example.org -C $WORK/repository"
-    mkdir "$WORK/repository"
-    $git init -q -b main
-    cp -r "$SLUICE_SOURCE_DIR/src" "$WORK/repository"
-    $git add src
-    $git commit -qm sources
-}
-
 main
