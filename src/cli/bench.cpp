@@ -23,7 +23,7 @@ void declare_bench(CommandLine& line, std::span<const std::string>) {
   line.add({.name = "cpu", .value = "N", .help = "processor to run on (the one it starts on)"});
   line.add({.name = "file",
             .value = "FILE",
-            .help = "instead of the table: FILE at 64K and 512K, lent and copied; overwrites it"});
+            .help = "instead: FILE at 64K and 512K, lent and copied; overwrites it"});
   line.add({.name = "json", .help = "print an object with everything"});
 }
 
