@@ -17,6 +17,7 @@ main() {
     run_case "a directory, with the file in it" in_directory
     run_case "a file that was there" over_file
     run_case "what is in the way" in_the_way
+    run_case "in a chroot" in_chroot
     run_case "without privilege" without_privilege
     finish
 }
@@ -94,6 +95,17 @@ in_the_way() {
     refused "has died" add_at "$CASE/disk"
     umount disk
     rm disk
+}
+
+# What is mounted there is unmounted there.
+in_chroot() {
+    mkdir jail
+    truncate -s 64M image.raw
+    # shellcheck disable=SC2016
+    unshare --mount sh -c 'mount --rbind / jail && exec chroot jail "$@"' - \
+        "$SLUICE" add --frontend fuse --at "$CASE/disk" "$CASE/image.raw" > add.txt
+    note_server
+    stop_serving
 }
 
 without_privilege() {

@@ -61,6 +61,8 @@ bool same_file(int one, const char* other_path) {
          first.st_ino == second.st_ino && first.st_dev == second.st_dev;
 }
 
+Descriptor open_root() { return Descriptor(open("/", O_PATH | O_DIRECTORY | O_CLOEXEC)); }
+
 // What a mount answers whose server has died; ECONNABORTED while the kernel is taking it apart.
 bool server_has_died(int error) { return error == ENOTCONN || error == ECONNABORTED; }
 
@@ -84,6 +86,7 @@ std::string common_options(const MountPoint::Wish& wish) {
 Result<MountPoint> MountPoint::mount(const Wish& wish) {
   MountPoint point;
   point.namespace_ = Descriptor(open(kNamespace, O_RDONLY | O_CLOEXEC));
+  point.root_ = open_root();
   if (auto prepared = point.prepare(wish.at); !prepared) return std::unexpected(prepared.error());
   point.record_.by_helper = geteuid() != 0;
   auto mounted = point.record_.by_helper ? point.mount_by_helper(wish) : point.mount_as_root(wish);
@@ -123,6 +126,7 @@ Result<MountPoint> MountPoint::mount_detached(const Wish& wish) {
 Result<MountPoint> MountPoint::adopt(Record record, Descriptor device, Descriptor mount_namespace) {
   MountPoint point;
   point.namespace_ = std::move(mount_namespace);
+  point.root_ = open_root();
   point.record_ = std::move(record);
   point.device_ = std::move(device);
   return point;
@@ -218,7 +222,7 @@ Result<void> MountPoint::unmount(bool lazily) {
   Result<void> result;
   std::thread worker([&] {
     const bool elsewhere = namespace_.valid() && !same_file(namespace_.number(), kNamespace);
-    if (elsewhere && (unshare(CLONE_FS) != 0 || setns(namespace_.number(), CLONE_NEWNS) != 0)) {
+    if (elsewhere && !go_back()) {
       result = fail(errno, fmt::format("cannot go back to where {} is mounted: {}",
                                        shown(record_.at), std::strerror(errno)));
       return;
@@ -227,6 +231,12 @@ Result<void> MountPoint::unmount(bool lazily) {
   });
   worker.join();
   return result;
+}
+
+// setns() leaves a chroot, and with it what the path of the mount means.
+bool MountPoint::go_back() const {
+  return unshare(CLONE_FS) == 0 && setns(namespace_.number(), CLONE_NEWNS) == 0 &&
+         fchdir(root_.number()) == 0 && chroot(".") == 0;
 }
 
 Result<void> MountPoint::unmount_here(bool lazily) const {

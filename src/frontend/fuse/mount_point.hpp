@@ -71,11 +71,13 @@ class MountPoint {
   Result<void> open_device();
   Result<void> mount_as_root(const Wish& wish);
   Result<void> mount_by_helper(const Wish& wish);
+  bool go_back() const;
   Result<void> unmount_here(bool lazily) const;
 
   Record record_;
   Descriptor device_;
   Descriptor namespace_;
+  Descriptor root_;  // what `/` is there
   Descriptor detached_;  // the mount itself, where it is in no tree
   mode_t permissions_ = 0600;
   mode_t kind_ = 0;  // S_IFREG or S_IFDIR
