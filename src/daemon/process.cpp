@@ -23,6 +23,8 @@
 #include <string_view>
 #include <vector>
 
+#include "core/descriptor.hpp"
+
 #ifndef PR_SET_IO_FLUSHER
 #define PR_SET_IO_FLUSHER 57
 #endif
@@ -72,6 +74,21 @@ std::string unescape(const std::string& point) {
     }
   }
   return plain;
+}
+
+bool make_mounts_private() {
+  return mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0;
+}
+
+// A chroot need not be a mount point, and only of one can it be said. setns() leads out of it.
+bool make_mounts_private_from_chroot() {
+  const Descriptor mounts(open("/proc/thread-self/ns/mnt", O_RDONLY | O_CLOEXEC));
+  const Descriptor root(open("/", O_PATH | O_DIRECTORY | O_CLOEXEC));
+  const Descriptor directory(open(".", O_PATH | O_DIRECTORY | O_CLOEXEC));
+  if (setns(mounts.number(), CLONE_NEWNS) != 0) return false;
+  const bool made = make_mounts_private();
+  const bool back = fchdir(root.number()) == 0 && chroot(".") == 0;
+  return fchdir(directory.number()) == 0 && back && made;
 }
 
 // Whether the other side took it: it is gone when the caller was interrupted.
@@ -163,11 +180,8 @@ void leave_mount_namespace() {
     log_failure("get a mount namespace");
     return;
   }
-  if (mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) {
-    log_failure("make the mounts private");
-    return;
-  }
-  has_own_mounts = true;
+  has_own_mounts = make_mounts_private() || make_mounts_private_from_chroot();
+  if (!has_own_mounts) log_failure("make the mounts private");
 }
 
 void drop_mounts(const std::string& kept) {

@@ -17,9 +17,20 @@ main() {
     run_case "a directory, with the file in it" in_directory
     run_case "a file that was there" over_file
     run_case "what is in the way" in_the_way
-    run_case "in a chroot" in_chroot
+    run_case "in a chroot" in_chroot jail_as_mount_point
+    run_case "in a chroot, upgraded" in_chroot jail_as_mount_point upgrade
+    run_case "in a chroot that is no mount point" in_chroot jail_as_folder
+    run_case "in a chroot that is no mount point, upgraded" in_chroot jail_as_folder upgrade
+    run_case "upgraded and terminated" upgraded_and_terminated
     run_case "without privilege" without_privilege
     finish
+}
+
+upgraded_and_terminated() {
+    serve_file copy
+    "$SLUICE" upgrade -n "$ID" > /dev/null
+    SERVER=$(field pid)
+    stop_serving
 }
 
 # Programs that use the file; they end by themselves when it goes, in whatever way.
@@ -97,15 +108,34 @@ in_the_way() {
     rm disk
 }
 
-# What is mounted there is unmounted there.
+# in_chroot JAIL [COMMAND]: what is mounted there is unmounted there. JAIL makes the folder `jail`
+# show what the root shows; COMMAND, such as upgrade, is given to the server before it ends.
 in_chroot() {
     mkdir jail
     truncate -s 64M image.raw
+    export -f jail_as_mount_point jail_as_folder
     # shellcheck disable=SC2016
-    unshare --mount sh -c 'mount --rbind / jail && exec chroot jail "$@"' - \
-        "$SLUICE" add --frontend fuse --at "$CASE/disk" "$CASE/image.raw" > add.txt
+    unshare --mount bash -c '"$0" && exec chroot jail "$@"' "$1" sh -ec '
+        "$0" add --frontend fuse --at "$2/disk" --mode copy "$2/image.raw"
+        [ -z "$1" ] || "$0" "$1" -n 0' "$SLUICE" "${2-}" "$CASE" > add.txt
     note_server
     stop_serving
+}
+
+jail_as_mount_point() {
+    mount --rbind / jail
+}
+
+jail_as_folder() {
+    local path
+    for path in /*; do
+        if [ -L "$path" ]; then
+            cp -P "$path" jail
+        elif [ -d "$path" ]; then
+            mkdir "jail$path"
+            mount --rbind "$path" "jail$path"
+        fi
+    done
 }
 
 without_privilege() {

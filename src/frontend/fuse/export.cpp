@@ -120,14 +120,16 @@ Result<std::unique_ptr<FuseExport>> FuseExport::finish(Stack& stack, const Expor
 Result<std::unique_ptr<FuseExport>> FuseExport::adopt(Stack& stack, Handover handover) {
   auto state = mount_state_from_json(handover.state);
   if (!state) return std::unexpected(state.error());
-  const size_t expected = state->mount.detached ? 1 : 2;
-  if (handover.descriptors.size() != expected) {
+  std::vector<Descriptor>& descriptors = handover.descriptors;
+  const size_t expected = state->mount.detached ? 1 : 3;
+  if (descriptors.size() != expected) {
     return fail(EINVAL, "a mount was handed over without its descriptors");
   }
-  Descriptor mount_namespace;
-  if (!state->mount.detached) mount_namespace = std::move(handover.descriptors.back());
-  auto point = MountPoint::adopt(state->mount, std::move(handover.descriptors.front()),
-                                 std::move(mount_namespace));
+  MountPoint::Place place;
+  if (!state->mount.detached) {
+    place = {.mount_namespace = std::move(descriptors[1]), .root = std::move(descriptors[2])};
+  }
+  auto point = MountPoint::adopt(state->mount, std::move(descriptors[0]), std::move(place));
   if (!point) return std::unexpected(point.error());
   const ExportOptions options{.at = state->mount.at,
                               .queues = state->queues,
@@ -281,16 +283,18 @@ void FuseExport::wait() {
   for (const auto& reactor : reactors_) reactor->join();
 }
 
+// The reactors do not wait to hear that the file system is gone: other mount namespaces may keep
+// copies of the mount.
 Result<void> FuseExport::stop() {
-  const bool detached = mount_.detached();
-  if (const auto gone = mount_.unmount(/*lazily=*/false); gone && !detached) return {};
-  const auto unmounted = mount_.unmount(/*lazily=*/true);
+  auto unmounted = mount_.unmount(/*lazily=*/false);
+  if (!unmounted) unmounted = mount_.unmount(/*lazily=*/true);
   stop_reactors();
   return unmounted;
 }
 
 Result<void> FuseExport::stop_unless_busy() {
   const auto unmounted = mount_.unmount(/*lazily=*/false);
+  if (unmounted) stop_reactors();
   if (unmounted || unmounted.error().error != EBUSY) return unmounted;
   return fail(EBUSY,
               fmt::format("{} is in use: close it first, or use --force and lose what is not "
@@ -347,7 +351,10 @@ Result<Handover> FuseExport::let_go() {
                          .depth = options_.depth};
   Handover handover{.state = to_json(state), .descriptors = {}};
   handover.descriptors.push_back(mount_.take_device());
-  if (!mount_.detached()) handover.descriptors.push_back(mount_.take_namespace());
+  if (mount_.detached()) return handover;
+  MountPoint::Place place = mount_.take_place();
+  handover.descriptors.push_back(std::move(place.mount_namespace));
+  handover.descriptors.push_back(std::move(place.root));
   return handover;
 }
 

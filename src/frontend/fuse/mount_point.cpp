@@ -61,8 +61,6 @@ bool same_file(int one, const char* other_path) {
          first.st_ino == second.st_ino && first.st_dev == second.st_dev;
 }
 
-Descriptor open_root() { return Descriptor(open("/", O_PATH | O_DIRECTORY | O_CLOEXEC)); }
-
 // What a mount answers whose server has died; ECONNABORTED while the kernel is taking it apart.
 bool server_has_died(int error) { return error == ENOTCONN || error == ECONNABORTED; }
 
@@ -85,8 +83,8 @@ std::string common_options(const MountPoint::Wish& wish) {
 
 Result<MountPoint> MountPoint::mount(const Wish& wish) {
   MountPoint point;
-  point.namespace_ = Descriptor(open(kNamespace, O_RDONLY | O_CLOEXEC));
-  point.root_ = open_root();
+  point.place_ = {.mount_namespace = Descriptor(open(kNamespace, O_RDONLY | O_CLOEXEC)),
+                  .root = Descriptor(open("/", O_PATH | O_DIRECTORY | O_CLOEXEC))};
   if (auto prepared = point.prepare(wish.at); !prepared) return std::unexpected(prepared.error());
   point.record_.by_helper = geteuid() != 0;
   auto mounted = point.record_.by_helper ? point.mount_by_helper(wish) : point.mount_as_root(wish);
@@ -123,10 +121,9 @@ Result<MountPoint> MountPoint::mount_detached(const Wish& wish) {
   return fail(errno, fmt::format("cannot mount a FUSE file system: {}", std::strerror(errno)));
 }
 
-Result<MountPoint> MountPoint::adopt(Record record, Descriptor device, Descriptor mount_namespace) {
+Result<MountPoint> MountPoint::adopt(Record record, Descriptor device, Place place) {
   MountPoint point;
-  point.namespace_ = std::move(mount_namespace);
-  point.root_ = open_root();
+  point.place_ = std::move(place);
   point.record_ = std::move(record);
   point.device_ = std::move(device);
   return point;
@@ -221,7 +218,8 @@ Result<void> MountPoint::unmount(bool lazily) {
   if (record_.device.empty()) return {};
   Result<void> result;
   std::thread worker([&] {
-    const bool elsewhere = namespace_.valid() && !same_file(namespace_.number(), kNamespace);
+    const int home = place_.mount_namespace.number();
+    const bool elsewhere = place_.mount_namespace.valid() && !same_file(home, kNamespace);
     if (elsewhere && !go_back()) {
       result = fail(errno, fmt::format("cannot go back to where {} is mounted: {}",
                                        shown(record_.at), std::strerror(errno)));
@@ -235,8 +233,8 @@ Result<void> MountPoint::unmount(bool lazily) {
 
 // setns() leaves a chroot, and with it what the path of the mount means.
 bool MountPoint::go_back() const {
-  return unshare(CLONE_FS) == 0 && setns(namespace_.number(), CLONE_NEWNS) == 0 &&
-         fchdir(root_.number()) == 0 && chroot(".") == 0;
+  return unshare(CLONE_FS) == 0 && setns(place_.mount_namespace.number(), CLONE_NEWNS) == 0 &&
+         fchdir(place_.root.number()) == 0 && chroot(".") == 0;
 }
 
 Result<void> MountPoint::unmount_here(bool lazily) const {

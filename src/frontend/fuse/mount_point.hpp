@@ -39,14 +39,18 @@ class MountPoint {
   // Nowhere in the tree: a file that only this process can open, with open_detached(). `at` is not
   // used.
   static Result<MountPoint> mount_detached(const Wish& wish);
-  // `mount_namespace`: the one in which it is mounted; of a detached mount none.
-  static Result<MountPoint> adopt(Record record, Descriptor device, Descriptor mount_namespace);
+  // From where its path means what it meant to the caller of mount(); empty of a detached mount.
+  struct Place {
+    Descriptor mount_namespace;
+    Descriptor root;  // what `/` is there: not that of the namespace, in a chroot
+  };
+  static Result<MountPoint> adopt(Record record, Descriptor device, Place place);
 
   // /dev/fuse, O_NONBLOCK.
   int device() const { return device_.number(); }
   void close_device() { device_ = Descriptor(); }
   Descriptor take_device() { return std::move(device_); }
-  Descriptor take_namespace() { return std::move(namespace_); }
+  Place take_place() { return std::move(place_); }
   const Record& record() const { return record_; }
   // The path of the file itself.
   std::string file_path() const;
@@ -76,8 +80,7 @@ class MountPoint {
 
   Record record_;
   Descriptor device_;
-  Descriptor namespace_;
-  Descriptor root_;  // what `/` is there
+  Place place_;
   Descriptor detached_;  // the mount itself, where it is in no tree
   mode_t permissions_ = 0600;
   mode_t kind_ = 0;  // S_IFREG or S_IFDIR
