@@ -2,6 +2,7 @@
 
 import csv
 import json
+import pathlib
 import shutil
 import statistics
 import subprocess
@@ -9,7 +10,9 @@ import sys
 
 from lend import session
 
-COLORS = ("#8a8a8a", "#6b4c9a", "#e8a33d", "#d3703a", "#a8382c", "#1b5e9e", "#4d9a6b", "#222222")
+COLORS = ("#8a8a8a", "#6b4c9a", "#e8a33d", "#d3703a", "#a8382c", "#1b5e9e", "#4d9a6b", "#222222",
+          "#b59bd0", "#2aa6b8")
+TITLES = {session.TABLE: "Memory of this process", session.UBLK_TABLE: "Pages of ublk requests"}
 RUNS = 5        # fewer are too few
 PARTS = {"ublk-loop": "ublk, loop target on tmpfs (in the guest)",
          "fuse-loop": "FUSE, loop target on tmpfs",
@@ -19,30 +22,27 @@ UNITS = (("mib_per_s", "MiB/s"), ("server_cpu_s_per_gib", "server CPU, s/GiB"),
 
 
 def write(directory):
-    table = json.loads((directory / "lend.json").read_text(encoding="utf-8"))
+    tables = {name: json.loads((directory / name).read_text(encoding="utf-8"))
+              for name in (session.TABLE, session.UBLK_TABLE) if (directory / name).exists()}
     with open(directory / "raw.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     cells = summarize(rows)
     (directory / "results.json").write_text(
-        json.dumps({"lend": table, "cells": cells}, indent=1) + "\n", encoding="utf-8")
+        json.dumps({"tables": list(tables.values()), "cells": cells}, indent=1) + "\n",
+        encoding="utf-8")
     machine = (directory / "machine.txt").read_text(encoding="utf-8")
-    text = (directory / "lend.txt").read_text(encoding="utf-8")
+    runs = min(table["runs"] for table in tables.values())
     (directory / "table.md").write_text(
         "# Lending, side by side\n\nMade by `bench/run-lend`; how to read it: `bench/README.md`.\n"
         + ("\n**A short run: no conclusion follows from its rates.**\n"
-           if table["runs"] < RUNS else "") +
-        f"\n## In this process\n\n![lend](lend.svg)\n\n```\n{text}```\n"
-        + ublk_table(cells) + claim_tables(cells)
+           if runs < RUNS else "") +
+        "".join(lending_table(name, table) for name, table in tables.items())
+        + claim_tables(cells)
         + f"\n## The machine\n\n```\n{machine}```\n", encoding="utf-8")
-    plot(directory / "lend.svg", "requests per second, by the number at a time",
-         {cell["title"]: [] for cell in table["cells"]},
-         [(cell["title"], cell["depth"], cell["rates"]) for cell in table["cells"]])
-    ublk = [cell for cell in cells if cell["part"] == "ublk" and cell["iops"]]
-    if ublk:
-        plot(directory / "ublk.svg", "ublk in the guest: requests per second",
-             {session.TABLE_MODES[cell["column"]]: [] for cell in ublk},
-             [(session.TABLE_MODES[cell["column"]], cell["depth"], cell["iops"]["runs"])
-              for cell in ublk])
+    for name, table in tables.items():
+        plot((directory / name).with_suffix(".svg"), f"{TITLES[name]}: requests per second",
+             {cell["title"]: [] for cell in table["cells"]},
+             [(cell["title"], cell["depth"], cell["rates"]) for cell in table["cells"]])
 
 
 def summarize(rows):
@@ -62,18 +62,10 @@ def summarize(rows):
     return found
 
 
-def ublk_table(cells):
-    shown = {(cell["column"], cell["depth"]): cell for cell in cells if cell["part"] == "ublk"}
-    if not shown:
-        return ""
-    titles = session.TABLE_MODES
-    lines = ["", "## On request pages of ublk, in the guest", "", "Reads of 4 KiB from the null "
-             "target: GET_BUF is REGISTER_IO_BUF. Requests per second, load included.", "",
-             "| QD | " + " | ".join(titles.values()) + " |", "|---:|" + "---:|" * len(titles)]
-    for depth in session.DEPTHS:
-        medians = [figure(shown.get((column, depth)), "iops") for column in titles]
-        lines.append(f"| {depth} | " + " | ".join(medians) + " |")
-    return "\n".join(lines) + "\n"
+def lending_table(name, table):
+    plotted = pathlib.Path(name).with_suffix(".svg")
+    return (f"\n## {TITLES[name]}\n\n![requests per second]({plotted})\n\n"
+            f"```\n{table['text']}```\n")
 
 
 def claim_tables(cells):

@@ -1,5 +1,6 @@
 """Measures what this machine has of it: ublk devices where there is ublk (a guest), FUSE files
-where not. One device is there at a time, and each round begins with another one.
+where not; and the tables of `sluice bench lend`. One device is there at a time, and each round
+begins with another one.
 """
 
 import contextlib
@@ -15,18 +16,21 @@ from ublk import devices, machine
 
 FIELDS = ("part", "round", "column", "block", "direction", "depth", "status", "iops", "mib_per_s",
           "server_cpu_s_per_gib", "copied_bytes_per_io", "note")
-DEPTHS = (1, 2, 4, 8, 16, 32)
+TABLE = "lend.json"
+UBLK_TABLE = "lend-ublk.json"
 CLAIM_DEPTH = 16
 IMAGE_BYTES = 128 << 20
-# GET_BUF of the mail on real request pages; a READ of the null target is one fixed read of zeroes.
-TABLE_MODES = {"register": "REGISTER, use, UNREGISTER", "auto": "AUTO_BUF_REG", "copy": "copy"}
 CLAIM_MODES = ("auto", "copy")
 CLAIM_PATHS = servers.PATHS
 DIRECT = "direct-loop"
 
 
-def table_cells():
-    return [load.Cell("null", "4k", "read", depth) for depth in DEPTHS]
+def run_table(settings, path, *options):
+    """What `sluice bench lend` has to say, as `path`."""
+    with open(path, "w", encoding="utf-8") as file:
+        subprocess.run([settings["sluice"], "bench", "lend", "--json", "--runs",
+                        str(settings["runs"]), "--seconds", str(settings["seconds"]), *options],
+                       check=True, stdout=file)
 
 
 def claim_cells(kind):
@@ -68,9 +72,8 @@ def run_direct(sluice, settings, path):
 def plan(number):
     """[(part, column, cells, how to start its device)]"""
     if machine.has_ublk():
-        return [("ublk", mode, table_cells(), start_ublk) for mode in turned(TABLE_MODES, number)] \
-            + [("ublk-loop", mode, claim_cells("loop"), start_ublk)
-               for mode in turned(CLAIM_MODES, number)]
+        return [("ublk-loop", mode, claim_cells("loop"), start_ublk)
+                for mode in turned(CLAIM_MODES, number)]
     return [("fuse-loop", mode, claim_cells("file"), start_fuse)
             for mode in turned(CLAIM_PATHS, number)]
 
@@ -117,10 +120,9 @@ def figures(sluice, place):
 
 
 @contextlib.contextmanager
-def start_ublk(mode, kind, place, sluice, settings):
-    state = place / "state"
-    what = "null:128M" if kind == "null" else str(make_image(place))
-    with devices.sluice(what, mode, state, settings | {"sluice": sluice}) as device:
+def start_ublk(mode, _kind, place, sluice, settings):
+    image = str(make_image(place))
+    with devices.sluice(image, mode, place / "state", settings | {"sluice": sluice}) as device:
         device.level()
         yield servers.Served(device.path, device.pid, None)
 
@@ -158,5 +160,6 @@ def in_guest(output, settings):
              "python3", top / "bench/run-lend", "--session", shared])
         if status != 0:
             return None
+        (pathlib.Path(shared) / UBLK_TABLE).rename(output / UBLK_TABLE)
         with open(pathlib.Path(shared) / "raw.csv", newline="", encoding="utf-8") as file:
             return list(csv.DictReader(file))

@@ -1,4 +1,6 @@
 // `sluice bench lend`.
+#include <spdlog/spdlog.h>
+
 #include "cli/bench/claim.hpp"
 #include "cli/bench/contest.hpp"
 #include "cli/bench/options.hpp"
@@ -14,6 +16,17 @@ constexpr const bench::ColumnType* kColumns[] = {
     &bench::kSpliceTwice, &bench::kOpSplice, &bench::kGetBuf, &bench::kGetBufLinked,
     &bench::kGetBufNop,   &bench::kAutoLoan, &bench::kCopied, &bench::kBareWrite,
 };
+constexpr const bench::ColumnType* kUblkColumns[] = {
+    &bench::kSpliceTwice,       &bench::kOpSplice,           &bench::kGetBuf,
+    &bench::kGetBufLinked,      &bench::kGetBufNop,          &bench::kAutoLoan,
+    &bench::kRegisterInBatches, &bench::kRegisterUseRelease, &bench::kCopied,
+    &bench::kBareWrite,
+};
+
+std::span<const bench::ColumnType* const> columns_of(bench::Pages pages) {
+  if (pages == bench::Pages::ublk) return kUblkColumns;
+  return kColumns;
+}
 
 void declare_bench(CommandLine& line, std::span<const std::string>) {
   line.add_word("lend");
@@ -24,12 +37,14 @@ void declare_bench(CommandLine& line, std::span<const std::string>) {
   line.add({.name = "file",
             .value = "FILE",
             .help = "instead: FILE at 64K and 512K, lent and copied; overwrites it"});
+  line.add({.name = "ublk", .help = "the pages of requests of a ublk device that is made for it"});
   line.add({.name = "json", .help = "print an object with everything"});
 }
 
 Outcome<void> run_bench(const CommandLine& line, const Streams& streams) {
   const auto plan = bench::read_plan(line);
   if (!plan) return std::unexpected(plan.error());
+  spdlog::set_level(spdlog::level::warn);  // devices come and go here
   const auto progress = [&](const std::string& sentence) { say(streams, sentence); };
   if (line.has("file")) {
     const auto cells = bench::run_claim(*plan, line.text("file"), progress);
@@ -38,7 +53,7 @@ Outcome<void> run_bench(const CommandLine& line, const Streams& streams) {
                                      : bench::claim_text(*cells));
     return {};
   }
-  const auto found = bench::run_contest(*plan, kColumns, progress);
+  const auto found = bench::run_contest(*plan, columns_of(plan->pages), progress);
   if (!found) return failed(found.error());
   streams.out << (line.has("json") ? written(bench::table_json(*found))
                                    : bench::table_text(*found));
@@ -49,7 +64,9 @@ Outcome<void> run_bench(const CommandLine& line, const Streams& streams) {
 
 constinit const Command kBenchCommand = {
     .name = "bench",
-    .synopsis = "lend [--seconds S] [--runs N] [--depths LIST] [--cpu N] [--file FILE] [--json]",
+    .synopsis =
+        "lend [--seconds S] [--runs N] [--depths LIST] [--cpu N] [--ublk] [--json]\n"
+        "lend [--seconds S] [--runs N] --file FILE [--json]",
     .summary = "Measure the ways of lending a page to an operation, side by side.",
     .declare = declare_bench,
     .run = run_bench};

@@ -101,6 +101,7 @@ lines_that_are_wrong() {
     refuse 1 "cannot run on processor" bench lend --cpu 1023
     refuse 1 "does not exist" bench lend --file nowhere
     refuse 2 "--depths does not go with --file" bench lend --file nowhere --depths 1
+    refuse 2 "--ublk does not go with --file" bench lend --file nowhere --ublk
     refuse 2 "-n ID" recover
     refuse 2 "-n ID" set_affinity -q 0 --cpuset 0
     refuse 2 "-q QUEUE" set_affinity -n 0 --cpuset 0

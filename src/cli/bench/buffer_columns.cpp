@@ -4,7 +4,7 @@
 #include <optional>
 #include <vector>
 
-#include "cli/bench/in_process.hpp"
+#include "cli/bench/lending_device.hpp"
 #include "core/task.hpp"
 #include "lend/chain.hpp"
 #include "lend/get_buf.hpp"
@@ -30,7 +30,7 @@ class Nop final : public Completion {
 
 class Buffers final : public Column {
  public:
-  Buffers(std::unique_ptr<InProcess> device, lend::BufferTable table, Form form)
+  Buffers(std::unique_ptr<LendingDevice> device, lend::BufferTable table, Form form)
       : device_(std::move(device)), table_(std::move(table)), form_(form), steps_(table_.slots()) {
     for (uint32_t slot = 0; slot < table_.slots(); ++slot) nops_.push_back(std::make_unique<Nop>());
   }
@@ -42,9 +42,9 @@ class Buffers final : public Column {
   }
 
   template <Form form>
-  static Result<std::unique_ptr<Column>> make(uint32_t depth) {
+  static Result<std::unique_ptr<Column>> make(Pages pages, uint32_t depth) {
     // Each slot has two requests in turn: one is in it while the next one is fetched.
-    auto device = InProcess::open(2 * depth);
+    auto device = LendingDevice::open(pages, 2 * depth);
     if (!device) return std::unexpected(device.error());
     auto table = lend::BufferTable::create(depth);
     if (!table) return std::unexpected(table.error());
@@ -69,21 +69,22 @@ class Buffers final : public Column {
     std::optional<Task> task;
   };
 
-  InProcess::Place& place(uint32_t slot) { return device_->place(2 * slot + turn_); }
+  LendingDevice::Place& place(uint32_t slot) { return device_->place(2 * slot + turn_); }
 
   // A request arrives at the place that has got its page back.
   void begin(uint32_t slot) {
-    InProcess::Place& here = place(slot);
+    LendingDevice::Place& here = place(slot);
     all_back_ = all_back_ && here.back();
-    here.begin(device_->page(here.request.tag));
+    here.begin();
     device_->provider().begin(here.request);
     Steps& steps = steps_[slot];
     steps.get.emplace(table_, slot, device_->provider(), lend::Provider::position(here.request),
                       kIoBytes, lend::BufferTable::Into::any);
-    steps.use.emplace(table_, slot, Segment{0, kIoBytes}, lend::Write{.file = InProcess::kNull});
+    steps.use.emplace(table_, slot, Segment{0, kIoBytes},
+                      lend::Write{.file = LendingDevice::kNull});
   }
   void end(uint32_t slot) {
-    InProcess::Place& here = place(slot);
+    LendingDevice::Place& here = place(slot);
     device_->provider().end(here.request);
     here.end();
   }
@@ -129,7 +130,7 @@ class Buffers final : public Column {
     while (device_->ring().in_flight() != others) device_->ring().run_once(true);
   }
 
-  std::unique_ptr<InProcess> device_;
+  std::unique_ptr<LendingDevice> device_;
   lend::BufferTable table_;
   const Form form_;
   std::vector<Steps> steps_;  // of each slot

@@ -38,10 +38,16 @@ class Column {
   virtual Counts counts() const = 0;
 };
 
+// What is lent.
+enum class Pages : uint8_t {
+  memory,  // of this process
+  ublk,    // of requests of a ublk device
+};
+
 struct ColumnType {
   std::string_view name;   // for programs: get_buf_link
   std::string_view title;  // above its column: GET_BUF, link
-  Result<std::unique_ptr<Column>> (*make)(uint32_t depth);
+  Result<std::unique_ptr<Column>> (*make)(Pages pages, uint32_t depth);
 };
 
 // What the kernel has without us.
@@ -55,5 +61,8 @@ extern const ColumnType kGetBufNop;
 // Requests that arrive lent.
 extern const ColumnType kAutoLoan;
 extern const ColumnType kCopied;
+// By commands of the ublk driver: only with its pages.
+extern const ColumnType kRegisterUseRelease;  // linked
+extern const ColumnType kRegisterInBatches;   // and not
 
 }  // namespace sluice::cli::bench

@@ -60,7 +60,7 @@ class Sleeper {
 };
 
 Result<void> run_once(const ColumnType& type, uint32_t depth, const Plan& plan, Cell& cell) {
-  auto made = type.make(depth);
+  auto made = type.make(plan.pages, depth);
   if (!made) return std::unexpected(made.error());
   Column& column = **made;
   const auto wrong = [&] {

@@ -18,6 +18,7 @@ struct Plan {
   uint32_t milliseconds = 500;  // of a run
   uint32_t runs = 5;            // of each column at each depth
   int processor = 0;
+  Pages pages = Pages::memory;
 };
 
 // Of one value at least.

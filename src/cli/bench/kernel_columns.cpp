@@ -43,7 +43,7 @@ Result<void> Pipework::open(uint32_t depth) {
 
 class SpliceTwice final : public Column {
  public:
-  static Result<std::unique_ptr<Column>> make(uint32_t depth) {
+  static Result<std::unique_ptr<Column>> make(Pages, uint32_t depth) {
     auto column = std::make_unique<SpliceTwice>();
     if (auto opened = column->work_.open(depth); !opened) return std::unexpected(opened.error());
     return column;
@@ -73,7 +73,7 @@ class SpliceTwice final : public Column {
 // Two batches of SQEs and two waits. All files are registered, as there.
 class OpSplice final : public Column {
  public:
-  static Result<std::unique_ptr<Column>> make(uint32_t depth) {
+  static Result<std::unique_ptr<Column>> make(Pages, uint32_t depth) {
     auto column = std::make_unique<OpSplice>();
     if (auto opened = column->open(depth); !opened) return std::unexpected(opened.error());
     return column;
@@ -116,7 +116,7 @@ class OpSplice final : public Column {
 class BareWrite final : public Column {
  public:
   explicit BareWrite(uint32_t depth) : depth_(depth), memory_(size_t{depth} * kIoBytes) {}
-  static Result<std::unique_ptr<Column>> make(uint32_t depth) {
+  static Result<std::unique_ptr<Column>> make(Pages, uint32_t depth) {
     auto column = std::make_unique<BareWrite>(depth);
     if (auto opened = column->open(); !opened) return std::unexpected(opened.error());
     return column;

@@ -1,34 +1,42 @@
-// InProcess: a device without I/O in this process, as GET_BUF on /dev/null was: each of its
-// requests is a page to be written, which it lends and wants back. And the ring that serves them,
-// whose one file is /dev/null.
+// LendingDevice: a device without I/O, as GET_BUF on /dev/null was: each of its requests is a page
+// to be written, which it lends and wants back. The pages are memory of this process, or those of
+// requests of a ublk device. And the ring that serves them, whose first file is /dev/null.
 //
 // Made, used and ended by the thread that measures.
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "cli/bench/column.hpp"
+#include "cli/bench/held_requests.hpp"
 #include "core/arena.hpp"
 #include "core/buffer.hpp"
 #include "core/descriptor.hpp"
 #include "core/request.hpp"
+#include "frontend/ublk/abi_io.hpp"
 #include "lend/provider.hpp"
 #include "ring/kernel_ring.hpp"
 
 namespace sluice::cli::bench {
 
-class InProcess {
+class LendingDevice {
  public:
   static constexpr File kNull{.number = 0, .registered = true};
+  static constexpr File kCharDevice{.number = 1, .registered = true};  // of ublk
 
   // One request, of the tag of its place in the row.
   class Place final : private Lender {
    public:
     // It arrives: `data` is lent.
-    void begin(std::span<std::byte> page) {
+    void begin() {
       back_ = false;
-      request.data = loan_.lend_mapped(*this, Direction::source, page, kSlot);
+      request.data =
+          memory_.empty()
+              ? loan_.lend_registered(*this, Direction::source, kIoBytes, request.tag, kCharDevice,
+                                      ublk::abi::io_buffer_position(request.queue, request.tag))
+              : loan_.lend_mapped(*this, Direction::source, memory_, kAllMemory);
     }
     // It has been served. The pages are back now, or when the last view is gone.
     void end() { request.data.drop(); }
@@ -37,33 +45,38 @@ class InProcess {
     Request request;
 
    private:
-    friend class InProcess;
+    friend class LendingDevice;
     void returned(Loan&) noexcept override { back_ = true; }
 
+    std::span<std::byte> memory_;  // none: the pages have no address here
     Loan loan_;
     Arena arena_;
     bool back_ = true;
   };
 
-  // Of so many places.
-  static Result<std::unique_ptr<InProcess>> open(uint32_t places);
+  // Of so many places, whose pages are in the ring's buffer table: those of ublk one in each slot.
+  static Result<std::unique_ptr<LendingDevice>> open(Pages pages, uint32_t places);
+  // Of ublk, with a buffer table of as many slots that are empty.
+  static Result<std::unique_ptr<LendingDevice>> open_unregistered(uint32_t places);
+  ~LendingDevice();
 
-  Ring& ring() { return *ring_; }
+  KernelRing& ring() { return *ring_; }
   lend::Provider& provider() { return provider_; }
   uint32_t places() const { return places_; }
   Place& place(uint32_t tag) { return row_[tag]; }
-  std::span<std::byte> page(uint32_t tag) const {
-    return memory_.bytes().subspan(size_t{tag} * kIoBytes, kIoBytes);
-  }
   Counts counts() const;
 
  private:
-  static constexpr int kSlot = 0;  // of the ring's buffer table: all pages
+  static constexpr int kAllMemory = 0;  // slot of the ring's buffer table
 
-  explicit InProcess(uint32_t places);
+  explicit LendingDevice(uint32_t places);
+  Result<void> open_ring(uint32_t slots);
+  Result<void> take_memory();
+  Result<void> register_pages();
 
   const uint32_t places_;
-  Buffer memory_;
+  std::unique_ptr<HeldRequests> held_;
+  std::optional<Buffer> memory_;
   lend::Provider provider_;
   std::unique_ptr<Place[]> row_;
   Descriptor null_;

@@ -60,9 +60,9 @@ Outcome<Plan> read_plan(const CommandLine& line) {
                      ? fmt::format("'sluice bench' measures 'lend', not {}", shown(*line.word()))
                      : "what is to be measured? 'sluice bench lend' is what there is");
   }
-  for (const char* const option : {"depths", "cpu"}) {
+  for (const char* const option : {"depths", "cpu", "ublk"}) {
     if (line.has("file") && line.has(option)) {
-      return usage(fmt::format("--{} does not go with --file, which takes 16 at a time", option));
+      return usage(fmt::format("--{} does not go with --file", option));
     }
   }
   Plan plan;
@@ -79,6 +79,7 @@ Outcome<Plan> read_plan(const CommandLine& line) {
   plan.runs = static_cast<uint32_t>(*runs);
   plan.depths = *depths;
   plan.processor = static_cast<int>(*processor);
+  if (line.has("ublk")) plan.pages = Pages::ublk;
   return plan;
 }
 

@@ -3,7 +3,7 @@
 #include <optional>
 #include <vector>
 
-#include "cli/bench/in_process.hpp"
+#include "cli/bench/lending_device.hpp"
 #include "core/private_loan.hpp"
 #include "core/task.hpp"
 
@@ -15,8 +15,8 @@ class Served : public Column {
  public:
   bool run_batch() override {
     for (uint32_t tag = 0; tag < device_->places(); ++tag) {
-      InProcess::Place& place = device_->place(tag);
-      place.begin(device_->page(tag));
+      LendingDevice::Place& place = device_->place(tag);
+      place.begin();
       tasks_[tag].emplace(serve(place.request));
     }
     bool good = true;
@@ -32,7 +32,7 @@ class Served : public Column {
   Counts counts() const override { return device_->counts(); }
 
  protected:
-  explicit Served(std::unique_ptr<InProcess> device)
+  explicit Served(std::unique_ptr<LendingDevice> device)
       : device_(std::move(device)), tasks_(device_->places()) {}
 
   uint32_t places() const { return device_->places(); }
@@ -40,24 +40,24 @@ class Served : public Column {
  private:
   virtual Task serve(Request& request) = 0;
 
-  std::unique_ptr<InProcess> device_;
+  std::unique_ptr<LendingDevice> device_;
   std::vector<std::optional<Task>> tasks_;
 };
 
 class AutoLoan final : public Served {
  public:
-  explicit AutoLoan(std::unique_ptr<InProcess> device) : Served(std::move(device)) {}
+  explicit AutoLoan(std::unique_ptr<LendingDevice> device) : Served(std::move(device)) {}
 
  private:
   Task serve(Request& request) override {
-    auto writing = request.ring->write(InProcess::kNull, 0, std::move(request.data));
+    auto writing = request.ring->write(LendingDevice::kNull, 0, std::move(request.data));
     co_return co_await writing;
   }
 };
 
 class Copied final : public Served {
  public:
-  explicit Copied(std::unique_ptr<InProcess> device)
+  explicit Copied(std::unique_ptr<LendingDevice> device)
       : Served(std::move(device)), memory_(size_t{places()} * kIoBytes) {}
 
  private:
@@ -67,7 +67,7 @@ class Copied final : public Served {
     const Status copied = co_await copying;
     if (!copied.ok()) co_return copied;
     PrivateLoan loan(Direction::source, own);
-    auto writing = request.ring->write(InProcess::kNull, 0, loan.view());
+    auto writing = request.ring->write(LendingDevice::kNull, 0, loan.view());
     co_return co_await writing;
   }
 
@@ -75,8 +75,8 @@ class Copied final : public Served {
 };
 
 template <typename S>
-Result<std::unique_ptr<Column>> make_served(uint32_t depth) {
-  auto device = InProcess::open(depth);
+Result<std::unique_ptr<Column>> make_served(Pages pages, uint32_t depth) {
+  auto device = LendingDevice::open(pages, depth);
   if (!device) return std::unexpected(device.error());
   return std::make_unique<S>(std::move(*device));
 }

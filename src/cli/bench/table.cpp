@@ -98,19 +98,24 @@ std::vector<Claim> aims(const Findings& found) {
 
 std::string table_text(const Findings& found) {
   return fmt::format(
-      "Requests of {} bytes per second: medians of {} runs of {} s, on processor {}\n\n{}\n"
+      "Requests per second, each of {} bytes of {}: medians of {} runs of {} s, on processor "
+      "{}\n\n{}\n"
       "From the lowest run to the highest, in percent of the median\n\n{}\n"
       "What the mail's table shows\n\n{}\n"
       "Aims\n\n{}\n"
-      "For each request, at the least and the greatest depth\n\n{}\n"
-      "Not here: REGISTER_IO_BUF, use and UNREGISTER_IO_BUF as three linked operations, which take "
-      "the request of a ublk device.\n",
-      kIoBytes, found.plan.runs, found.plan.milliseconds / 1000.0, found.plan.processor,
-      rates(found), spreads(found), verdicts(claims(found)), verdicts(aims(found)), counts(found));
+      "For each request, at the least and the greatest depth\n\n{}"
+      "{}",
+      kIoBytes, found.plan.pages == Pages::ublk ? "a ublk request" : "memory", found.plan.runs,
+      found.plan.milliseconds / 1000.0, found.plan.processor, rates(found), spreads(found),
+      verdicts(claims(found)), verdicts(aims(found)), counts(found),
+      found.plan.pages == Pages::ublk
+          ? ""
+          : "\nNot here: REGISTER_IO_BUF, which takes the request of a ublk device (--ublk).\n");
 }
 
 Json table_json(const Findings& found) {
   Json json{{"io_bytes", kIoBytes},
+            {"pages", found.plan.pages == Pages::ublk ? "ublk" : "memory"},
             {"runs", found.plan.runs},
             {"seconds", found.plan.milliseconds / 1000.0},
             {"processor", found.plan.processor}};
@@ -176,13 +181,13 @@ std::string verdicts(const std::vector<Claim>& claims) {
 std::string counts(const Findings& found) {
   const uint32_t least = std::ranges::min(found.plan.depths);
   const uint32_t most = std::ranges::max(found.plan.depths);
-  std::string text = fmt::format("{:<14} | {:>6} | {:>6} | {:>15} | {:>11} | {:>12}\n", "", "SQEs",
+  std::string text = fmt::format("{:<15} | {:>6} | {:>6} | {:>15} | {:>11} | {:>12}\n", "", "SQEs",
                                  "CQEs", "io_uring_enter", "other calls", "copied bytes");
   for (const ColumnType* const column : found.columns) {
     const Cell& at = *found.find(*column, least);
     const Cell& deep = *found.find(*column, most);
     text +=
-        fmt::format("{:<14} | {:>6.3g} | {:>6.3g} | {:>15} | {:>11.3g} | {:>12.6g}\n",
+        fmt::format("{:<15} | {:>6.3g} | {:>6.3g} | {:>15} | {:>11.3g} | {:>12.6g}\n",
                     column->title, per_request(at, &Counts::sqes), per_request(at, &Counts::cqes),
                     fmt::format("{:.3g} to {:.3g}", per_request(at, &Counts::enters),
                                 per_request(deep, &Counts::enters)),

@@ -74,6 +74,8 @@ class UblkDevice final : public Frontend {
   Result<std::vector<InFlight>> in_flight() const override;
 
   uint32_t id() const { return info_.dev_id; }
+  // /dev/ublkcN, for commands about its requests in other rings (UBLK_F_BUF_REG_OFF_DAEMON).
+  int char_device() const { return char_fd_; }
   const abi::DeviceInfo& info() const { return info_; }
   const ModeChoice& mode() const { return mode_; }
   bool read_only() const { return stack_.geometry().read_only; }

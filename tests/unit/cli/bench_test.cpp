@@ -49,6 +49,8 @@ TEST(BenchOptions, AreTakenAsGiven) {
   EXPECT_EQ(plan->milliseconds, 250U);
   EXPECT_EQ(plan->runs, 3U);
   EXPECT_EQ(plan->processor, 1);
+  EXPECT_EQ(plan->pages, Pages::memory);
+  EXPECT_EQ(plan_of({"lend", "--ublk"})->pages, Pages::ublk);
 }
 
 TEST(BenchOptions, ThatAreWrongAreNamedInASentence) {
@@ -184,7 +186,7 @@ TEST_P(EachColumn, MovesAllBytesAndCostsWhatItShould) {
   constexpr uint32_t kDepth = 4;
   constexpr int kBatches = 10;
   const Expected& expected = GetParam();
-  const auto column = expected.type->make(kDepth);
+  const auto column = expected.type->make(Pages::memory, kDepth);
   if (!column) GTEST_SKIP() << column.error().text;
   ASSERT_TRUE((*column)->run_batch());
   const Counts before = (*column)->counts();
@@ -196,6 +198,14 @@ TEST_P(EachColumn, MovesAllBytesAndCostsWhatItShould) {
   EXPECT_EQ(static_cast<double>(spent.enters) / kRequests, expected.enters);
   EXPECT_EQ(static_cast<double>(spent.other_calls) / kRequests, expected.other_calls);
   EXPECT_EQ(static_cast<double>(spent.copied_bytes) / kRequests, expected.copied_bytes);
+}
+
+TEST(BenchColumns, OfTheDriversCommandsTakeItsPages) {
+  for (const ColumnType* const type : {&kRegisterInBatches, &kRegisterUseRelease}) {
+    const auto column = type->make(Pages::memory, 1);
+    ASSERT_FALSE(column);
+    EXPECT_EQ(column.error().error, EOPNOTSUPP);
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(
