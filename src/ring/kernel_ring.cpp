@@ -40,6 +40,7 @@ Result<void> KernelRing::open(const Options& options) {
   }
   if (auto opened = open_io_uring(options); !opened) return opened;
   if (auto tables = register_tables(options); !tables) return tables;
+  for (size_t i = 0; i < options.files.size(); ++i) files_.set(i, options.files[i]);
   set_limits(ring_.cq.ring_entries, options.slots);
   set_abilities(probe(static_cast<int>(options.files.size())));
   count_standing();

@@ -1,5 +1,4 @@
-// Ring: one thread's io_uring with its registered files and buffer table. The only place that
-// submits and the only place that resumes anything.
+// Ring: one thread's io_uring with its registered files and buffer table. Only it submits, resumes.
 //
 // Owned by a reactor thread and used by it alone, except post(), stop() and abandon(): whoever may
 // call these keeps the ring alive until the call has returned. The loop: submit, wait, collect
@@ -7,8 +6,7 @@
 //
 // Every limit queues and none fails: a caller without an SQE, a CQE or a slot waits its turn.
 //
-// This class holds everything but the io_uring calls: the same code runs on KernelRing and on the
-// tests' ManualRing, which completes operations in any order with any result.
+// This class holds all but the io_uring calls: on KernelRing, and on the tests' ManualRing.
 #pragma once
 
 #include <atomic>
@@ -19,6 +17,7 @@
 
 #include "core/ready_list.hpp"
 #include "ring/counters.hpp"
+#include "ring/file_slots.hpp"
 #include "ring/operation.hpp"
 #include "ring/pipe_pool.hpp"
 
@@ -83,6 +82,7 @@ class Ring {
   ReadyList& ready() { return ready_; }
   PipePool& pipes() { return pipes_; }  // for piped loans
   const Abilities& abilities() const { return abilities_; }
+  const FileSlots& files() const { return files_; }
   const RingCounters& counters() const { return counters_; }
   uint32_t in_flight() const { return in_flight_; }
   bool waiting() const { return waiting_head_ != nullptr; }
@@ -92,8 +92,7 @@ class Ring {
 
   virtual io_uring_sqe* next_sqe() = 0;  // zeroed; null when the submission queue is full
   virtual uint32_t free_sqes() const = 0;
-  // Hands over the SQEs; with `wait`, returns once there is a completion.
-  virtual void enter(bool wait) = 0;
+  virtual void enter(bool wait) = 0;  // hands over SQEs; with `wait`, until there is a completion
   // Takes completions that are there. Returns how many, at most the size of `batch`.
   virtual uint32_t reap(std::span<Cqe> batch) = 0;
   virtual void wake() = 0;  // makes enter(true) return; any thread
@@ -104,6 +103,7 @@ class Ring {
   void count_standing() { ++standing_; }
 
   RingCounters counters_;
+  FileSlots files_;
 
  private:
   friend class Operation;

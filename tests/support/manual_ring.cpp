@@ -29,7 +29,7 @@ ManualRing::ManualRing(uint32_t sq_entries, uint32_t cq_entries, uint32_t slots)
                  .block_discard = true,
                  .links = true,
                  .zero = {.number = kZeroSlot, .registered = true}});
-  files_[kZeroSlot] = zero_file_;
+  file_of_slot_[kZeroSlot] = zero_file_;
 }
 
 ManualRing::~ManualRing() { close(zero_file_); }
@@ -111,7 +111,7 @@ int32_t ManualRing::cancel_pending(uint64_t user_data) {
 }
 
 int32_t ManualRing::execute(const io_uring_sqe& sqe, uint32_t most) {
-  const int fd = (sqe.flags & IOSQE_FIXED_FILE) != 0 ? files_.at(sqe.fd) : sqe.fd;
+  const int fd = (sqe.flags & IOSQE_FIXED_FILE) != 0 ? file_of_slot_.at(sqe.fd) : sqe.fd;
   const std::vector<iovec> memory = memory_of(sqe, most);
   const int count = static_cast<int>(memory.size());
   const off_t offset = static_cast<off_t>(sqe.off);
@@ -155,7 +155,7 @@ int32_t ManualRing::execute(const io_uring_sqe& sqe, uint32_t most) {
 
 ssize_t ManualRing::execute_splice(const io_uring_sqe& sqe, int to, uint32_t most) const {
   const bool fixed = (sqe.splice_flags & SPLICE_F_FD_IN_FIXED) != 0;
-  const int from = fixed ? files_.at(sqe.splice_fd_in) : sqe.splice_fd_in;
+  const int from = fixed ? file_of_slot_.at(sqe.splice_fd_in) : sqe.splice_fd_in;
   off64_t from_offset = static_cast<off64_t>(sqe.splice_off_in);
   off64_t to_offset = static_cast<off64_t>(sqe.off);
   return ::splice(from, from_offset < 0 ? nullptr : &from_offset, to,

@@ -17,7 +17,10 @@ class ManualRing final : public Ring {
 
   // What slot `slot` of the buffer table stands for, and what registered file `slot` is.
   void set_buffer(int slot, std::span<std::byte> memory) { buffers_[slot] = memory; }
-  void set_file(int slot, int descriptor) { files_[slot] = descriptor; }
+  void set_file(int slot, int descriptor) {
+    file_of_slot_[slot] = descriptor;
+    files_.set(static_cast<size_t>(slot), descriptor);
+  }
   void change_abilities(const Abilities& abilities) { set_abilities(abilities); }
 
   // Submits and resumes until nothing moves without a completion.
@@ -55,7 +58,7 @@ class ManualRing final : public Ring {
   std::map<uint64_t, io_uring_sqe> followers_;  // by the user_data of whom they are linked to
   std::vector<Cqe> completed_;                  // oldest first
   std::map<int, std::span<std::byte>> buffers_;
-  std::map<int, int> files_;
+  std::map<int, int> file_of_slot_;
   int zero_file_;
 };
 

@@ -87,7 +87,8 @@ Task FileTarget::do_submit(Request& request) {
 }
 
 Task FileTarget::read(Request& request) {
-  auto reading = request.ring->read(place_.file, place_.begin_bytes + request.offset, request.data);
+  auto reading =
+      request.ring->read(file(request), place_.begin_bytes + request.offset, request.data);
   reading.then(request.follower);
   const Status status = co_await reading;
   // Direct I/O cannot even ask for what follows an end inside a block.
@@ -101,15 +102,15 @@ Task FileTarget::read(Request& request) {
 
 Task FileTarget::write(Request& request) {
   const bool durable = request.fua && geometry_.volatile_cache;
-  auto writing =
-      request.ring->write(place_.file, place_.begin_bytes + request.offset, request.data, durable);
+  auto writing = request.ring->write(file(request), place_.begin_bytes + request.offset,
+                                     request.data, durable);
   writing.then(request.follower);
   const Status status = co_await writing;
   co_return judge(request, status);
 }
 
 Task FileTarget::flush(Request& request) {
-  auto syncing = request.ring->sync(place_.file, /*data_only=*/true);
+  auto syncing = request.ring->sync(file(request), /*data_only=*/true);
   const Status status = co_await syncing;
   co_return judge(request, status);
 }
@@ -124,7 +125,7 @@ Task FileTarget::discard(Request& request) {
 
 Task FileTarget::discard_by_command(Request& request) {
   auto discarding =
-      request.ring->discard(place_.file, place_.begin_bytes + request.offset, request.length);
+      request.ring->discard(file(request), place_.begin_bytes + request.offset, request.length);
   const Status status = co_await discarding;
   if (!is_unsupported(status)) co_return judge(request, status);
   lacks_discard_command_.store(true, std::memory_order_relaxed);
@@ -133,7 +134,7 @@ Task FileTarget::discard_by_command(Request& request) {
 }
 
 Task FileTarget::punch_hole(Request& request) {
-  auto punching = request.ring->fallocate(place_.file, kPunchHole,
+  auto punching = request.ring->fallocate(file(request), kPunchHole,
                                           place_.begin_bytes + request.offset, request.length);
   const Status status = co_await punching;
   if (!is_unsupported(status)) co_return judge(request, status);
@@ -147,20 +148,24 @@ Task FileTarget::write_zeroes(Request& request) {
     if (mode == kPunchHole && !request.may_unmap) continue;
     std::atomic<bool>& lacking = mode == kPunchHole ? lacks_punch_hole_ : lacks_zero_range_;
     if (lacking.load(std::memory_order_relaxed)) continue;
-    auto zeroing = request.ring->fallocate(place_.file, mode, offset, request.length);
+    auto zeroing = request.ring->fallocate(file(request), mode, offset, request.length);
     const Status zeroed = co_await zeroing;
     if (is_unsupported(zeroed)) {
       lacking.store(true, std::memory_order_relaxed);
       continue;
     }
     if (!zeroed.ok() || !request.fua || !geometry_.volatile_cache) co_return judge(request, zeroed);
-    auto syncing = request.ring->sync(place_.file, /*data_only=*/true);
+    auto syncing = request.ring->sync(file(request), /*data_only=*/true);
     const Status synced = co_await syncing;
     // Earlier writes may be lost with it, whatever it says: no refusal.
     co_return judge(request, synced).ok() ? kOk : Status::from_errno(EIO);
   }
   Task writing = write_zeroes_by_hand(request);
   co_return co_await writing;
+}
+
+File FileTarget::file(const Request& request) const {
+  return request.ring->files().find(place_.file, place_.descriptor);
 }
 
 Status FileTarget::judge(const Request& request, Status status) {

@@ -18,8 +18,8 @@ class FileTarget final : public Target {
  public:
   struct Place {
     std::string name;          // for the log
-    File file;                 // its slot in the rings ...
-    int descriptor = -1;       // ... and the same file for the control path
+    File file;                 // its slot in the rings of its device ...
+    int descriptor = -1;       // ... and the same file for other rings, and the control path
     uint64_t begin_bytes = 0;  // where in the file the target begins
     bool block_device = false;
     bool whole = false;  // to the end of the file, wherever that is
@@ -44,6 +44,7 @@ class FileTarget final : public Target {
   Task punch_hole(Request& request);
   Task write_zeroes(Request& request);
 
+  File file(const Request& request) const;
   Status judge(const Request& request, Status status);
   static bool is_unsupported(Status status);
 

@@ -1,0 +1,78 @@
+// Another device of ours as what is done with the lent bytes (S57): a stack with files of its own,
+// on the ring of the device whose request it is.
+#include "conformance/serves_with.hpp"
+#include "lend/dev_splice.hpp"
+#include "support/member_target.hpp"
+#include "target/registry.hpp"
+
+namespace sluice::test {
+namespace {
+
+constexpr uint32_t kBytes = 128 * 1024;
+constexpr uint64_t kAt = 8192;  // in the other device
+
+using Splices = ServesWith<lend::DevSplice>;
+
+std::unique_ptr<Stack> open_other(const std::string& spec) {
+  auto stack = Stack::open(*parse_spec(spec, target_vocabulary()), false);
+  EXPECT_TRUE(stack) << stack.error().text;
+  return std::move(*stack);
+}
+
+// All of a request, to or from the other device.
+Splices::Make onto(Stack& other, uint64_t offset = kAt) {
+  return [&other, offset](auto& command, Request& request, lend::Provider& device) {
+    const lend::Device to(other);
+    const lend::Consumer reads = lend::ReadDevice{.device = to, .offset = offset};
+    const lend::Consumer writes = lend::WriteDevice{.device = to, .offset = offset};
+    command.emplace(device, lend::Provider::position(request).pack(),
+                    static_cast<uint32_t>(request.length), request.op == Op::read ? reads : writes);
+  };
+}
+
+// The ring's registered files are those of its own device: slot 0 is another file there.
+TEST_P(OnEachProvider, S57_AnotherDeviceTakesAWriteAndFillsARead) {
+  const auto other = open_other("mem(1M)");
+  auto& server = serve_with<Splices>(onto(*other));
+  memory(kBytes, true);
+  ASSERT_EQ(write(0, kBytes), 0);
+  EXPECT_EQ(server.result(), kBytes);
+  EXPECT_EQ(server.references_left(), 2U);
+  const auto back = memory(kBytes);
+  ASSERT_EQ(read(0, kBytes), 0);
+  EXPECT_EQ(server.result(), kBytes);
+  EXPECT_TRUE(has_pattern(back));
+  EXPECT_EQ(server.references_left(), 2U);
+}
+
+TEST_P(OnEachProvider, S57_E_WhatAnotherDeviceRefuses) {
+  const auto other = open_other("mem(64K)");
+  auto& server = serve_with<Splices>(
+      Splices::Makers{onto(*other, 4096), onto(*other, 100), onto(*other, UINT64_MAX)});
+  const auto mine = memory(kBytes, true);
+  ASSERT_EQ(write(0, kBytes), 0);
+  for (size_t i = 0; i < 3; ++i) EXPECT_EQ(server.result(i), -EINVAL) << i;
+  EXPECT_EQ(server.submissions(), 0U);
+  EXPECT_EQ(server.references_left(), 2U);
+  EXPECT_TRUE(has_pattern(mine));
+  memory(kBytes);
+  ASSERT_EQ(read(0, kBytes), 0);
+  for (size_t i = 0; i < 3; ++i) EXPECT_EQ(server.result(i), -EINVAL) << i;
+  EXPECT_EQ(server.filled_bytes(), 0U);
+}
+
+TEST(Rules, S57_P2_AnotherDeviceGivesThePagesBackWhenItHasEnded) {
+  Member other(5, 1 << 20);
+  OneRequest one(Op::write, 4096);
+  lend::Consumption writing(one.loan().view(), lend::WriteDevice{.device = lend::Device(other)});
+  const Task task = writing.run(one.request);
+  one.ring.settle();
+  EXPECT_EQ(writing.moved_bytes(), 0U);
+  EXPECT_GT(one.loan().references(), 2U);
+  one.ring.complete(0, 4096);
+  EXPECT_EQ(writing.result(), 4096);
+  EXPECT_EQ(one.loan().references(), 2U);
+}
+
+}  // namespace
+}  // namespace sluice::test
