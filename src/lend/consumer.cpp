@@ -79,7 +79,10 @@ Task Consumption::run_device(Request& request, Device device, Op op, uint64_t of
   if (status_.ok() && lent_.loan()->direction() != direction_of(consumer_)) {
     status_ = Status::from_errno(EACCES);
   }
-  if (!status_.ok()) co_return status_;
+  if (!status_.ok()) {
+    lent_.drop();
+    co_return status_;
+  }
   const uint64_t length = lent_.length();
   Request part = request.child(offset, std::move(lent_));
   part.op = op;

@@ -61,6 +61,22 @@ TEST_P(OnEachProvider, S57_E_WhatAnotherDeviceRefuses) {
   EXPECT_EQ(server.filled_bytes(), 0U);
 }
 
+// The command is still there, the pages are not.
+TEST(Rules, S59_P2_E_TheWrongDirectionHoldsNothing) {
+  Member other(5, 1 << 20);
+  const lend::Device device(other);
+  for (const bool reads : {false, true}) {
+    OneRequest one(reads ? Op::read : Op::write, 4096);
+    const lend::Consumer fills = lend::ReadDevice{.device = device};
+    const lend::Consumer takes = lend::WriteDevice{.device = device};
+    lend::Consumption refused(one.loan().view(), reads ? takes : fills);
+    const Task task = refused.run(one.request);
+    EXPECT_EQ(task.status().error(), EACCES);
+    EXPECT_EQ(one.loan().references(), 2U);
+    EXPECT_TRUE(one.untouched());
+  }
+}
+
 TEST(Rules, S57_P2_AnotherDeviceGivesThePagesBackWhenItHasEnded) {
   Member other(5, 1 << 20);
   OneRequest one(Op::write, 4096);
