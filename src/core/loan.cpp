@@ -37,11 +37,17 @@ void Loan::close() noexcept {
 }
 
 View Loan::view(uint32_t offset, uint32_t length) noexcept {
-  if (!contains({offset, length}) || !acquire_if_open()) return View::broken(EFAULT);
-  return View(this, {offset, length});
+  if (!acquire_if_open()) return View::broken(EFAULT);
+  // Only now does the length stay what it is: the tag's next request may have another.
+  if (contains({offset, length})) return View(this, {offset, length});
+  release();
+  return View::broken(EFAULT);
 }
 
-View Loan::view() noexcept { return view(0, length_); }
+View Loan::view() noexcept {
+  if (!acquire_if_open()) return View::broken(EFAULT);
+  return View(this, {0, length_});
+}
 
 void Loan::fill(Segment piece) noexcept {
   assert(contains(piece));

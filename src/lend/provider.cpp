@@ -43,8 +43,10 @@ View Provider::lend(Position at, uint32_t length) noexcept {
 }
 
 View Provider::lend_whole(uint16_t queue, uint16_t tag) noexcept {
-  const Loan* const loan = find(queue, tag);
-  return lend({.queue = queue, .tag = tag}, loan != nullptr ? loan->length() : 0);
+  if (gone_.load(std::memory_order_relaxed)) return View::broken(ENODEV);
+  Loan* const loan = find(queue, tag);
+  View whole = loan != nullptr ? loan->view() : View::broken(EINVAL);
+  return whole.status().ok() && whole.length() == 0 ? View::broken(EINVAL) : whole;
 }
 
 Loan* Provider::find(uint16_t queue, uint16_t tag) noexcept {

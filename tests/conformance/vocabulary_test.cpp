@@ -236,5 +236,53 @@ TEST(Rules, S75_P16_AnyThreadMayLend) {
   provider.end(request);
 }
 
+// Two lengths in turn under one name, each ended before the other begins.
+class TwoLengths final : private Lender {
+ public:
+  void serve_once(uint32_t length) {
+    Request request;
+    request.op = Op::write;
+    back_.store(false);
+    request.data = loan_.lend_mapped(*this, Direction::source, std::span(memory_).first(length));
+    provider.begin(request);
+    provider.end(request);
+    request.data.drop();
+    while (!back_.load()) std::this_thread::yield();
+  }
+  lend::Provider provider{1, 1};
+
+ private:
+  void returned(Loan&) noexcept override { back_.store(true); }
+
+  std::vector<std::byte> memory_ = std::vector<std::byte>(8192);
+  Loan loan_;
+  std::atomic<bool> back_ = true;
+};
+
+// What is lent by another thread is of the request that is there, and never longer than it.
+TEST(Rules, S75_P6_P16_ATagsNextRequestIsNotTakenForTheOneBefore) {
+  TwoLengths requests;
+  std::atomic<bool> ends = false;
+  uint64_t beyond = 0;
+  uint64_t lent = 0;
+  std::thread other([&] {
+    while (!ends.load()) {
+      for (const View& view :
+           {requests.provider.lend({}, 8192), requests.provider.lend_whole(0, 0)}) {
+        if (!view.status().ok()) continue;
+        ++lent;
+        if (view.length() != view.loan()->length()) ++beyond;
+      }
+    }
+  });
+  const auto until = std::chrono::steady_clock::now() + std::chrono::milliseconds(300);
+  while (std::chrono::steady_clock::now() < until) {
+    for (const uint32_t length : {8192U, 512U}) requests.serve_once(length);
+  }
+  ends.store(true);
+  other.join();
+  EXPECT_EQ(beyond, 0U) << "of " << lent;
+}
+
 }  // namespace
 }  // namespace sluice::test
