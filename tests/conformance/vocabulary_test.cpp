@@ -30,6 +30,37 @@ TEST(Rules, S2_APositionIsOneNumber) {
   EXPECT_EQ(lend::Position::unpack_2022(last.pack_2022()), last);
 }
 
+// Else it would be the name of another request's bytes.
+TEST(Rules, S2_P5_P6_E_WhatHasNoRoomInTheNumberNamesNothing) {
+  lend::Provider provider(2, 8);
+  std::vector<std::byte> memory(4096);
+  Lent lent(Direction::source, memory);
+  Request request;
+  request.op = Op::write;
+  request.queue = 1;
+  request.tag = 3;
+  request.data = lent.loan.view();
+  provider.begin(request);
+  const auto error_of = [&](uint64_t packed) {
+    return provider.lend(lend::Position::unpack(packed), 512).status().error();
+  };
+  const auto error_of_2022 = [&](uint64_t packed) {
+    return provider.lend(lend::Position::unpack_2022(packed), 512).status().error();
+  };
+  const lend::Position right = lend::Provider::position(request);
+  EXPECT_EQ(error_of(right.pack()), 0);
+  EXPECT_EQ(error_of(right.pack() | (1ULL << 62)), EINVAL) << "integrity";
+  EXPECT_EQ(error_of(right.pack() | (1ULL << 57)), EINVAL) << "a queue of more than 16 bits";
+  EXPECT_EQ(error_of(lend::Position{.queue = 1, .tag = 2, .offset = 1U << 25}.pack()), EINVAL);
+  EXPECT_EQ(error_of(lend::Position{.queue = 4097, .tag = 3}.pack()), EINVAL);
+  EXPECT_EQ(error_of_2022(right.pack_2022()), 0);
+  EXPECT_EQ(error_of_2022(right.pack_2022() | (1ULL << 58)), EINVAL);
+  EXPECT_EQ(error_of_2022(lend::Position{.tag = 4096 + 3}.pack_2022()), EINVAL);
+  EXPECT_EQ(error_of_2022(lend::Position{.queue = 1, .tag = 2, .offset = 1U << 30}.pack_2022()),
+            EINVAL);
+  provider.end(request);
+}
+
 // Moves the request's bytes to or from the same place of a file, by name.
 class ByName : public Server {
  public:
