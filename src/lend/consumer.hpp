@@ -108,6 +108,7 @@ class Consumption {
   void cancel(Ring& ring);
   // Bytes moved so far, also when it failed. A device of ours moves all or none.
   uint64_t moved_bytes() const { return moved_; }
+  // ECANCELED before it has ended.
   int64_t result() const { return cqe_result(moved_, status_); }
 
  private:
@@ -119,7 +120,7 @@ class Consumption {
   Consumer consumer_;
   Operation* running_ = nullptr;
   uint64_t moved_ = 0;
-  Status status_;
+  Status status_ = Status::from_errno(ECANCELED);
 };
 
 }  // namespace sluice::lend

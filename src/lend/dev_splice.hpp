@@ -25,9 +25,9 @@ class DevSplice {
   // `request` gives ring and arena. All bytes, or an errno: those of Provider::lend(), before
   // anything is moved, and of Consumption::run().
   Task run(Request& request);
-  // As those of Consumption.
+  // As those of Consumption; ECANCELED before it has run.
   uint64_t moved_bytes() const { return consuming_ ? consuming_->moved_bytes() : 0; }
-  int64_t result() const { return consuming_ ? consuming_->result() : 0; }
+  int64_t result() const { return consuming_ ? consuming_->result() : -ECANCELED; }
 
  private:
   Provider& device_;

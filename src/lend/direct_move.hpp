@@ -43,7 +43,7 @@ class DirectMove {
   const File file_;
   const uint64_t offset_;
   uint64_t moved_ = 0;
-  Status status_;
+  Status status_ = Status::from_errno(ECANCELED);  // before it has run
 };
 
 }  // namespace sluice::lend

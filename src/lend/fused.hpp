@@ -70,7 +70,7 @@ class Fused {
 
   // In the order in which they were posted: the master's is the last.
   std::span<const Cqe> cqes() const { return {cqes_.data(), cqe_count_}; }
-  // The slave's, or the master's where the slave never began.
+  // The slave's, or the master's where the slave never began; ECANCELED before it has run.
   int64_t result() const { return result_; }
 
  private:
@@ -79,7 +79,7 @@ class Fused {
 
   const FusedSqe sqe_;
   std::optional<Consumption> slave_;
-  int64_t result_ = 0;
+  int64_t result_ = -ECANCELED;
   std::array<Cqe, 2> cqes_{};
   size_t cqe_count_ = 0;
 };

@@ -23,7 +23,7 @@ class FusedGroup {
   struct Member {
     Segment piece;  // which bytes of the buffer
     Consumer consumer = {};
-    int64_t result = 0;  // what its CQE would say, at the end
+    int64_t result = -ECANCELED;  // what its CQE would say, at the end
   };
 
   // `members` live as long as the command runs.

@@ -46,7 +46,7 @@ class SpliceWrite {
   const SpliceFile file_;
   const uint64_t offset_;
   uint64_t moved_ = 0;
-  Status status_;
+  Status status_ = Status::from_errno(ECANCELED);  // before it has run
 };
 
 }  // namespace sluice::lend

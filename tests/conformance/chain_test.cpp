@@ -1,7 +1,9 @@
 // Order, links and batches: get, use and put in one submission (S99 to S102, S119, S120).
 #include <array>
 
+#include "conformance/attempts.hpp"
 #include "conformance/buffer_commands.hpp"
+#include "sluice/lend.hpp"
 #include "unit/ring/descriptors.hpp"
 
 namespace sluice::test {
@@ -113,6 +115,44 @@ TEST_P(OnEachProvider, S100_P11_ASoftLinkStopsOnAnErrorAndAHardOneGoesOn) {
   EXPECT_EQ(server.status(), Status::from_errno(EBADF));
   EXPECT_THAT(server.slots_left(), IsEmpty());
   EXPECT_TRUE(has_pattern(contents(file, kBytes)));
+}
+
+// Of every kind: no result of an I/O that was never made may pass for one that moved nothing.
+TEST(Rules, S100_WhatIsNotBegunSaysSo) {
+  OneRequest one(Op::write, 4096);
+  const Descriptor file = make_file(0, false);
+  const lend::SpliceFile to_file = lend::SpliceFile::of(file.number());
+  lend::BufferTable table = make_table(1);
+  lend::DirectPipe direct_pipe;
+  auto pipe = lend::UserPipe::make();
+  ASSERT_TRUE(pipe) << pipe.error().text;
+  lend::BufferProducer from(one.provider, one.at());
+
+  lend::PutBuf fails(table, 0);
+  lend::DevSplice dev_splice(one.provider, one.at().pack(), 4096, to(file));
+  lend::WriteSpliceBuf splice_buf({.file = as_file(file),
+                                   .length = 4096,
+                                   .device = &one.provider,
+                                   .position = one.at().pack()});
+  lend::Fused fused({.master = {&one.provider, 0, 0}, .piece = {0, 4096}, .slave = to(file)});
+  std::array<lend::FusedGroup::Member, 1> members{{{.piece = {0, 4096}, .consumer = to(file)}}};
+  lend::FusedGroup group({&one.provider, 0, 0}, members);
+  lend::SpliceDirect direct(direct_pipe, from, 4096, to_file, 0);
+  lend::SpliceReadToRead read_to_read(direct_pipe, from, 4096, to_file, 0);
+  lend::SpliceWrite splice(*pipe, one.provider, one.at(), 4096, to_file, 0);
+  lend::UseBuf use(table, 0, {0, 4096}, to(file));
+  const auto linked = [](auto& command) { return lend::Step(command, Link::soft); };
+  const std::array steps{linked(fails),  linked(dev_splice),   linked(splice_buf),
+                         linked(fused),  linked(group),        linked(direct),
+                         linked(splice), linked(read_to_read), linked(use)};
+  lend::Chain chain(steps);
+  const Task task = chain.run(one.request);
+  EXPECT_EQ(task.status().error(), EINVAL);
+  EXPECT_TRUE(one.untouched());
+  EXPECT_THAT(
+      (std::array{dev_splice.result(), splice_buf.result(), fused.result(), members[0].result,
+                  direct.result(), splice.result(), read_to_read.result(), use.result()}),
+      Each(kNotBegun));
 }
 
 // The rest that is not linked runs whatever becomes of it.
