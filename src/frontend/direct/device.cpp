@@ -28,7 +28,7 @@ class Device::Reactor {
     return ready_.get_future().get();
   }
   void post(Io& io) {
-    if (is_registered(io.memory)) io.slot = kSlot;
+    io.slot = is_registered(io.memory) ? kSlot : Loan::kNoSlot;
     queue_->post(io);
   }
 

@@ -1,7 +1,9 @@
 #include "frontend/direct/device.hpp"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
+#include <semaphore>
 #include <thread>
 
 #include "target/registry.hpp"
@@ -77,6 +79,49 @@ TEST_F(DirectDeviceTest, ManyThreadsOnFewTags) {
     EXPECT_EQ(report.copied_bytes, 0U) << "mem copies, and that is not the front end's affair";
   }
   EXPECT_EQ(requests, 800U);
+}
+
+// One that is submitted again from its end, on other memory.
+class Twice final : public Io {
+ public:
+  Twice(Device& device, std::span<std::byte> first, std::span<std::byte> second)
+      : device_(device), second_(second) {
+    op = Op::write;
+    memory = first;
+  }
+  Status wait() {
+    ended_.acquire();
+    return status_;
+  }
+
+ private:
+  void done(Status status) override {
+    if (status.ok() && memory.data() != second_.data()) {
+      memory = second_;
+      device_.submit(0, *this);
+      return;
+    }
+    status_ = status;
+    ended_.release();
+  }
+
+  Device& device_;
+  const std::span<std::byte> second_;
+  Status status_;
+  std::binary_semaphore ended_{0};
+};
+
+TEST_F(DirectDeviceTest, AnIoMayComeAgainOnMemoryThatIsNotRegistered) {
+  if (geteuid() != 0) GTEST_SKIP() << "not root: RLIMIT_MEMLOCK allows little registered memory";
+  auto registered = filled(1);
+  auto other = filled(2);
+  open("mem(1M)", {.registered = registered});
+  Twice io(*device_, registered, other);
+  device_->submit(0, io);
+  EXPECT_TRUE(io.wait().ok());
+  std::vector<std::byte> back(kBytes);
+  ASSERT_TRUE(device_->read(0, back).ok());
+  EXPECT_EQ(back, other);
 }
 
 }  // namespace
