@@ -46,6 +46,7 @@ class Device::Reactor {
     ready_.set_value(std::move(prepared));
     if (!serves) return;
     ring_->run();
+    while (queue_->busy()) ring_->run_once(/*wait=*/true);  // somebody still holds their pages
     queue_.reset();
   }
 

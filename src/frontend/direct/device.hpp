@@ -35,10 +35,10 @@ class Device {
   static Result<std::unique_ptr<Device>> create(Stack& stack, const Options& options);
   Device(const Device&) = delete;
   Device& operator=(const Device&) = delete;
-  // All that was submitted has ended.
+  // Waits until all that was submitted has ended, and its pages are back.
   ~Device();
 
-  // io.done() is called on the queue's thread.
+  // `queue`: below Options::queues. io.done() is called on its thread.
   void submit(uint16_t queue, Io& io);
 
   Status read(uint64_t offset, std::span<std::byte> memory);

@@ -69,6 +69,7 @@ void Queue::post(Io& io) {
 }
 
 void Queue::submit(Io& io) {
+  ++submitted_;
   if (free_ != nullptr) {
     Tag& tag = *free_;
     free_ = tag.next;
@@ -98,6 +99,7 @@ Service Queue::serve(Tag& tag) {
     }
     status = conclude(tag, status);
     Io& io = *std::exchange(tag.io, nullptr);
+    --submitted_;
     io.done(status);
   }
 }

@@ -34,6 +34,8 @@ class Queue {
   void post(Io& io);
 
   const QueueCounters& counters() const { return counters_; }
+  // Whether there is I/O in it. On the ring's thread.
+  bool busy() const { return submitted_ != 0; }
 
  private:
   friend class Io;
@@ -51,6 +53,7 @@ class Queue {
   Tag* free_ = nullptr;
   Io* waiting_head_ = nullptr;
   Io* waiting_tail_ = nullptr;
+  uint64_t submitted_ = 0;  // and not ended
   QueueCounters counters_;
 };
 

@@ -124,5 +124,48 @@ TEST_F(DirectDeviceTest, AnIoMayComeAgainOnMemoryThatIsNotRegistered) {
   EXPECT_EQ(back, other);
 }
 
+// Answers at once and keeps the pages.
+class Keeps final : public Target {
+ public:
+  explicit Keeps(View& kept) : kept_(kept) { geometry_.size_bytes = 1 << 20; }
+
+ private:
+  Task do_submit(Request& request) override {
+    kept_ = request.data;
+    return kOk;
+  }
+  View& kept_;
+};
+
+class Notes final : public Io {
+ public:
+  std::atomic<bool> ended = false;
+
+ private:
+  void done(Status) override { ended.store(true); }
+};
+
+TEST_F(DirectDeviceTest, EndsWhenThePagesOfAllIoAreBack) {
+  View kept;
+  stack_ = std::make_unique<Stack>(std::make_unique<Keeps>(kept), std::vector<int>());
+  device_ = std::move(*Device::create(*stack_, {}));
+  auto memory = filled(1);
+  Notes io;
+  io.op = Op::write;
+  io.memory = memory;
+  device_->submit(0, io);
+  std::atomic<bool> gone = false;
+  std::thread ending([&] {
+    device_.reset();
+    gone.store(true);
+  });
+  std::this_thread::sleep_for(std::chrono::milliseconds(30));
+  EXPECT_FALSE(gone.load());
+  EXPECT_FALSE(io.ended.load());
+  kept.drop();
+  ending.join();
+  EXPECT_TRUE(io.ended.load());
+}
+
 }  // namespace
 }  // namespace sluice::direct
