@@ -1,5 +1,6 @@
 #include "frontend/direct/device.hpp"
 
+#include <fmt/format.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -110,6 +111,11 @@ Device::Device() = default;
 Device::~Device() = default;
 
 Result<std::unique_ptr<Device>> Device::create(Stack& stack, const Options& options) {
+  if (options.queues == 0 || options.depth == 0) {
+    return fail(EINVAL, fmt::format("a device has at least one queue of at least one tag, not {} "
+                                    "of {}",
+                                    options.queues, options.depth));
+  }
   std::unique_ptr<Device> device(new Device);
   for (uint16_t i = 0; i < options.queues; ++i) {
     const Queue::Setup setup{.id = i, .depth = options.depth};

@@ -5,7 +5,7 @@
 //
 // Each queue has a thread and a ring of its own. read(), write(), flush() ... wait for the end and
 // may be called by any thread but the device's; submit() does not wait. A size that is no multiple
-// of the stack's logical block, or a range outside it, is EINVAL.
+// of the stack's logical block, of 4 GiB or more, or a range outside it, is EINVAL.
 #pragma once
 
 #include <atomic>
@@ -31,7 +31,7 @@ class Device {
     std::span<std::byte> registered{};
   };
 
-  // Starts the threads. ENOSYS, EPERM, ENOMEM: no io_uring here.
+  // Starts the threads. EINVAL: no queues or no tags; ENOSYS, EPERM, ENOMEM: no io_uring here.
   static Result<std::unique_ptr<Device>> create(Stack& stack, const Options& options);
   Device(const Device&) = delete;
   Device& operator=(const Device&) = delete;

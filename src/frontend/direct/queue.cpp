@@ -3,6 +3,7 @@
 #include <spdlog/spdlog.h>
 
 #include <cassert>
+#include <limits>
 #include <span>
 
 #include "frontend/tag_loan.hpp"
@@ -115,6 +116,10 @@ void Queue::begin(Tag& tag) {
   tag.begun = counters_.begin();
   counters_.count(request);
   if (!request.has_data()) return;
+  if (io.memory.size() > std::numeric_limits<uint32_t>::max()) {
+    request.data = View::broken(EINVAL);
+    return;
+  }
   tag.loan.awaits_return();
   const Direction direction = io.op == Op::read ? Direction::destination : Direction::source;
   request.data = tag.loan->lend_mapped(tag.loan.lender(), direction, io.memory, io.slot);

@@ -1,6 +1,7 @@
 #include "frontend/direct/device.hpp"
 
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <semaphore>
@@ -79,6 +80,29 @@ TEST_F(DirectDeviceTest, ManyThreadsOnFewTags) {
     EXPECT_EQ(report.copied_bytes, 0U) << "mem copies, and that is not the front end's affair";
   }
   EXPECT_EQ(requests, 800U);
+}
+
+TEST_F(DirectDeviceTest, WithoutQueuesOrTagsThereIsNoDevice) {
+  open("mem(1M)");
+  for (const Device::Options& options :
+       {Device::Options{.queues = 0}, Device::Options{.depth = 0}}) {
+    const auto refused = Device::create(*stack_, options);
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().error, EINVAL);
+  }
+}
+
+TEST_F(DirectDeviceTest, WhatALoanCannotHoldIsRefused) {
+  open("null(8G)");
+  const size_t bytes = (size_t{4} << 30) + 4096;
+  void* const place = mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
+                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  ASSERT_NE(place, MAP_FAILED);
+  const std::span memory(static_cast<std::byte*>(place), bytes);
+  EXPECT_EQ(device_->write(0, memory).error(), EINVAL);
+  EXPECT_EQ(device_->read(0, memory).error(), EINVAL);
+  EXPECT_TRUE(device_->write(0, memory.first(4096)).ok());
+  munmap(place, bytes);
 }
 
 // One that is submitted again from its end, on other memory.
