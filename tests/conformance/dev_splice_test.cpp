@@ -167,6 +167,33 @@ TEST_P(OnEachProvider, S60_ARequestTakesSeveral) {
   EXPECT_TRUE(has_pattern(contents(data, kBytes - 4096, 512), 4096));
 }
 
+// The kernel takes 1024 pieces at once, the posted code took 254 and was silent about the rest.
+TEST_P(OnEachWithoutPipes, S50_S57_MorePiecesThanOneOperationTakesAreAllMoved) {
+  constexpr uint32_t kPiece = 32;
+  constexpr uint32_t kPieces = kBytes / kPiece;
+  std::vector<Segment> last_first;
+  for (uint32_t i = kPieces; i-- != 0;) last_first.push_back({i * kPiece, kPiece});
+  const Descriptor file = make_file(kBytes, false);
+  auto& server = serve_with<Splices>(
+      Splices::Make([&](auto& command, Request& request, lend::Provider& device) {
+        const lend::Consumer fills = lend::Readv{.file = as_file(file), .pieces = last_first};
+        const lend::Consumer takes = lend::Writev{.file = as_file(file), .pieces = last_first};
+        whole(request.op == Op::read ? fills : takes)(command, request, device);
+      }));
+  memory(kBytes, true);
+  ASSERT_EQ(write(0, kBytes), 0);
+  EXPECT_EQ(server.result(), kBytes);
+  const auto found = contents(file, kBytes);
+  for (uint32_t i = 0; i < kPieces; ++i) {
+    const auto piece = std::span(found).subspan(size_t{i} * kPiece, kPiece);
+    ASSERT_TRUE(has_pattern(piece, uint64_t{kPieces - 1 - i} * kPiece)) << i;
+  }
+  const auto back = memory(kBytes);
+  ASSERT_EQ(read(0, kBytes), 0);
+  EXPECT_EQ(server.result(), kBytes);
+  EXPECT_TRUE(has_pattern(back));
+}
+
 TEST_P(OnEachProvider, P3_OneOperationMovesMoreThanSixteenPages) {
   const Descriptor file = make_file(8 * kBytes, false);
   auto& server = serve_with<Splices>(whole(lend::Write{.file = as_file(file)}));

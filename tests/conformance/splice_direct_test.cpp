@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
 
 #include "conformance/serves_with.hpp"
 #include "conformance/sockets.hpp"
@@ -260,6 +261,29 @@ TEST(Rules, S17_E_ASourceWithoutSpliceRead) {
   moving.ring.perform_all();
   EXPECT_EQ(moving.result(), -EINVAL);
   EXPECT_TRUE(has_pattern(contents(to, kBytes)));
+}
+
+TEST(Rules, S18_E_WithoutAPipeNothingIsMoved) {
+  const Descriptor from = make_file(kBytes, true);
+  const Descriptor to = make_file(kBytes, false);
+  const lend::SpliceFile source = looked_at(from);
+  const lend::SpliceFile sink = looked_at(to);
+  OneRequest one(Op::write, 512);
+  lend::DirectPipe pipe;
+  lend::FileProducer producer(source, 0);
+  lend::SpliceDirect splicing(pipe, producer, kBytes, sink, 0);
+  rlimit before{};
+  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
+  const rlimit none{.rlim_cur = 0, .rlim_max = before.rlim_max};
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
+  const Task refused = splicing.run(one.request);
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &before), 0);
+  EXPECT_EQ(refused.status().error(), EMFILE);
+  EXPECT_EQ(splicing.result(), -EMFILE);
+  EXPECT_TRUE(one.untouched());
+  EXPECT_TRUE(pipe.empty());
+  EXPECT_EQ(contents(to, kBytes), std::vector<std::byte>(kBytes));
+  EXPECT_TRUE(pipe.enter()) << "it can be used again";
 }
 
 TEST(Rules, S21_NonblockingIsForTheInputOnly) {
