@@ -143,11 +143,13 @@ TEST_P(GetBufRefused, S118_E_UseBuf_EmptySlotAndNoSuchSlot) {
 
 TEST_P(GetBufRefused, S117_E_PutBuf_EmptySlotAndNoSuchSlot) {
   expect_refused(
-      [](BufferCommands& on, Request&) {
+      [](BufferCommands& on, Request& request) {
         on.put(0);
+        on.get(0, request);
         on.put(kNoSlot);
+        on.put(0);  // it was still there
       },
-      {-EINVAL, -EINVAL});
+      {-EINVAL, kBytes, -EINVAL, 0});
 }
 
 TEST_P(GetBufRefused, S118_E_UseBuf_BadFile) {
