@@ -4,6 +4,7 @@
 
 #include "conformance/scene.hpp"
 #include "sluice/lend.hpp"
+#include "target/registry.hpp"
 
 namespace sluice::test {
 namespace {
@@ -32,6 +33,26 @@ class WithDevSplice : public Example {
     Task running = splicing.run(request);
     co_return co_await running;
   }
+};
+
+class WithAnotherDevice : public Server {
+ public:
+  explicit WithAnotherDevice(Stack& other) : stack(other) {}
+
+ private:
+  Task serve(Request& request) override {
+    const auto length = static_cast<uint32_t>(request.length);
+    const lend::Position at = lend::Provider::position(request);
+    const lend::Device other(stack);
+    const lend::Consumer op = request.op == Op::read
+                                  ? lend::Consumer(lend::ReadDevice{other, request.offset})
+                                  : lend::Consumer(lend::WriteDevice{other, request.offset});
+    lend::DevSplice splicing(provider(), at.pack(), length, op);
+    Task running = splicing.run(request);
+    co_return co_await running;
+  }
+
+  Stack& stack;
 };
 
 class WithSplice : public Example {
@@ -209,6 +230,17 @@ TEST_P(ExamplesOnEachProvider, S57_ReadWithDevSplice) {
 TEST_P(ExamplesOnEachProvider, S57_WriteWithDevSplice) {
   serve_with<WithDevSplice>(empty_);
   expect_writes(empty_);
+}
+
+TEST_P(ExamplesOnEachProvider, S57_WriteAndReadWithAnotherDevice) {
+  const auto other = Stack::open(*parse_spec("mem(1M)", target_vocabulary()), false);
+  ASSERT_TRUE(other) << other.error().text;
+  serve_with<WithAnotherDevice>(**other);
+  memory(kBytes, true);
+  ASSERT_EQ(write(8192, kBytes), 0);
+  const auto back = memory(kBytes);
+  ASSERT_EQ(read(8192, kBytes), 0);
+  EXPECT_TRUE(has_pattern(back));
 }
 
 TEST_P(ExamplesOnEachProvider, S8_WriteWithSplice) {
