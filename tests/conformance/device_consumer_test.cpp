@@ -65,10 +65,32 @@ TEST_P(OnEachProvider, S57_E_WhatAnotherDeviceRefuses) {
 class Nods final : public Target {
  public:
   Nods() { geometry_.size_bytes = 1 << 20; }
+  Op op = Op::flush;
+  uint64_t offset = 0;
+  bool fua = false;
 
  private:
-  Task do_submit(Request&) override { return kOk; }
+  Task do_submit(Request& request) override {
+    op = request.op;
+    offset = request.offset;
+    fua = request.fua;
+    return kOk;
+  }
 };
+
+TEST(Rules, S57_AnotherDeviceIsToldWhatIsWanted) {
+  Nods other;
+  OneRequest one(Op::write, 4096);
+  for (const bool fua : {true, false}) {
+    const lend::WriteDevice write{.device = lend::Device(other), .offset = 8192, .fua = fua};
+    lend::Consumption writing(one.loan().view(), write);
+    const Task task = writing.run(one.request);
+    EXPECT_EQ(writing.result(), 4096);
+    EXPECT_EQ(other.op, Op::write);
+    EXPECT_EQ(other.offset, 8192U);
+    EXPECT_EQ(other.fua, fua);
+  }
+}
 
 // The command is still there, the pages are not.
 TEST(Rules, S59_P2_E_TheWrongDirectionHoldsNothing) {
