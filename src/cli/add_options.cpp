@@ -64,6 +64,7 @@ Outcome<AddRequest> read_add(const CommandLine& line, std::istream& in) {
     return failed(fmt::format("cannot tell the current directory: {}", error.message()));
   }
   make_paths_absolute(*spec, target_vocabulary(), here.native());
+  if (std::string& at = request.serve.frontend.at; !at.empty()) at = here / at;
   request.serve.spec = std::move(*spec);
   return request;
 }

@@ -5,6 +5,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
+
 #include "target/registry.hpp"
 #include "unit/cli/cli_lines.hpp"
 
@@ -74,6 +76,14 @@ TEST(AddOptions, TheRestIsPassedOn) {
   EXPECT_TRUE(options.read_only);
   EXPECT_EQ(options.frontend.device.wish.named, BufferMode::user_copy);
   EXPECT_TRUE(read_words({"-t", "null", "--json"})->json);
+}
+
+// The server has another current directory.
+TEST(AddOptions, WhereAFileAppearsIsRelativeToTheCaller) {
+  const std::string here = std::filesystem::current_path();
+  EXPECT_EQ(accepted({"null:1M", "--at", "view.img"}).frontend.at, here + "/view.img");
+  EXPECT_EQ(accepted({"null:1M", "--at", "/srv/view.img"}).frontend.at, "/srv/view.img");
+  EXPECT_EQ(accepted({"null:1M"}).frontend.at, "");
 }
 
 TEST(AddOptions, RecoveryIsWhatUblkCallsIt) {
