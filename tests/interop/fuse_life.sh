@@ -19,6 +19,7 @@ main() {
     run_case "what is in the way" in_the_way
     in_chroots
     run_case "upgraded and terminated" upgraded_and_terminated
+    run_case "upgraded, with its mode, owner and times" upgraded_file
     run_case "without privilege" without_privilege
     finish
 }
@@ -28,6 +29,23 @@ upgraded_and_terminated() {
     "$SLUICE" upgrade -n "$ID" > /dev/null
     SERVER=$(field pid)
     stop_serving
+}
+
+# It is the same file: its mode, owner and times are what they were.
+upgraded_file() {
+    local before
+    truncate -s 16M image.raw
+    touch disk
+    chown nobody disk
+    chmod 640 disk
+    serve_file copy
+    same "mode and owner" "$(stat -c '%a %U' disk)" "640 nobody"
+    chmod 604 disk
+    echo text | dd of=disk conv=notrunc,fsync status=none
+    touch -a -d 2020-01-01 disk
+    before=$(stat -c '%a %u %g %x %y %z' disk)
+    "$SLUICE" upgrade -n "$ID" > /dev/null
+    same "attributes" "$(stat -c '%a %u %g %x %y %z' disk)" "$before"
 }
 
 # Programs that use the file; they end by themselves when it goes, in whatever way.
@@ -148,11 +166,13 @@ without_privilege() {
     local user="runuser -u nobody -- env SLUICE_STATE_DIR=$CASE/theirs"
     command -v fusermount3 > /dev/null || { echo "# no fusermount3"; return 0; }
     prepare_for_nobody
-    $user theirs/sluice add --frontend fuse --at "$CASE/theirs/disk" theirs/image.raw > /dev/null
+    $user theirs/sluice add --at "$CASE/theirs/disk" --mode copy theirs/image.raw > /dev/null
     $user fio --name=verify --filename="$CASE/theirs/disk" --size=16M --rw=randrw \
         --bsrange=512-64k --verify=crc32c --verify_state_save=0 --output=/dev/null
     refused "denied" cat theirs/disk
-    kill "$(pgrep -f "^theirs/sluice add --frontend fuse --at $CASE/theirs/disk")"
+    $user theirs/sluice upgrade -n 0 > /dev/null
+    $user head -c 4096 theirs/disk > /dev/null
+    kill "$(SLUICE_STATE_DIR=$CASE/theirs ID=0 field pid)"
     for _ in $(seq 200); do [ -e theirs/disk ] || return 0; sleep 0.05; done
     fail "disk was left behind"
 }

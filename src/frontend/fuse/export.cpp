@@ -139,6 +139,7 @@ Result<std::unique_ptr<FuseExport>> FuseExport::adopt(Stack& stack, Handover han
   std::unique_ptr<FuseExport> made(new FuseExport(stack, options, std::move(*point)));
   made->choice_ = {.path = state->agreement.path, .reason = "as it was handed over"};
   made->backing_id_ = state->backing_id;
+  made->file_.restore(state->attributes);
   if (made->choice_.path == DataPath::passthrough) {
     const std::string why_not = bars_passthrough(stack);
     if (!why_not.empty()) {
@@ -348,7 +349,8 @@ Result<Handover> FuseExport::let_go() {
                          .agreement = {.path = choice_.path, .max_io_bytes = options_.max_io_bytes},
                          .backing_id = backing_id_,
                          .queues = options_.queues,
-                         .depth = options_.depth};
+                         .depth = options_.depth,
+                         .attributes = file_.attributes()};
   Handover handover{.state = to_json(state), .descriptors = {}};
   handover.descriptors.push_back(mount_.take_device());
   if (mount_.detached()) return handover;

@@ -8,6 +8,38 @@ namespace sluice::fuse {
 
 using nlohmann::json;
 
+namespace {
+
+json to_json(const timespec& time) { return {time.tv_sec, time.tv_nsec}; }
+
+timespec time_from(const json& value) {
+  return {.tv_sec = value.at(0).get<time_t>(), .tv_nsec = value.at(1).get<long>()};
+}
+
+json to_json(const OneFile::Attributes& attributes) {
+  return {
+      {"permissions", attributes.permissions},
+      {"uid", attributes.uid},
+      {"gid", attributes.gid},
+      {"accessed", to_json(attributes.accessed)},
+      {"modified", to_json(attributes.modified)},
+      {"changed", to_json(attributes.changed)},
+  };
+}
+
+OneFile::Attributes attributes_from(const json& value) {
+  return {
+      .permissions = value.at("permissions").get<mode_t>(),
+      .uid = value.at("uid").get<uid_t>(),
+      .gid = value.at("gid").get<gid_t>(),
+      .accessed = time_from(value.at("accessed")),
+      .modified = time_from(value.at("modified")),
+      .changed = time_from(value.at("changed")),
+  };
+}
+
+}  // namespace
+
 std::string to_json(const MountState& state) {
   return json{
       {"at", state.mount.at},
@@ -21,6 +53,7 @@ std::string to_json(const MountState& state) {
       {"backing_id", state.backing_id},
       {"queues", state.queues},
       {"depth", state.depth},
+      {"attributes", to_json(state.attributes)},
   }
       .dump();
 }
@@ -42,6 +75,7 @@ Result<MountState> mount_state_from_json(std::string_view text) {
     value.at("backing_id").get_to(state.backing_id);
     value.at("queues").get_to(state.queues);
     value.at("depth").get_to(state.depth);
+    state.attributes = attributes_from(value.at("attributes"));
     return state;
   } catch (const json::exception& error) {
     return fail(EINVAL, fmt::format("what was handed over is no mount: {}", error.what()));

@@ -7,6 +7,7 @@
 #include "core/error.hpp"
 #include "frontend/fuse/handshake.hpp"
 #include "frontend/fuse/mount_point.hpp"
+#include "frontend/fuse/one_file.hpp"
 #include "frontend/handover.hpp"
 
 namespace sluice::fuse {
@@ -17,6 +18,7 @@ struct MountState {
   int32_t backing_id = 0;
   uint16_t queues = 1;
   uint16_t depth = 64;
+  OneFile::Attributes attributes;
 };
 
 std::string to_json(const MountState& state);

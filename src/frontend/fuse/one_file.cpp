@@ -54,10 +54,19 @@ OneFile::OneFile(const Shape& shape)
       read_only_(shape.read_only),
       block_bytes_(shape.block_bytes),
       size_bytes_(shape.size_bytes),
-      permissions_(shape.permissions & 07777),
-      uid_(shape.uid),
-      gid_(shape.gid) {
-  accessed_ = modified_ = changed_ = now();
+      attributes_{.permissions = shape.permissions & 07777, .uid = shape.uid, .gid = shape.gid} {
+  attributes_.accessed = attributes_.modified = attributes_.changed = now();
+}
+
+OneFile::Attributes OneFile::attributes() {
+  const std::scoped_lock guard(mutex_);
+  note_times();
+  return attributes_;
+}
+
+void OneFile::restore(const Attributes& attributes) {
+  const std::scoped_lock guard(mutex_);
+  attributes_ = attributes;
 }
 
 void OneFile::use_passthrough(int32_t backing_id, int descriptor) {
@@ -132,13 +141,13 @@ Answer OneFile::look_up(const Call& call, std::span<std::byte> out) {
   fuse_entry_out entry{};
   entry.nodeid = file_node();
   entry.entry_valid = kNameValidSeconds;
-  entry.attr = attributes(file_node());
+  entry.attr = attributes_of(file_node());
   return give(out, entry);
 }
 
 Answer OneFile::get_attributes(uint64_t node, std::span<std::byte> out) {
   fuse_attr_out reply{};
-  reply.attr = attributes(node);
+  reply.attr = attributes_of(node);
   return give(out, reply);
 }
 
@@ -153,25 +162,27 @@ Answer OneFile::set_attributes(const Call& call, std::span<std::byte> out) {
   {
     const std::scoped_lock guard(mutex_);
     const timespec time = now();
-    if ((wish->valid & FATTR_MODE) != 0) permissions_ = wish->mode & 07777;
-    if ((wish->valid & FATTR_UID) != 0) uid_ = wish->uid;
-    if ((wish->valid & FATTR_GID) != 0) gid_ = wish->gid;
+    if ((wish->valid & FATTR_MODE) != 0) attributes_.permissions = wish->mode & 07777;
+    if ((wish->valid & FATTR_UID) != 0) attributes_.uid = wish->uid;
+    if ((wish->valid & FATTR_GID) != 0) attributes_.gid = wish->gid;
     if ((wish->valid & FATTR_ATIME) != 0) {
-      accessed_ = {.tv_sec = static_cast<time_t>(wish->atime), .tv_nsec = wish->atimensec};
+      attributes_.accessed = {.tv_sec = static_cast<time_t>(wish->atime),
+                              .tv_nsec = wish->atimensec};
     }
     if ((wish->valid & FATTR_MTIME) != 0) {
       written_.store(false, std::memory_order_relaxed);
-      modified_ = {.tv_sec = static_cast<time_t>(wish->mtime), .tv_nsec = wish->mtimensec};
+      attributes_.modified = {.tv_sec = static_cast<time_t>(wish->mtime),
+                              .tv_nsec = wish->mtimensec};
     }
-    if ((wish->valid & FATTR_ATIME_NOW) != 0) accessed_ = time;
-    if ((wish->valid & FATTR_MTIME_NOW) != 0) modified_ = time;
-    changed_ = time;
+    if ((wish->valid & FATTR_ATIME_NOW) != 0) attributes_.accessed = time;
+    if ((wish->valid & FATTR_MTIME_NOW) != 0) attributes_.modified = time;
+    attributes_.changed = time;
   }
   return get_attributes(node, out);
 }
 
 Answer OneFile::extended_attributes(uint64_t node, std::span<std::byte> out) {
-  const fuse_attr known = attributes(node);
+  const fuse_attr known = attributes_of(node);
   abi::StatxOut reply{};
   reply.mask = STATX_BASIC_STATS;
   reply.block_bytes = known.blksize;
@@ -243,30 +254,36 @@ Answer OneFile::describe_file_system(std::span<std::byte> out) const {
   return give(out, reply);
 }
 
-fuse_attr OneFile::attributes(uint64_t node) {
+// With mutex_ held.
+void OneFile::note_times() {
+  if (!written_.exchange(false, std::memory_order_relaxed)) return;
+  attributes_.modified = attributes_.changed = now();
+}
+
+fuse_attr OneFile::attributes_of(uint64_t node) {
   const std::scoped_lock guard(mutex_);
-  if (written_.exchange(false, std::memory_order_relaxed)) modified_ = changed_ = now();
+  note_times();
   fuse_attr attributes{};
   attributes.ino = node;
   attributes.nlink = 1;
-  attributes.mode = S_IFREG | permissions_;
+  attributes.mode = S_IFREG | attributes_.permissions;
   if (is_directory(node)) {
     attributes.nlink = 2;
     // Who may read the file may list it.
-    attributes.mode = S_IFDIR | permissions_ | ((permissions_ & 0444) >> 2);
+    attributes.mode = S_IFDIR | attributes_.permissions | ((attributes_.permissions & 0444) >> 2);
   } else {
     attributes.size = size_bytes();
     attributes.blocks = size_bytes() / 512;
   }
   attributes.blksize = block_bytes_;
-  attributes.uid = uid_;
-  attributes.gid = gid_;
-  attributes.atime = static_cast<uint64_t>(accessed_.tv_sec);
-  attributes.atimensec = static_cast<uint32_t>(accessed_.tv_nsec);
-  attributes.mtime = static_cast<uint64_t>(modified_.tv_sec);
-  attributes.mtimensec = static_cast<uint32_t>(modified_.tv_nsec);
-  attributes.ctime = static_cast<uint64_t>(changed_.tv_sec);
-  attributes.ctimensec = static_cast<uint32_t>(changed_.tv_nsec);
+  attributes.uid = attributes_.uid;
+  attributes.gid = attributes_.gid;
+  attributes.atime = static_cast<uint64_t>(attributes_.accessed.tv_sec);
+  attributes.atimensec = static_cast<uint32_t>(attributes_.accessed.tv_nsec);
+  attributes.mtime = static_cast<uint64_t>(attributes_.modified.tv_sec);
+  attributes.mtimensec = static_cast<uint32_t>(attributes_.modified.tv_nsec);
+  attributes.ctime = static_cast<uint64_t>(attributes_.changed.tv_sec);
+  attributes.ctimensec = static_cast<uint32_t>(attributes_.changed.tv_nsec);
   return attributes;
 }
 

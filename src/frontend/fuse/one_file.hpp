@@ -32,7 +32,21 @@ class OneFile {
     uint32_t block_bytes = 4096;  // preferred, for stat
   };
 
+  // What chmod, chown and touch change.
+  struct Attributes {
+    mode_t permissions = 0600;
+    uid_t uid = 0;
+    gid_t gid = 0;
+    timespec accessed{};
+    timespec modified{};
+    timespec changed{};
+  };
+
   explicit OneFile(const Shape& shape);
+
+  // For another server of the same file, and there: before the first request.
+  Attributes attributes();
+  void restore(const Attributes& attributes);
 
   // How opened files are to be read and written; before the first request.
   void use_direct_io() { open_flags_ = FOPEN_DIRECT_IO | abi::kOpenParallelDirectWrites; }
@@ -67,7 +81,8 @@ class OneFile {
   Answer read_directory(const Call& call, std::span<std::byte> out) const;
   Answer seek(const Call& call, std::span<std::byte> out) const;
   Answer describe_file_system(std::span<std::byte> out) const;
-  fuse_attr attributes(uint64_t node);
+  fuse_attr attributes_of(uint64_t node);
+  void note_times();
 
   const bool in_directory_;
   const bool read_only_;
@@ -82,14 +97,8 @@ class OneFile {
   std::atomic<uint64_t> size_bytes_;
   std::atomic<bool> written_ = false;
 
-  // What chmod, chown and touch change. Guarded by mutex_.
   std::mutex mutex_;
-  mode_t permissions_;
-  uid_t uid_;
-  gid_t gid_;
-  timespec accessed_{};
-  timespec modified_{};
-  timespec changed_{};
+  Attributes attributes_;  // guarded by mutex_
 };
 
 }  // namespace sluice::fuse
