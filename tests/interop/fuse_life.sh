@@ -16,6 +16,7 @@ main() {
     done
     run_case "a directory, with the file in it" in_directory
     run_case "a file that was there" over_file
+    run_case "on another file system" on_another_file_system true
     run_case "what is in the way" in_the_way
     in_chroots
     run_case "upgraded and terminated" upgraded_and_terminated
@@ -46,6 +47,19 @@ upgraded_file() {
     before=$(stat -c '%a %u %g %x %y %z' disk)
     "$SLUICE" upgrade -n "$ID" > /dev/null
     same "attributes" "$(stat -c '%a %u %g %x %y %z' disk)" "$before"
+}
+
+# The server has let go of the file system that its file appears on.
+on_another_file_system() {
+    mkdir other
+    mount -t tmpfs none other
+    truncate -s 16M other/image.raw
+    "$SLUICE" add --at "$CASE/other/disk" --mode copy other/image.raw > /dev/null
+    note_server
+    "$@"
+    stop_server
+    same "files" "$(ls other)" image.raw
+    umount other
 }
 
 # Programs that use the file; they end by themselves when it goes, in whatever way.

@@ -125,11 +125,12 @@ Result<std::unique_ptr<FuseExport>> FuseExport::adopt(Stack& stack, Handover han
   if (descriptors.size() != expected) {
     return fail(EINVAL, "a mount was handed over without its descriptors");
   }
-  MountPoint::Place place;
+  Viewpoint home;
   if (!state->mount.detached) {
-    place = {.mount_namespace = std::move(descriptors[1]), .root = std::move(descriptors[2])};
+    home.mount_namespace = std::move(descriptors[1]);
+    home.root = std::move(descriptors[2]);
   }
-  auto point = MountPoint::adopt(state->mount, std::move(descriptors[0]), std::move(place));
+  auto point = MountPoint::adopt(state->mount, std::move(descriptors[0]), std::move(home));
   if (!point) return std::unexpected(point.error());
   const ExportOptions options{.at = state->mount.at,
                               .queues = state->queues,
@@ -354,9 +355,9 @@ Result<Handover> FuseExport::let_go() {
   Handover handover{.state = to_json(state), .descriptors = {}};
   handover.descriptors.push_back(mount_.take_device());
   if (mount_.detached()) return handover;
-  MountPoint::Place place = mount_.take_place();
-  handover.descriptors.push_back(std::move(place.mount_namespace));
-  handover.descriptors.push_back(std::move(place.root));
+  Viewpoint home = mount_.take_home();
+  handover.descriptors.push_back(std::move(home.mount_namespace));
+  handover.descriptors.push_back(std::move(home.root));
   return handover;
 }
 

@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <sched.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -12,7 +11,6 @@
 #include <filesystem>
 #include <fstream>
 #include <sstream>
-#include <thread>
 
 #include "frontend/fuse/fusermount.hpp"
 #include "frontend/fuse/one_file.hpp"
@@ -22,7 +20,6 @@ namespace sluice::fuse {
 namespace {
 
 constexpr const char* kDevice = "/dev/fuse";
-constexpr const char* kNamespace = "/proc/thread-self/ns/mnt";
 
 // The kernel writes blanks and the like in mountinfo as \NNN.
 std::string unescape(const std::string& text) {
@@ -54,13 +51,6 @@ std::string mounted_device(const std::string& at) {
   return found;
 }
 
-bool same_file(int one, const char* other_path) {
-  struct stat first{};
-  struct stat second{};
-  return fstat(one, &first) == 0 && stat(other_path, &second) == 0 &&
-         first.st_ino == second.st_ino && first.st_dev == second.st_dev;
-}
-
 // What a mount answers whose server has died; ECONNABORTED while the kernel is taking it apart.
 bool server_has_died(int error) { return error == ENOTCONN || error == ECONNABORTED; }
 
@@ -83,8 +73,7 @@ std::string common_options(const MountPoint::Wish& wish) {
 
 Result<MountPoint> MountPoint::mount(const Wish& wish) {
   MountPoint point;
-  point.place_ = {.mount_namespace = Descriptor(open(kNamespace, O_RDONLY | O_CLOEXEC)),
-                  .root = Descriptor(open("/", O_PATH | O_DIRECTORY | O_CLOEXEC))};
+  point.home_ = Viewpoint::here();
   if (auto prepared = point.prepare(wish.at); !prepared) return std::unexpected(prepared.error());
   point.record_.by_helper = geteuid() != 0;
   auto mounted = point.record_.by_helper ? point.mount_by_helper(wish) : point.mount_as_root(wish);
@@ -121,9 +110,9 @@ Result<MountPoint> MountPoint::mount_detached(const Wish& wish) {
   return fail(errno, fmt::format("cannot mount a FUSE file system: {}", std::strerror(errno)));
 }
 
-Result<MountPoint> MountPoint::adopt(Record record, Descriptor device, Place place) {
+Result<MountPoint> MountPoint::adopt(Record record, Descriptor device, Viewpoint home) {
   MountPoint point;
-  point.place_ = std::move(place);
+  point.home_ = std::move(home);
   point.record_ = std::move(record);
   point.device_ = std::move(device);
   return point;
@@ -212,45 +201,33 @@ std::string MountPoint::file_path() const {
   return record_.directory ? fmt::format("{}/{}", record_.at, OneFile::kName) : record_.at;
 }
 
-// In a thread of its own: only one that shares nothing with the others may change its namespace.
 Result<void> MountPoint::unmount(bool lazily) {
   detached_ = Descriptor();
   if (record_.device.empty()) return {};
   Result<void> result;
-  std::thread worker([&] {
-    const int home = place_.mount_namespace.number();
-    const bool elsewhere = place_.mount_namespace.valid() && !same_file(home, kNamespace);
-    if (elsewhere && !go_back()) {
-      result = fail(errno, fmt::format("cannot go back to where {} is mounted: {}",
-                                       shown(record_.at), std::strerror(errno)));
-      return;
-    }
-    result = unmount_here(lazily);
-  });
-  worker.join();
-  return result;
+  const auto went = home_.run([&] { result = unmount_here(lazily); });
+  if (went) return result;
+  return fail(went.error().error,
+              fmt::format("cannot unmount {}: {}", shown(record_.at), went.error().text));
 }
 
-// setns() leaves a chroot, and with it what the path of the mount means.
-bool MountPoint::go_back() const {
-  return unshare(CLONE_FS) == 0 && setns(place_.mount_namespace.number(), CLONE_NEWNS) == 0 &&
-         fchdir(place_.root.number()) == 0 && chroot(".") == 0;
-}
-
-Result<void> MountPoint::unmount_here(bool lazily) const {
+Result<void> MountPoint::unmount_here(bool lazily) {
+  if (mounted_device(record_.at) != record_.device) return {};
   const std::string& at = record_.at;
-  if (mounted_device(at) != record_.device) return {};
   if (record_.by_helper) return unmount_by_fusermount(at, lazily);
   if (umount2(at.c_str(), UMOUNT_NOFOLLOW | (lazily ? MNT_DETACH : 0)) == 0) return {};
   return fail(errno, fmt::format("cannot unmount {}: {}", shown(at), std::strerror(errno)));
 }
 
-// Only if it is still what it was: an empty file that nothing is mounted on.
+// Only if it is still what it was: an empty file that nothing is mounted on. Not from where this
+// process is, which may have let go of the file system that it lies on.
 void MountPoint::remove_made_file() const {
-  struct stat status{};
-  if (!record_.made || !mounted_device(record_.at).empty()) return;
-  if (lstat(record_.at.c_str(), &status) != 0) return;
-  if (S_ISREG(status.st_mode) && status.st_size == 0) unlink(record_.at.c_str());
+  if (!record_.made) return;
+  [[maybe_unused]] const auto went = home_.run([&] {
+    struct stat status{};
+    if (!mounted_device(record_.at).empty() || lstat(record_.at.c_str(), &status) != 0) return;
+    if (S_ISREG(status.st_mode) && status.st_size == 0) unlink(record_.at.c_str());
+  });
 }
 
 Result<void> clear_dead_mount(const std::string& at) {

@@ -13,6 +13,7 @@
 
 #include "core/descriptor.hpp"
 #include "core/error.hpp"
+#include "core/viewpoint.hpp"
 
 namespace sluice::fuse {
 
@@ -39,18 +40,15 @@ class MountPoint {
   // Nowhere in the tree: a file that only this process can open, with open_detached(). `at` is not
   // used.
   static Result<MountPoint> mount_detached(const Wish& wish);
-  // From where its path means what it meant to the caller of mount(); empty of a detached mount.
-  struct Place {
-    Descriptor mount_namespace;
-    Descriptor root;  // what `/` is there: not that of the namespace, in a chroot
-  };
-  static Result<MountPoint> adopt(Record record, Descriptor device, Place place);
+  // `home`: from where its path means what it meant to the caller of mount(); empty of a detached
+  // mount.
+  static Result<MountPoint> adopt(Record record, Descriptor device, Viewpoint home);
 
   // /dev/fuse, O_NONBLOCK.
   int device() const { return device_.number(); }
   void close_device() { device_ = Descriptor(); }
   Descriptor take_device() { return std::move(device_); }
-  Place take_place() { return std::move(place_); }
+  Viewpoint take_home() { return std::move(home_); }
   const Record& record() const { return record_; }
   // The path of the file itself.
   std::string file_path() const;
@@ -75,12 +73,11 @@ class MountPoint {
   Result<void> open_device();
   Result<void> mount_as_root(const Wish& wish);
   Result<void> mount_by_helper(const Wish& wish);
-  bool go_back() const;
-  Result<void> unmount_here(bool lazily) const;
+  Result<void> unmount_here(bool lazily);
 
   Record record_;
   Descriptor device_;
-  Place place_;
+  Viewpoint home_;
   Descriptor detached_;  // the mount itself, where it is in no tree
   mode_t permissions_ = 0600;
   mode_t kind_ = 0;  // S_IFREG or S_IFDIR
