@@ -10,6 +10,7 @@
 
 #include "daemon/device_id.hpp"
 #include "daemon/in_flight_json.hpp"
+#include "daemon/process.hpp"
 
 namespace sluice {
 namespace {
@@ -32,6 +33,24 @@ auto once_let_go(Attempt attempt) {
     if (std::chrono::steady_clock::now() > give_up) return result;
     std::this_thread::sleep_for(std::chrono::milliseconds(5));
   }
+}
+
+std::unexpected<Error> cannot_move(uint32_t id, const Error& why) {
+  return fail(why.error, fmt::format("no other server can have device {}: {}", id, why.text));
+}
+
+// From where its paths were meant: this process may have let go of the mounts that they lead to. A
+// dead server may have taken with it what was in its memory.
+Result<std::unique_ptr<Stack>> open_stack_again(const DeviceRecord& record) {
+  Result<std::unique_ptr<Stack>> stack;
+  Result<void> same;
+  const auto went = home().run([&] {
+    stack = Stack::open(record.spec, record.read_only);
+    if (stack) same = (*stack)->check_reopening();
+  });
+  if (!went) return std::unexpected(went.error());
+  if (stack && !same) return cannot_move(record.id, same.error());
+  return stack;
 }
 
 // What is known before the device exists.
@@ -81,7 +100,7 @@ Result<std::unique_ptr<Device>> Device::take_over(const DeviceRecord& record, Ha
 }
 
 Result<void> Device::open_again(Handover handover) {
-  auto stack = once_let_go([&] { return Stack::open(record_.spec, record_.read_only); });
+  auto stack = once_let_go([&] { return open_stack_again(record_); });
   if (!stack) return std::unexpected(stack.error());
   (*stack)->trace_requests((record_.debug_mask & kDebugRequests) != 0);
   auto frontend = once_let_go([&]() -> Result<std::unique_ptr<Frontend>> {
@@ -127,11 +146,16 @@ Result<void> Device::make_frontend(const FrontendOptions& options) {
 }
 
 Result<void> Device::serve() {
+  auto served = serve_on();
+  return served ? wait_until_openable() : served;
+}
+
+// With the record it is ours: nothing may fail after that.
+Result<void> Device::serve_on() {
   if (auto served = frontend_->serve(); !served) return served;
   served_ = true;
   note_server();
-  if (auto written = write_record(record_); !written) return written;
-  return wait_until_openable();
+  return write_record(record_);
 }
 
 void Device::note_server() {
@@ -213,6 +237,7 @@ Result<Handover> Device::request_handover(std::optional<int> successor) {
     return fail(EOPNOTSUPP,
                 fmt::format("{} cannot be without a server: only ublk devices can", record().path));
   }
+  if (auto same = check_reopening(successor); !same) return std::unexpected(same.error());
   if (auto requested = desk_.request(); !requested) return std::unexpected(requested.error());
   Result<void> quiesced;
   {
@@ -225,6 +250,18 @@ Result<Handover> Device::request_handover(std::optional<int> successor) {
     return std::unexpected(quiesced.error());
   }
   return desk_.collect(kQuiescePatience);
+}
+
+// While all is as it was: the files are closed and opened again, by the next server or by this one.
+Result<void> Device::check_reopening(std::optional<int> successor) const {
+  const std::scoped_lock guard(mutex_);
+  if (!stack_) return fail(EBUSY, kBetweenServers);
+  Result<void> same;
+  const auto look = [&] { same = stack_->check_reopening(); };
+  auto looked = home().run(look);
+  if (looked && same && successor) looked = Viewpoint::of(*successor).run(look);
+  if (looked && same) return {};
+  return cannot_move(id_, looked ? same.error() : looked.error());
 }
 
 Result<void> Device::request_return() { return desk_.want_back(); }
@@ -243,11 +280,19 @@ Result<bool> Device::hand_over() {
   desk_.offer(std::move(*handover));
   if (successor_came()) return true;
   spdlog::warn("device {}: no other server has taken it, it is served here again", id_);
-  auto served = open_again(std::move(*kept));
-  if (served) served = serve();
+  const auto served = take_back(std::move(*kept));
   desk_.close();
   if (!served) return std::unexpected(served.error());
   return false;
+}
+
+// The record still names this process; it is only for those who look that it is written again.
+Result<void> Device::take_back(Handover handover) {
+  if (auto opened = open_again(std::move(handover)); !opened) return opened;
+  if (auto served = frontend_->serve(); !served) return served;
+  note_server();
+  if (auto written = write_record(record_); !written) spdlog::warn("{}", written.error().text);
+  return {};
 }
 
 // The stack goes after the front end that uses it, and with it the locks on the files.

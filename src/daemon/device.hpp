@@ -47,6 +47,9 @@ class Device {
 
   // When this returns, the device can be opened and its record can be read.
   Result<void> serve();
+  // The same for a device that was taken over from a living server: it could be opened all the
+  // time.
+  Result<void> serve_on();
   // Until nothing is served any more: stopped by us, deleted behind our back, or quiesced.
   void wait() { frontend_->wait(); }
   // Whether wait() has returned because another server is to have it.
@@ -80,6 +83,8 @@ class Device {
   Device(std::unique_ptr<Stack> stack, DeviceRecord record);
   Result<void> make_frontend(const FrontendOptions& options);
   Result<void> open_again(Handover handover);
+  Result<void> check_reopening(std::optional<int> successor) const;
+  Result<void> take_back(Handover handover);
   Result<Handover> let_go();
   bool successor_came();
   Result<void> wait_until_openable() const;

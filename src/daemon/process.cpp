@@ -35,7 +35,9 @@ namespace {
 constexpr uint32_t kLogBytes = 1 << 20;
 constexpr size_t kKeptLines = 64;
 
-bool has_own_mounts = false;  // set once, before the process has threads
+// Set once, before the process has threads.
+bool has_own_mounts = false;
+Viewpoint before;
 
 void log_failure(const char* what) { spdlog::debug("cannot {}: {}", what, std::strerror(errno)); }
 
@@ -176,6 +178,7 @@ void join_cgroup_of(int pid) {
 }
 
 void leave_mount_namespace() {
+  before = Viewpoint::here();
   if (unshare(CLONE_NEWNS) != 0) {
     log_failure("get a mount namespace");
     return;
@@ -183,6 +186,8 @@ void leave_mount_namespace() {
   has_own_mounts = make_mounts_private() || make_mounts_private_from_chroot();
   if (!has_own_mounts) log_failure("make the mounts private");
 }
+
+const Viewpoint& home() { return before; }
 
 void drop_mounts(const std::string& kept) {
   if (!has_own_mounts) return;

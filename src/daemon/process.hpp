@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "core/error.hpp"
+#include "core/viewpoint.hpp"
 
 namespace sluice {
 
@@ -21,6 +22,8 @@ void protect_process();
 // server's own device must not be the last thing the dying server unmounts. Before the device goes
 // live, and before the process has threads.
 void leave_mount_namespace();
+// From where the process looked at files before that, and where paths of its caller are meant.
+const Viewpoint& home();
 // Lets go of the mounts that the server does not need, so that it keeps nobody's file system busy:
 // all but system directories and what holds the directory `kept`. After the backing files are open;
 // it may take a while.

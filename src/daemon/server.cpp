@@ -131,10 +131,11 @@ Result<void> serve_in_place_of(const DeviceRecord& record, const Ready& ready) {
   join_cgroup_of(record.pid);
   Handover handover{.state = asked->body.value("state", std::string()),
                     .descriptors = std::move(asked->descriptors)};
-  auto device = Device::take_over(record, std::move(handover));
+  // A resize may have come since.
+  auto device = Device::take_over(read_record(record.id).value_or(record), std::move(handover));
   Result<void> served;
   if (!device) served = std::unexpected(device.error());
-  if (served) served = (*device)->serve();
+  if (served) served = (*device)->serve_on();
   if (!served) {
     device = std::unexpected(served.error());  // and with it all that it holds is closed
     [[maybe_unused]] const auto told = ask(record.id, {{"command", "take_back"}});

@@ -58,6 +58,14 @@ bool all_may_link(const Target& target) {
          });
 }
 
+Result<void> check_all(const Target& target) {
+  auto checked = target.check_reopening();
+  for (const auto& child : target.children()) {
+    if (checked) checked = check_all(*child);
+  }
+  return checked;
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Stack>> Stack::open(const Spec& spec, bool read_only) {
@@ -89,6 +97,8 @@ Result<uint64_t> Stack::resize(std::optional<uint64_t> wanted) {
   if (!spec_.target.empty()) note_sizes(spec_, *root_);
   return size;
 }
+
+Result<void> Stack::check_reopening() const { return check_all(*root_); }
 
 Task Stack::submit(Request& request) {
   if (trace_) [[unlikely]] {

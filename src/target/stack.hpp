@@ -35,6 +35,9 @@ class Stack {
   // time. The front end tells its client afterwards.
   Result<uint64_t> resize(std::optional<uint64_t> wanted);
 
+  // See Target::check_reopening(); of all targets.
+  Result<void> check_reopening() const;
+
   // What was opened, with the sizes that resize() has changed: it opens the same again. Empty for a
   // tree that was made by hand.
   const Spec& spec() const { return spec_; }

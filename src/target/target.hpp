@@ -47,6 +47,11 @@ class Target {
   // once, and does nothing afterwards.
   virtual bool may_link() const { return false; }
 
+  // Whether who opens the same spec, from where this thread looks at files, serves the same data:
+  // another process that takes over, or this one that takes back. ESTALE: a file is not there any
+  // more, or another one is; EOPNOTSUPP: the data is nowhere else.
+  virtual Result<void> check_reopening() const { return {}; }
+
   // As it is shown to users: "stripe", "loop(disk.img)".
   const std::string& name() const { return name_; }
   // Before the first request.

@@ -21,6 +21,10 @@ main() {
     in_chroots
     run_case "upgraded and terminated" upgraded_and_terminated
     run_case "upgraded, with its mode, owner and times" upgraded_file
+    run_case "rolled back, on another file system" on_another_file_system rolled_back
+    run_case "rolled back, without room for its state" rolled_back_without_room
+    run_case "not upgraded: its file has moved" not_upgraded
+    run_case "not upgraded: it is in memory" memory_stays
     run_case "without privilege" without_privilege
     finish
 }
@@ -29,6 +33,71 @@ upgraded_and_terminated() {
     serve_file copy
     "$SLUICE" upgrade -n "$ID" > /dev/null
     SERVER=$(field pid)
+    stop_serving
+}
+
+# The new server has too few open files; the old one goes on with what it had, and is told so.
+old_server_goes_on() {
+    local server=$SERVER
+    # shellcheck disable=SC2016
+    refused "the old server goes on" bash -c 'ulimit -n 9; "$@"' - "$SLUICE" upgrade -n "$ID"
+    same "server" "$(field pid)" "$server"
+    same "what is read" "$(head -c 5 "$1")" text
+    "$SLUICE" stat -n "$ID" > /dev/null
+}
+
+rolled_back() {
+    local file=other/disk
+    echo text | dd of="$file" conv=notrunc,fsync status=none
+    old_server_goes_on "$file"
+    "$SLUICE" upgrade -n "$ID" > /dev/null
+    note_server
+    old_server_goes_on "$file"
+}
+
+rolled_back_without_room() {
+    local server
+    mount -t tmpfs -o size=64k none state
+    serve_file copy
+    server=$SERVER
+    echo text | dd of=disk conv=notrunc,fsync status=none
+    cat /dev/zero 2> /dev/null > state/full || true
+    refused "cannot write the state file" "$SLUICE" upgrade -n "$ID"
+    same "server" "$(field pid)" "$server"
+    same "what is read" "$(head -c 5 disk)" text
+    stop_serving
+    umount state
+}
+
+# Another server would serve other data, or none: the old one does not let go.
+not_upgraded() {
+    local server
+    mkdir data
+    truncate -s 16M data/image.raw
+    "$SLUICE" add --at "$CASE/disk" --mode copy data/image.raw > /dev/null
+    note_server
+    server=$SERVER
+    echo text | dd of=disk conv=notrunc,fsync status=none
+    mv data/image.raw data/moved.raw
+    refused "$CASE/data/image.raw' cannot be opened again" "$SLUICE" upgrade -n "$ID"
+    truncate -s 16M data/image.raw
+    refused "$CASE/data/image.raw' is another file" "$SLUICE" upgrade -n "$ID"
+    mv data/moved.raw data/image.raw
+    # shellcheck disable=SC2016
+    refused "$CASE/data/image.raw' cannot be opened again" unshare --mount bash -c \
+        'mount -t tmpfs none data && "$@"' - "$SLUICE" upgrade -n "$ID"
+    same "server" "$(field pid)" "$server"
+    same "what is read" "$(head -c 5 disk)" text
+    "$SLUICE" upgrade -n "$ID" > /dev/null
+    same "what is read" "$(head -c 5 disk)" text
+}
+
+memory_stays() {
+    "$SLUICE" add --at "$CASE/disk" --mode copy mem:16M > /dev/null
+    note_server
+    echo text | dd of=disk conv=notrunc,fsync status=none
+    refused "mem:16M is in the memory of its server only" "$SLUICE" upgrade -n "$ID"
+    same "what is read" "$(head -c 5 disk)" text
     stop_serving
 }
 

@@ -34,6 +34,24 @@ FileTarget::FileTarget(Place place, const Geometry& geometry)
 
 FileTarget::~FileTarget() { unlock_file(place_.descriptor); }
 
+Result<void> FileTarget::check_reopening() const {
+  if (place_.path.empty()) {
+    return fail(EOPNOTSUPP, fmt::format("{} is in the memory of its server only", place_.name));
+  }
+  struct stat ours{};
+  struct stat theirs{};
+  if (fstat(place_.descriptor, &ours) != 0 || stat(place_.path.c_str(), &theirs) != 0) {
+    return fail(ESTALE, fmt::format("{} cannot be opened again: {}", shown(place_.path),
+                                    std::strerror(errno)));
+  }
+  const bool same = place_.block_device
+                        ? S_ISBLK(theirs.st_mode) && ours.st_rdev == theirs.st_rdev
+                        : ours.st_ino == theirs.st_ino && ours.st_dev == theirs.st_dev;
+  if (same) return {};
+  return fail(ESTALE,
+              fmt::format("{} is another file than the one that is served", shown(place_.path)));
+}
+
 Result<uint64_t> FileTarget::do_resize(std::optional<uint64_t> wanted) {
   const uint64_t now = geometry_.size_bytes;
   if (!wanted && !place_.whole) return now;

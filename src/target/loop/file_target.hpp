@@ -18,6 +18,7 @@ class FileTarget final : public Target {
  public:
   struct Place {
     std::string name;          // for the log
+    std::string path = {};     // empty: it is in memory only
     File file;                 // its slot in the rings of its device ...
     int descriptor = -1;       // ... and the same file for other rings, and the control path
     uint64_t begin_bytes = 0;  // where in the file the target begins
@@ -30,6 +31,7 @@ class FileTarget final : public Target {
   ~FileTarget() override;
 
   bool may_link() const override { return true; }
+  Result<void> check_reopening() const override;
   const Place& place() const { return place_; }
 
  private:

@@ -50,6 +50,7 @@ Result<std::unique_ptr<Target>> open(const Spec& spec, Target::Children, OpenCon
   if (!geometry) return std::unexpected(geometry.error());
   const int descriptor = backing->descriptor.release();
   return std::make_unique<FileTarget>(FileTarget::Place{.name = path,
+                                                        .path = path,
                                                         .file = context.add_file(descriptor),
                                                         .descriptor = descriptor,
                                                         .begin_bytes = spec.number("offset", 0),
