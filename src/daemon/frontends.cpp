@@ -89,6 +89,13 @@ Result<std::unique_ptr<Frontend>> make_frontend(Stack& stack, const FrontendOpti
   std::unreachable();
 }
 
+bool has_remains(const DeviceRecord& record) {
+  if (record.frontend == to_string(FrontendKind::ublk)) {
+    return access(ublk::char_device_path(record.id).c_str(), F_OK) == 0;
+  }
+  return record.frontend == to_string(FrontendKind::fuse) && fuse::is_dead_mount(record.at);
+}
+
 Result<void> clear_remains(const DeviceRecord& record) {
   // A loop device ends with the last one who has it open; its file was mounted nowhere.
   if (record.frontend != to_string(FrontendKind::fuse)) return {};

@@ -55,6 +55,9 @@ Result<std::unique_ptr<Frontend>> make_frontend(Stack& stack, const FrontendOpti
 Result<std::unique_ptr<Frontend>> take_over_frontend(Stack& stack, const DeviceRecord& record,
                                                      Handover handover);
 
+// Whether the kernel still has something of a device whose server has died: a device of the ublk
+// driver, or a mount.
+bool has_remains(const DeviceRecord& record);
 // Takes away what a dead server of a device that the ublk driver does not know has left mounted.
 Result<void> clear_remains(const DeviceRecord& record);
 

@@ -96,6 +96,17 @@ Result<void> ask_driver(std::optional<uint32_t> id, std::map<uint32_t, DeviceLis
   return {};
 }
 
+// What an earlier server of the same device wrote: the same by its number, or by where it appears.
+std::optional<DeviceRecord> record_left_by(const ServeOptions& options) {
+  const FrontendOptions& frontend = options.frontend;
+  if (auto record = read_record(frontend.device.id)) return std::move(*record);
+  if (frontend.device.id != ublk::kAnyId || frontend.at.empty()) return std::nullopt;
+  for (DeviceRecord& record : read_records()) {
+    if (record.at == frontend.at) return std::move(record);
+  }
+  return std::nullopt;
+}
+
 }  // namespace
 
 Result<Served> add_device(const ServeOptions& options) {
@@ -104,7 +115,7 @@ Result<Served> add_device(const ServeOptions& options) {
 }
 
 Result<void> add_device_in_foreground(const ServeOptions& options, const Ready& ready) {
-  const auto left = read_record(options.frontend.device.id);
+  const auto left = record_left_by(options);
   if (options.resume && left && !server_alive(*left) && !is_stale(*left)) {
     if (left->recovery != "none") return serve_recovered_device(*left, true, ready);
     if (auto cleared = delete_device(left->id, {}); !cleared) return cleared;

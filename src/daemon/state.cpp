@@ -13,6 +13,7 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "daemon/frontends.hpp"
 #include "target/registry.hpp"
 
 namespace sluice {
@@ -194,10 +195,7 @@ std::optional<uint64_t> process_start_time(int pid) {
   return started;
 }
 
-bool is_stale(const DeviceRecord& record) {
-  if (server_alive(record)) return false;
-  return record.frontend != "ublk" || access(ublk::char_device_path(record.id).c_str(), F_OK) != 0;
-}
+bool is_stale(const DeviceRecord& record) { return !server_alive(record) && !has_remains(record); }
 
 bool server_alive(const DeviceRecord& record) {
   const auto started = process_start_time(record.pid);

@@ -60,7 +60,7 @@ Result<DeviceRecord> record_from_json(std::string_view text);
 // number that was given out again is told from the old one.
 std::optional<uint64_t> process_start_time(int pid);
 bool server_alive(const DeviceRecord& record);
-// Neither a server nor a device of the ublk driver belongs to it any more.
+// Neither a server, nor a device of the ublk driver, nor a mount belongs to it any more.
 bool is_stale(const DeviceRecord& record);
 
 }  // namespace sluice

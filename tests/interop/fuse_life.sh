@@ -25,6 +25,8 @@ main() {
     run_case "rolled back, without room for its state" rolled_back_without_room
     run_case "not upgraded: its file has moved" not_upgraded
     run_case "not upgraded: it is in memory" memory_stays
+    run_case "killed, and its number is kept" kept_until_deleted
+    run_case "killed, and started again" resumed
     run_case "without privilege" without_privilege
     finish
 }
@@ -34,6 +36,42 @@ upgraded_and_terminated() {
     "$SLUICE" upgrade -n "$ID" > /dev/null
     SERVER=$(field pid)
     stop_serving
+}
+
+# Its number is not given away while its mount is there.
+kept_until_deleted() {
+    local first
+    serve_file copy
+    first=$ID
+    kill -KILL "$SERVER"
+    wait_for_end "$SERVER"
+    truncate -s 16M other.raw
+    "$SLUICE" add --at "$CASE/other" --mode copy other.raw > /dev/null
+    "$SLUICE" del -n "$first"
+    same "what is left" "$(stat -c %s disk)" 0
+    "$SLUICE" del -a
+    same "mounts" "$(mounts_in_case)" ""
+    same "state files" "$(ls state)" ""
+}
+
+# As a service that is started again after its server was killed; with its number and without.
+resumed() {
+    local number service
+    truncate -s 16M image.raw
+    for number in '"number": 3,' ''; do
+        echo "{$number \"spec\": \"$CASE/image.raw\", \"at\": \"$CASE/disk\"}" > config
+        for _ in 1 2 3; do
+            "$SLUICE" add --foreground --resume --config config > add.txt 2> log.txt &
+            service=$!
+            for _ in $(seq 200); do [ ! -s add.txt ] || break; sleep 0.05; done
+            note_server
+            same "what is read" "$(head -c 5 disk | wc -c)" 5
+            kill -KILL "$service"
+            wait_for_end "$service"
+            rm add.txt
+        done
+        "$SLUICE" del -a
+    done
 }
 
 # The new server has too few open files; the old one goes on with what it had, and is told so.

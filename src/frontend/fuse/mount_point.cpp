@@ -230,9 +230,13 @@ void MountPoint::remove_made_file() const {
   });
 }
 
-Result<void> clear_dead_mount(const std::string& at) {
+bool is_dead_mount(const std::string& at) {
   struct stat status{};
-  if (stat(at.c_str(), &status) == 0 || !server_has_died(errno)) return {};
+  return stat(at.c_str(), &status) != 0 && server_has_died(errno);
+}
+
+Result<void> clear_dead_mount(const std::string& at) {
+  if (!is_dead_mount(at)) return {};
   if (geteuid() != 0) return unmount_by_fusermount(at, /*lazily=*/true);
   if (umount2(at.c_str(), UMOUNT_NOFOLLOW | MNT_DETACH) == 0) return {};
   return fail(errno, fmt::format("cannot unmount {}: {}", shown(at), std::strerror(errno)));

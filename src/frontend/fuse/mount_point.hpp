@@ -85,6 +85,9 @@ class MountPoint {
   gid_t group_ = 0;
 };
 
+// Whether a FUSE server that has died has left its mount there.
+bool is_dead_mount(const std::string& at);
+
 // Unmounts what a dead server has left there; does nothing where the mount is none of ours.
 Result<void> clear_dead_mount(const std::string& at);
 
