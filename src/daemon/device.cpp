@@ -191,6 +191,8 @@ Result<void> Device::wait_until_openable() const {
 }
 
 Result<void> Device::stop() {
+  should_stop_ = true;
+  if (desk_.busy()) return {};
   const std::scoped_lock guard(mutex_);
   if (!frontend_) return fail(EBUSY, kBetweenServers);
   return frontend_->stop();
@@ -247,6 +249,8 @@ Result<Handover> Device::request_handover(std::optional<int> successor) {
   }
   if (!quiesced) {
     desk_.close();
+    if (should_stop_) [[maybe_unused]]
+      const auto stopped = stop();
     return std::unexpected(quiesced.error());
   }
   return desk_.collect(kQuiescePatience);

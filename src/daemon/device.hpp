@@ -4,6 +4,7 @@
 // thread may call it.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <mutex>
@@ -61,7 +62,9 @@ class Device {
   void remove();
 
   // --- What may come from any thread at any time: signals, the control socket.
+  // While it is being handed over this is only noted, for whoever has the device afterwards.
   Result<void> stop();
+  bool should_stop() const { return should_stop_; }
   Result<void> stop_unless_busy();
   // The size that it has now; none: as large as the backing has become.
   Result<uint64_t> resize(std::optional<uint64_t> size_bytes);
@@ -102,6 +105,7 @@ class Device {
   std::optional<int> successor_;  // process; written before the control thread is woken for it
   bool claimed_ = false;          // the record is ours to remove
   bool served_ = false;
+  std::atomic<bool> should_stop_ = false;
 };
 
 }  // namespace sluice

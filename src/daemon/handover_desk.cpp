@@ -32,6 +32,11 @@ bool HandoverDesk::requested() const {
   return state_ == State::requested;
 }
 
+bool HandoverDesk::busy() const {
+  const std::scoped_lock guard(mutex_);
+  return state_ != State::idle;
+}
+
 void HandoverDesk::offer(Result<Handover> handover) {
   const std::scoped_lock guard(mutex_);
   state_ = State::offered;

@@ -29,6 +29,8 @@ class HandoverDesk {
 
   // --- The side of the control thread.
   bool requested() const;
+  // From request() to close().
+  bool busy() const;
   void offer(Result<Handover> handover);
   // Waits; true as soon as the device is wanted back.
   bool wanted_back(std::chrono::milliseconds limit);

@@ -69,6 +69,11 @@ std::unique_ptr<ControlSocket> open_control_socket(Device& device) {
   return nullptr;
 }
 
+// What came for this process while the device changed hands is meant for its next server.
+void pass_on_signal(uint32_t id) {
+  if (const auto record = read_record(id)) kill(record->pid, SIGTERM);
+}
+
 // A manager that is not told before this process ends takes that for the end of the service.
 void announce_successor(uint32_t id) {
   if (const auto record = read_record(id)) notify_manager(fmt::format("MAINPID={}", record->pid));
@@ -86,9 +91,12 @@ Result<void> serve_until_gone(Device& device, std::unique_ptr<ControlSocket> con
     if (*handed_over) {
       if (control != nullptr) control->leave_file();
       announce_successor(device.id());
+      if (device.should_stop()) pass_on_signal(device.id());
       return {};
     }
     control = open_control_socket(device);
+    if (!device.should_stop()) continue;
+    if (const auto stopped = device.stop(); !stopped) spdlog::error("{}", stopped.error().text);
   }
   control.reset();
   device.remove();

@@ -27,6 +27,7 @@ main() {
     run_case "not upgraded: it is in memory" memory_stays
     run_case "killed, and its number is kept" kept_until_deleted
     run_case "killed, and started again" resumed
+    run_case "terminated while it is upgraded" terminated_while_upgraded
     run_case "without privilege" without_privilege
     finish
 }
@@ -72,6 +73,24 @@ resumed() {
         done
         "$SLUICE" del -a
     done
+}
+
+# A next server that takes the descriptors and dies before it serves: the old one has the device
+# again, and has not forgotten that it was told to end.
+terminated_while_upgraded() {
+    serve_file copy
+    python3 - "$SLUICE_STATE_DIR/device-$ID.sock" "$SERVER" <<'END'
+import json, os, signal, socket, sys, time
+client = socket.socket(socket.AF_UNIX)
+client.connect(sys.argv[1])
+client.sendall(json.dumps({"command": "hand_over", "pid": os.getpid()}).encode() + b"\n")
+_, descriptors, _, _ = socket.recv_fds(client, 65536, 16)
+assert descriptors
+os.kill(int(sys.argv[2]), signal.SIGTERM)
+time.sleep(0.2)
+END
+    wait_for_end "$SERVER"
+    [ ! -e disk ] || fail "disk was left behind"
 }
 
 # The new server has too few open files; the old one goes on with what it had, and is told so.
