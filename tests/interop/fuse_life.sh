@@ -16,6 +16,7 @@ main() {
     done
     run_case "a directory, with the file in it" in_directory
     run_case "a file that was there" over_file
+    run_case "moved" moved
     run_case "on another file system" on_another_file_system true
     run_case "what is in the way" in_the_way
     in_chroots
@@ -173,6 +174,23 @@ upgraded_file() {
     before=$(stat -c '%a %u %g %x %y %z' disk)
     "$SLUICE" upgrade -n "$ID" > /dev/null
     same "attributes" "$(stat -c '%a %u %g %x %y %z' disk)" "$before"
+}
+
+# A directory above it has another name by now; a server that took over has to know it as well.
+moved() {
+    mkdir one
+    truncate -s 16M image.raw
+    "$SLUICE" add --at "$CASE/one/disk" --mode copy image.raw > /dev/null
+    mv one two
+    "$SLUICE" upgrade -n 0 > /dev/null
+    note_server
+    mv two three
+    exec 8< three/disk
+    refused "in use" "$SLUICE" del -n "$ID"
+    exec 8<&-
+    stop_server
+    same "files" "$(ls three)" ""
+    same "mounts" "$(mounts_in_case)" ""
 }
 
 # The server has let go of the file system that its file appears on.

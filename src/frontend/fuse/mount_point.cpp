@@ -2,15 +2,18 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <poll.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
+#include <vector>
 
 #include "frontend/fuse/fusermount.hpp"
 #include "frontend/fuse/one_file.hpp"
@@ -33,22 +36,34 @@ std::string unescape(const std::string& text) {
   return plain;
 }
 
-// MAJOR:MINOR of what is mounted on top there, as this thread sees it; empty: nothing. Looks at no
-// file system, so that a dead or a hanging one does no harm.
-std::string mounted_device(const std::string& at) {
+struct Mounted {
+  std::string device;  // MAJOR:MINOR
+  std::string at;
+};
+
+// What this thread sees, the last one on top. Looks at no file system, so that a dead or a hanging
+// one does no harm.
+std::vector<Mounted> all_mounted() {
   std::ifstream mounts("/proc/thread-self/mountinfo");
-  std::string found;
+  std::vector<Mounted> found;
   for (std::string line; std::getline(mounts, line);) {
     std::istringstream fields(line);
     std::string id;
     std::string parent;
-    std::string device;
     std::string root;
-    std::string point;
-    fields >> id >> parent >> device >> root >> point;
-    if (unescape(point) == at) found = device;
+    Mounted each;
+    fields >> id >> parent >> each.device >> root >> each.at;
+    each.at = unescape(each.at);
+    found.push_back(std::move(each));
   }
   return found;
+}
+
+// Empty: nothing.
+std::string mounted_device(const std::string& at) {
+  const auto mounted = all_mounted();
+  const auto found = std::ranges::find(mounted.rbegin(), mounted.rend(), at, &Mounted::at);
+  return found == mounted.rend() ? std::string() : found->device;
 }
 
 // What a mount answers whose server has died; ECONNABORTED while the kernel is taking it apart.
@@ -211,7 +226,19 @@ Result<void> MountPoint::unmount(bool lazily) {
               fmt::format("cannot unmount {}: {}", shown(record_.at), went.error().text));
 }
 
+// Somebody may have renamed a directory above it. The device tells it from others only while the
+// kernel has the file system: its number is given out again.
+void MountPoint::follow() {
+  pollfd file{.fd = device_.number(), .events = POLLIN, .revents = 0};
+  if (!device_.valid() || poll(&file, 1, 0) < 0 || (file.revents & POLLERR) != 0) return;
+  if (mounted_device(record_.at) == record_.device) return;
+  for (Mounted& each : all_mounted()) {
+    if (each.device == record_.device) record_.at = std::move(each.at);
+  }
+}
+
 Result<void> MountPoint::unmount_here(bool lazily) {
+  follow();
   if (mounted_device(record_.at) != record_.device) return {};
   const std::string& at = record_.at;
   if (record_.by_helper) return unmount_by_fusermount(at, lazily);

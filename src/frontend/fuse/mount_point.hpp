@@ -74,6 +74,7 @@ class MountPoint {
   Result<void> mount_as_root(const Wish& wish);
   Result<void> mount_by_helper(const Wish& wish);
   Result<void> unmount_here(bool lazily);
+  void follow();
 
   Record record_;
   Descriptor device_;
