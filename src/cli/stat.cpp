@@ -38,8 +38,9 @@ void declare_stat(CommandLine& line, std::span<const std::string>) {
 }
 
 Outcome<void> stat(const CommandLine& line, const Streams& streams) {
-  const int forms = int{line.has("json")} + line.has("prometheus") + line.has("watch");
-  if (forms > 1) return usage("--json, --prometheus and --watch exclude each other: choose one");
+  if (line.has("json") && line.has("prometheus")) {
+    return usage("--json and --prometheus exclude each other: choose one");
+  }
   if (line.word() && !line.has("watch")) {
     return usage(
         fmt::format("unexpected argument {} (SECONDS goes with --watch)", shown(*line.word())));
@@ -93,6 +94,19 @@ Outcome<Asked> ask_devices(const CommandLine& line, const Streams& streams, bool
   return asked;
 }
 
+using Figures = std::map<uint64_t, nlohmann::json>;  // by the number of the device
+
+// A line for each device that was there before; `lines` counts them.
+void print_rates(const Figures& before, const Figures& now, int& lines, std::ostream& out) {
+  for (const auto& [id, device] : now) {
+    const auto old = before.find(id);
+    // A new server has begun to count anew.
+    if (old == before.end() || old->second.at("pid") != device.at("pid")) continue;
+    if (lines++ % kLinesBetweenHeaders == 0) out << rates_header();
+    out << rates_line(old->second, device);
+  }
+}
+
 Outcome<void> watch(const CommandLine& line, const Streams& streams) {
   uint64_t seconds = 1;
   if (line.word()) {
@@ -102,24 +116,25 @@ Outcome<void> watch(const CommandLine& line, const Streams& streams) {
                                shown(*line.word()), kLongestSeconds));
     }
   }
-  std::map<uint64_t, nlohmann::json> before;
+  Figures before;
   for (int lines = 0;;) {
-    auto asked = ask_devices(line, streams, true);
+    auto asked = ask_devices(line, streams, !line.has("json"));
     if (!asked) return std::unexpected(asked.error());
-    std::map<uint64_t, nlohmann::json> now;
-    for (nlohmann::json& device : asked->devices) {
-      const auto id = device.at("id").get<uint64_t>();
-      const auto old = before.find(id);
-      // A new server has begun to count anew.
-      if (old != before.end() && old->second.at("pid") == device.at("pid")) {
-        if (lines++ % kLinesBetweenHeaders == 0) streams.out << rates_header();
-        streams.out << rates_line(old->second, device);
+    if (asked->devices.empty()) return failed(std::string());  // there is none, as was said
+    if (line.has("json")) {
+      streams.out << nlohmann::json(asked->devices).dump() << '\n';
+    } else if (line.has("prometheus")) {
+      streams.out << figures_prometheus(asked->devices);
+    } else {
+      Figures now;
+      for (nlohmann::json& device : asked->devices) {
+        const auto id = device.at("id").get<uint64_t>();
+        now.emplace(id, std::move(device));
       }
-      now.emplace(id, std::move(device));
+      print_rates(before, now, lines, streams.out);
+      before = std::move(now);
     }
-    if (now.empty()) return failed(std::string());  // there is none, as was said
-    if (!streams.out.flush()) return {};            // run() says why
-    before = std::move(now);
+    if (!streams.out.flush()) return {};  // run() says why
     std::this_thread::sleep_for(std::chrono::seconds(seconds));
   }
 }
@@ -128,7 +143,7 @@ Outcome<void> watch(const CommandLine& line, const Streams& streams) {
 
 constinit const Command kStatCommand = {
     .name = "stat",
-    .synopsis = "[-n ID] [--json | --prometheus]\n[-n ID] --watch [SECONDS]",
+    .synopsis = "[-n ID] [--json | --prometheus] [--watch [SECONDS]]",
     .summary = "Show what devices have done, how long it took and what was copied.",
     .declare = declare_stat,
     .run = stat};

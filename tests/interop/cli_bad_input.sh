@@ -85,7 +85,6 @@ lines_that_are_wrong() {
     refuse 2 "unexpected argument" list 0
     refuse 2 "unexpected argument" features all
     refuse 2 "exclude each other" stat --json --prometheus
-    refuse 2 "exclude each other" stat --watch --json
     refuse 2 "goes with --watch" stat 5
     for seconds in '' 0 -1 1.5 86401 soon; do
         refuse 2 "" stat --watch "$seconds"

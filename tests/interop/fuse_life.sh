@@ -17,6 +17,7 @@ main() {
     run_case "a directory, with the file in it" in_directory
     run_case "a file that was there" over_file
     run_case "moved" moved
+    run_case "watched" watched
     run_case "on another file system" on_another_file_system true
     run_case "what is in the way" in_the_way
     in_chroots
@@ -191,6 +192,19 @@ moved() {
     stop_server
     same "files" "$(ls three)" ""
     same "mounts" "$(mounts_in_case)" ""
+}
+
+# Every second, for people and for programs.
+watched() {
+    serve_file copy
+    timeout 2.5 "$SLUICE" stat --watch > rates || [ $? = 124 ]
+    same "header and rates" "$(wc -l < rates)" 3
+    timeout 1.5 "$SLUICE" stat --watch --json > arrays || [ $? = 124 ]
+    same "devices" "$(python3 -c '
+import json
+print([json.loads(line)[0]["id"] for line in open("arrays")])')" "[$ID, $ID]"
+    timeout 0.5 "$SLUICE" stat --watch --prometheus > metrics || [ $? = 124 ]
+    grep -q '^sluice_requests_total' metrics
 }
 
 # The server has let go of the file system that its file appears on.
