@@ -12,6 +12,7 @@
 
 #include <atomic>
 #include <coroutine>
+#include <thread>
 
 #include "ring/ring.hpp"
 
@@ -34,10 +35,18 @@ class TagLoan final : private Lender, private Message {
  private:
   enum State : int { kLent, kAwaited, kBack };
 
+  // Another thread says that it is back only when it is done with the ring: what ends with the
+  // request may be the ring.
   void returned(Loan&) noexcept override {
-    if (state_.exchange(kBack, std::memory_order_acq_rel) == kAwaited) ring_->post(*this);
+    int now = kLent;
+    if (state_.compare_exchange_strong(now, kBack, std::memory_order_acq_rel)) return;
+    ring_->post(*this);
+    state_.store(kBack, std::memory_order_release);
   }
-  void run() override { ring_->ready().push(waiting_); }
+  void run() override {
+    while (state_.load(std::memory_order_acquire) != kBack) std::this_thread::yield();
+    ring_->ready().push(waiting_);
+  }
 
   Ring* ring_ = nullptr;
   Loan loan_;
