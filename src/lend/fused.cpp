@@ -17,6 +17,7 @@ View FusedMaster::buffer() const {
 }
 
 Task Fused::run(Request& request) {
+  cqe_count_ = 0;
   View buffer = sqe_.master.buffer();
   const Status accepted = accept(buffer);
   if (!accepted.ok()) {

@@ -63,7 +63,7 @@ class Fused {
   // those of its buffer(); EOPNOTSUPP: no such slave (S65, S66); EACCES: the wrong direction (S69).
   // The slave's: EFAULT: beyond the buffer (S67); EOPNOTSUPP:
   // the file wants an address and the pages have none (S68); those of the operation. What awaits
-  // this is linked to both (S78).
+  // this is linked to both (S78). It may run again when it has ended.
   Task run(Request& request);
   // The slave is cancelled through its master (S79). On the ring's thread, while it runs.
   void cancel(Ring& ring);

@@ -134,6 +134,18 @@ TEST(Rules, S74_WhatTheTwoCqesSay) {
   }
 }
 
+TEST(Rules, S74_ACommandThatRunsAgainSaysOnlyWhatIsNew) {
+  OneRequest one(Op::write, 4096);
+  Fused fused(on(one, lend::Write{.file = kFile}));
+  for (const int32_t result : {4096, -EIO, 4096}) {
+    const Task task = fused.run(one.request);
+    one.ring.settle();
+    one.ring.complete(0, result);
+    const int32_t told = result < 0 ? result : 0;
+    EXPECT_EQ(cqes_of(fused), (Cqes{{Of::slave, result}, {Of::master, told}}));
+  }
+}
+
 // On a ring of its own, where the queue's thread knows nothing of it.
 TEST(Rules, S75_AnyThreadMayIssueIt) {
   const Descriptor file = make_file(0, false);
