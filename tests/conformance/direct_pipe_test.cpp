@@ -124,6 +124,16 @@ TEST(Rules, S37_StopsAtTheLengthAskedFor) {
   EXPECT_EQ(pipe.lent_bytes(one.tag.arena).segments().front(), (Segment{1024, 3000}));
 }
 
+TEST(Rules, S37_P6_E_ALengthThatNoBufferHasIsNotCut) {
+  OneRequest one(Op::write, kBytes);
+  lend::BufferProducer producer(one.provider, one.at());
+  for (const uint64_t more : {uint64_t{kBytes} + 1, (uint64_t{1} << 32) + kPage, UINT64_MAX}) {
+    EXPECT_EQ(producer.prepare(more, Direction::source).error(), EFAULT) << more;
+  }
+  EXPECT_TRUE(producer.prepare(kBytes, Direction::source).ok());
+  EXPECT_TRUE(one.untouched());
+}
+
 // The flags that were on each piece in the pipe would have been copied with it.
 TEST(Rules, S44_ACopyOfWhatIsInThePipeGrantsNothingMore) {
   OneRequest one(Op::write, kBytes);
