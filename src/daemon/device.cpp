@@ -63,6 +63,7 @@ DeviceRecord record_of(const ServeOptions& options) {
   record.depth = device.depth;
   record.max_io_bytes = device.max_io_bytes;
   record.at = options.frontend.at;
+  record.made = !record.at.empty() && access(record.at.c_str(), F_OK) != 0 && errno == ENOENT;
   record.recovery = to_string(device.recovery);
   record.unprivileged = device.wish.unprivileged;
   record.debug_mask = options.debug_mask;

@@ -99,7 +99,7 @@ bool has_remains(const DeviceRecord& record) {
 Result<void> clear_remains(const DeviceRecord& record) {
   // A loop device ends with the last one who has it open; its file was mounted nowhere.
   if (record.frontend != to_string(FrontendKind::fuse)) return {};
-  return fuse::clear_dead_mount(record.at);
+  return fuse::clear_dead_mount(record.at, record.made);
 }
 
 Result<std::unique_ptr<Frontend>> take_over_frontend(Stack& stack, const DeviceRecord& record,

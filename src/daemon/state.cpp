@@ -128,6 +128,7 @@ std::string to_json(const DeviceRecord& record) {
       {"frontend", record.frontend},
       {"path", record.path},
       {"at", record.at},
+      {"made", record.made},
       {"size_bytes", record.size_bytes},
       {"block_bytes", record.block_bytes},
       {"spec", json::parse(to_json(record.spec, target_vocabulary()))},
@@ -155,6 +156,7 @@ Result<DeviceRecord> record_from_json(std::string_view text) {
     value.at("frontend").get_to(record.frontend);
     value.at("path").get_to(record.path);
     value.at("at").get_to(record.at);
+    record.made = value.value("made", false);
     value.at("size_bytes").get_to(record.size_bytes);
     value.at("block_bytes").get_to(record.block_bytes);
     value.at("read_only").get_to(record.read_only);

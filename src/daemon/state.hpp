@@ -24,6 +24,7 @@ struct DeviceRecord {
   std::string frontend;      // ublk, loop, fuse
   std::string path;          // what the user opens
   std::string at;            // fuse: what was asked for
+  bool made = false;         // ... and was not there before
   uint64_t size_bytes = 0;
   uint32_t block_bytes = 0;  // logical
   Spec spec;

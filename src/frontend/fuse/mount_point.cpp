@@ -66,6 +66,13 @@ std::string mounted_device(const std::string& at) {
   return found == mounted.rend() ? std::string() : found->device;
 }
 
+// Only if it is still what it was made as, and nothing is mounted on it.
+void remove_if_empty(const std::string& at) {
+  struct stat status{};
+  if (!mounted_device(at).empty() || lstat(at.c_str(), &status) != 0) return;
+  if (S_ISREG(status.st_mode) && status.st_size == 0) unlink(at.c_str());
+}
+
 // What a mount answers whose server has died; ECONNABORTED while the kernel is taking it apart.
 bool server_has_died(int error) { return error == ENOTCONN || error == ECONNABORTED; }
 
@@ -246,15 +253,11 @@ Result<void> MountPoint::unmount_here(bool lazily) {
   return fail(errno, fmt::format("cannot unmount {}: {}", shown(at), std::strerror(errno)));
 }
 
-// Only if it is still what it was: an empty file that nothing is mounted on. Not from where this
+// Not from where this
 // process is, which may have let go of the file system that it lies on.
 void MountPoint::remove_made_file() const {
   if (!record_.made) return;
-  [[maybe_unused]] const auto went = home_.run([&] {
-    struct stat status{};
-    if (!mounted_device(record_.at).empty() || lstat(record_.at.c_str(), &status) != 0) return;
-    if (S_ISREG(status.st_mode) && status.st_size == 0) unlink(record_.at.c_str());
-  });
+  [[maybe_unused]] const auto went = home_.run([&] { remove_if_empty(record_.at); });
 }
 
 bool is_dead_mount(const std::string& at) {
@@ -262,11 +265,19 @@ bool is_dead_mount(const std::string& at) {
   return stat(at.c_str(), &status) != 0 && server_has_died(errno);
 }
 
-Result<void> clear_dead_mount(const std::string& at) {
-  if (!is_dead_mount(at)) return {};
-  if (geteuid() != 0) return unmount_by_fusermount(at, /*lazily=*/true);
-  if (umount2(at.c_str(), UMOUNT_NOFOLLOW | MNT_DETACH) == 0) return {};
-  return fail(errno, fmt::format("cannot unmount {}: {}", shown(at), std::strerror(errno)));
+Result<void> clear_dead_mount(const std::string& at, bool made) {
+  if (is_dead_mount(at)) {
+    Result<void> unmounted;
+    if (geteuid() != 0) {
+      unmounted = unmount_by_fusermount(at, /*lazily=*/true);
+    } else if (umount2(at.c_str(), UMOUNT_NOFOLLOW | MNT_DETACH) != 0) {
+      unmounted =
+          fail(errno, fmt::format("cannot unmount {}: {}", shown(at), std::strerror(errno)));
+    }
+    if (!unmounted) return unmounted;
+  }
+  if (made) remove_if_empty(at);
+  return {};
 }
 
 }  // namespace sluice::fuse

@@ -89,7 +89,8 @@ class MountPoint {
 // Whether a FUSE server that has died has left its mount there.
 bool is_dead_mount(const std::string& at);
 
-// Unmounts what a dead server has left there; does nothing where the mount is none of ours.
-Result<void> clear_dead_mount(const std::string& at);
+// Unmounts what a dead server has left there, and removes the empty file below if that server had
+// `made` it; does nothing where the mount is none of ours.
+Result<void> clear_dead_mount(const std::string& at, bool made = false);
 
 }  // namespace sluice::fuse
