@@ -17,7 +17,7 @@ namespace sluice {
 class Arena {
  public:
   static constexpr size_t kAlignment = 16;
-  static constexpr size_t kDefaultChunkBytes = 8192;
+  static constexpr size_t kDefaultChunkBytes = 8752;
 
   explicit Arena(size_t chunk_bytes = kDefaultChunkBytes);
   Arena(const Arena&) = delete;

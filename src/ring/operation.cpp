@@ -302,6 +302,12 @@ Segment Operation::current_piece() const {
 }
 
 void Operation::complete(int32_t result, uint32_t flags) {
+  if (flags == 0 && is_all(result)) {
+    moved_ = plan_.view.length();
+    if (fills()) plan_.view.loan()->fill(plan_.view.segments().front());
+    ring_.ready().push(coroutine_);
+    return;
+  }
   if ((flags & IORING_CQE_F_NOTIF) != 0) {
     go_on();  // SEND_ZC: the kernel has let go of the pages
     return;
@@ -322,6 +328,13 @@ void Operation::complete(int32_t result, uint32_t flags) {
     advance(static_cast<uint32_t>(result));
   }
   if ((flags & IORING_CQE_F_MORE) == 0) go_on();
+}
+
+// What nearly always happens: one transfer has moved all there is.
+bool Operation::is_all(int32_t result) const {
+  const View& view = plan_.view;
+  return plan_.verb <= Verb::recv && result > 0 && static_cast<uint32_t>(result) == view.length() &&
+         moved_ == 0 && !view.scattered() && follower_ == nullptr && !view.loan()->piped();
 }
 
 // A disk that cannot read a sector says ENODATA, which here means that a file has ended.

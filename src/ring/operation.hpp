@@ -75,6 +75,7 @@ class [[nodiscard]] Operation final : public Completion {
   Operation(Ring& ring, Plan&& plan) : ring_(ring), plan_(std::move(plan)) {}
 
   bool submit_linked();
+  bool is_all(int32_t result) const;
   bool is_unlinked(int32_t result);
   static Status status_of(int32_t result);
   bool moves_data() const { return plan_.verb <= Verb::zero; }

@@ -32,11 +32,13 @@ class LendingDevice {
     // It arrives: `data` is lent.
     void begin() {
       back_ = false;
-      request.data =
-          memory_.empty()
-              ? loan_.lend_registered(*this, Direction::source, kIoBytes, request.tag, kCharDevice,
-                                      ublk::abi::io_buffer_position(request.queue, request.tag))
-              : loan_.lend_mapped(*this, Direction::source, memory_, kAllMemory);
+      if (memory_.empty()) {
+        request.data =
+            loan_.lend_registered(*this, Direction::source, kIoBytes, request.tag, kCharDevice,
+                                  ublk::abi::io_buffer_position(request.queue, request.tag));
+      } else {
+        request.data = loan_.lend_mapped(*this, Direction::source, memory_, kAllMemory);
+      }
     }
     // It has been served. The pages are back now, or when the last view is gone.
     void end() { request.data.drop(); }
