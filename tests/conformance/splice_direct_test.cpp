@@ -297,6 +297,26 @@ TEST(Rules, S21_NonblockingIsForTheInputOnly) {
   EXPECT_EQ(moving.result(), kBytes);
 }
 
+// FD_IN_FIXED and FIXED_FILE are the ring's to say.
+TEST(Rules, S15_S54_BothFilesMayBeRegistered) {
+  const Descriptor source = make_file(kBytes, true);
+  const Descriptor sink = make_file(0, false);
+  lend::SpliceFile from = looked_at(source);
+  lend::SpliceFile to = looked_at(sink);
+  from.file = {.number = 3, .registered = true};
+  to.file = {.number = 4, .registered = true};
+  FileToFile moving(from, 0, kBytes, to, 0);
+  EXPECT_EQ(moving.ring.sqe(0).splice_fd_in, 3);
+  EXPECT_EQ(moving.ring.sqe(0).splice_flags, SPLICE_F_FD_IN_FIXED);
+  EXPECT_EQ(moving.ring.sqe(0).flags, 0);
+  moving.ring.complete(0, 4096);
+  EXPECT_EQ(moving.ring.sqe(0).fd, 4);
+  EXPECT_EQ(moving.ring.sqe(0).flags, IOSQE_FIXED_FILE);
+  EXPECT_EQ(moving.ring.sqe(0).splice_flags, 0U);
+  moving.ring.complete(0, -EIO);
+  EXPECT_EQ(moving.result(), -EIO);
+}
+
 TEST(Rules, S18_OneCallAtATime) {
   OneRequest one(Op::write, kBytes);
   const Descriptor file = make_file(0, false);
