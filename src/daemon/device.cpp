@@ -210,10 +210,12 @@ Result<uint64_t> Device::resize(std::optional<uint64_t> size_bytes) {
   if (!frontend_) return fail(EBUSY, kBetweenServers);
   auto resized = stack_->resize(size_bytes);
   if (!resized) return resized;
-  if (auto told = frontend_->resize(*resized); !told) return std::unexpected(told.error());
+  // First the record: no next server opens less than what the client was told of.
   record_.spec = stack_->spec();
-  record_.size_bytes = *resized;
   if (auto written = write_record(record_); !written) return std::unexpected(written.error());
+  if (auto told = frontend_->resize(*resized); !told) return std::unexpected(told.error());
+  record_.size_bytes = *resized;
+  if (auto written = write_record(record_); !written) spdlog::warn("{}", written.error().text);
   return resized;
 }
 

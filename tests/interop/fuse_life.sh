@@ -25,6 +25,7 @@ main() {
     run_case "upgraded, with its mode, owner and times" upgraded_file
     run_case "rolled back, on another file system" on_another_file_system rolled_back
     run_case "rolled back, without room for its state" rolled_back_without_room
+    run_case "not resized without room for its state" resized_without_room
     run_case "not upgraded: its file has moved" not_upgraded
     run_case "not upgraded: it is in memory" memory_stays
     run_case "killed, and its number is kept" kept_until_deleted
@@ -125,6 +126,22 @@ rolled_back_without_room() {
     refused "cannot write the state file" "$SLUICE" upgrade -n "$ID"
     same "server" "$(field pid)" "$server"
     same "what is read" "$(head -c 5 disk)" text
+    stop_serving
+    umount state
+}
+
+# What the client is told of is what the next server will have.
+resized_without_room() {
+    mount -t tmpfs -o size=64k none state
+    serve_file copy
+    cat /dev/zero 2> /dev/null > state/full || true
+    truncate -s 512M image.raw
+    refused "cannot write the state file" "$SLUICE" resize -n "$ID"
+    same "size" "$(stat -c %s disk)" $((256 << 20))
+    rm state/full
+    "$SLUICE" resize -n "$ID" > /dev/null
+    same "size" "$(stat -c %s disk)" $((512 << 20))
+    same "recorded size" "$(field size_bytes)" $((512 << 20))
     stop_serving
     umount state
 }
