@@ -3,6 +3,7 @@
 #pragma once
 
 #include "ring/operation.hpp"
+#include "ring/raw_operation.hpp"
 
 namespace sluice::lend {
 

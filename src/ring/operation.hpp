@@ -129,23 +129,4 @@ class [[nodiscard]] Operation final : public Completion {
   PipedProgress piped_;
 };
 
-// RawOperation: an SQE as the caller made it; the CQE's result as it came.
-class [[nodiscard]] RawOperation final : public Completion {
- public:
-  RawOperation(Ring& ring, const io_uring_sqe& sqe) : ring_(ring), sqe_(sqe) {}
-
-  bool await_ready() const { return false; }
-  void await_suspend(std::coroutine_handle<> coroutine);
-  int32_t await_resume() const { return result_; }
-
-  void prepare(io_uring_sqe& sqe) override { sqe = sqe_; }
-  void complete(int32_t result, uint32_t flags) override;
-
- private:
-  Ring& ring_;
-  io_uring_sqe sqe_;
-  int32_t result_ = 0;
-  std::coroutine_handle<> coroutine_;
-};
-
 }  // namespace sluice

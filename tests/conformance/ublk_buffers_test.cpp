@@ -11,6 +11,7 @@
 #include "frontend/ublk/io_command.hpp"
 #include "frontend/ublk/register_use_release.hpp"
 #include "ring/kernel_ring.hpp"
+#include "ring/raw_operation.hpp"
 
 namespace sluice::test {
 namespace {

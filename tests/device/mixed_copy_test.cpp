@@ -16,6 +16,7 @@
 #include "frontend/ublk/abi.hpp"
 #include "frontend/ublk/abi_io.hpp"
 #include "frontend/ublk/device.hpp"
+#include "ring/raw_operation.hpp"
 #include "ring/ring.hpp"
 #include "target/target.hpp"
 

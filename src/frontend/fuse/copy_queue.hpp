@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "frontend/fuse/queue.hpp"
+#include "ring/raw_operation.hpp"
 
 namespace sluice::fuse {
 

@@ -1,4 +1,5 @@
 #include "frontend/fuse/splice_queue.hpp"
+#include "ring/raw_operation.hpp"
 
 #include <fcntl.h>
 #include <poll.h>

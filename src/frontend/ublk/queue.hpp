@@ -18,6 +18,7 @@
 #include "frontend/queue_listener.hpp"
 #include "frontend/ublk/abi_io.hpp"
 #include "frontend/ublk/mode.hpp"
+#include "ring/raw_operation.hpp"
 #include "ring/ring.hpp"
 #include "target/stack.hpp"
 

@@ -15,6 +15,7 @@
 #include <set>
 
 #include "ring/abi.hpp"
+#include "ring/raw_operation.hpp"
 #include "support/manual_ring.hpp"
 #include "unit/core/lent.hpp"
 #include "unit/ring/descriptors.hpp"

@@ -1,5 +1,6 @@
 // The ring itself on the kernel's io_uring: creation, limits, waiting, signals, threads.
 #include "ring/kernel_ring.hpp"
+#include "ring/raw_operation.hpp"
 
 #include <gtest/gtest.h>
 #include <pthread.h>

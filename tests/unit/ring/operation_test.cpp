@@ -6,6 +6,7 @@
 #include <array>
 
 #include "ring/abi.hpp"
+#include "ring/raw_operation.hpp"
 #include "support/manual_ring.hpp"
 #include "unit/core/lent.hpp"
 #include "unit/ring/started.hpp"
