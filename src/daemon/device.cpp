@@ -23,7 +23,8 @@ constexpr std::chrono::seconds kSuccessorPatience{20};  // for the next server t
 constexpr const char* kBetweenServers = "the device is being handed to another server: try again";
 
 // What a killed server held is not free at once: its requests in flight keep its files, with their
-// locks, and the driver's side of the device until they have ended.
+// locks, and the driver's side of the device until they have ended. Nor is the number of a device
+// that was deleted while udev looked at it.
 template <typename Attempt>
 auto once_let_go(Attempt attempt) {
   const auto give_up = std::chrono::steady_clock::now() + kPredecessorPatience;
@@ -85,9 +86,9 @@ Result<std::unique_ptr<Device>> Device::add(const ServeOptions& options) {
   device->record_.frontend = to_string(choice->kind);
   FrontendOptions frontend = options.frontend;
   frontend.kind = choice->kind;
-  if (auto made = device->make_frontend(frontend); !made) {
-    return std::unexpected(made.error());
-  }
+  const auto make = [&] { return device->make_frontend(frontend); };
+  const bool named = choice->kind == FrontendKind::ublk && frontend.device.id != ublk::kAnyId;
+  if (auto made = named ? once_let_go(make) : make(); !made) return std::unexpected(made.error());
   return device;
 }
 
@@ -136,6 +137,11 @@ Result<void> Device::make_frontend(const FrontendOptions& options) {
     with_id.device.id = id = *free;
     made = sluice::make_frontend(*stack_, with_id);
     if (options.device.id != ublk::kAnyId) break;
+  }
+  if (!made && made.error().error == EEXIST) {
+    return fail(EBUSY, fmt::format("device {0} was deleted, but a program still has /dev/ublkb{0} "
+                                   "open: close it, or choose another -n",
+                                   with_id.device.id));
   }
   if (!made) return std::unexpected(made.error());
   frontend_ = std::move(*made);

@@ -183,7 +183,8 @@ no_leftovers() {
     [ -z "$(leftovers)" ]
 }
 
-# Refused; with --force the holder gets errors, and the number is free once it lets go.
+# Refused; with --force the holder gets errors, and the number is free once it lets go: whoever asks
+# for it waits for that, as a service that is started again while udev looks at its device.
 held_open() {
     local pid
     add -t null
@@ -194,13 +195,11 @@ held_open() {
     sluice del -n "$ID" --force
     wait_for 10 gone "$pid"
     fails 'error|Invalid' dd of=/dev/null bs=4k count=1 skip=9 iflag=direct <&5
+    sluice add -t null -n "$ID" > shown 5<&- &
+    sleep 1
     exec 5<&-
-    wait_for 10 number_is_free
+    wait $! || fail "its number is not free"
     del
-}
-
-number_is_free() {
-    sluice add -t null -n "$ID" > shown 2>&1
 }
 
 delete_all() {

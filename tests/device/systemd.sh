@@ -99,7 +99,7 @@ shown() {
 restarted() {
     local before
     before=$(server_of 0)
-    inside systemctl restart sluice@data
+    inside systemctl restart sluice@data || fail "$(inside journalctl -u sluice@data)"
     [ "$before" != "$(server_of 0)" ] || fail "it is the same process still"
     is_served data 0
     mount_again

@@ -33,7 +33,7 @@ words_and_values() {
     offers 'features' fe
     offers '' nonsense ''
     offers 'lend' bench ''
-    offers '--help --seconds --runs --depths --cpu --file --json' bench --
+    offers '--help --seconds --runs --depths --cpu --file --ublk --json' bench --
     offers '--max_io_buf_bytes' add --max
     offers '--help --number --all --async --force' del --
     offers 'loop linear' add -t l
