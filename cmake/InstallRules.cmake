@@ -37,6 +37,8 @@ install(CODE "
   set(CMAKE_INSTALL_LIBDIR \"${CMAKE_INSTALL_LIBDIR}\")
   set(CMAKE_INSTALL_INCLUDEDIR \"${CMAKE_INSTALL_INCLUDEDIR}\")
   set(PROJECT_VERSION \"${PROJECT_VERSION}\")
+  # Whoever links an instrumented library is instrumented likewise.
+  string(JOIN \" \" INSTRUMENTATION ${instrumentation})
   set(PROJECT_DESCRIPTION \"${PROJECT_DESCRIPTION}\")
   configure_file(\"${PROJECT_SOURCE_DIR}/cmake/sluice.pc.in\" \"${PROJECT_BINARY_DIR}/sluice.pc\" @ONLY)
   foreach(file systemd/sluice@.service udev/71-sluice-unprivileged.rules udev/ublk-chown)
