@@ -4,6 +4,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <future>
 #include <semaphore>
 #include <thread>
 
@@ -151,14 +152,14 @@ TEST_F(DirectDeviceTest, AnIoMayComeAgainOnMemoryThatIsNotRegistered) {
 // Answers at once and keeps the pages.
 class Keeps final : public Target {
  public:
-  explicit Keeps(View& kept) : kept_(kept) { geometry_.size_bytes = 1 << 20; }
+  explicit Keeps(std::promise<View>& kept) : kept_(kept) { geometry_.size_bytes = 1 << 20; }
 
  private:
   Task do_submit(Request& request) override {
-    kept_ = request.data;
+    kept_.set_value(request.data);
     return kOk;
   }
-  View& kept_;
+  std::promise<View>& kept_;
 };
 
 class Notes final : public Io {
@@ -170,14 +171,15 @@ class Notes final : public Io {
 };
 
 TEST_F(DirectDeviceTest, EndsWhenThePagesOfAllIoAreBack) {
-  View kept;
-  stack_ = std::make_unique<Stack>(std::make_unique<Keeps>(kept), std::vector<int>());
+  std::promise<View> promised;
+  stack_ = std::make_unique<Stack>(std::make_unique<Keeps>(promised), std::vector<int>());
   device_ = std::move(*Device::create(*stack_, {}));
   auto memory = filled(1);
   Notes io;
   io.op = Op::write;
   io.memory = memory;
   device_->submit(0, io);
+  View kept = promised.get_future().get();
   std::atomic<bool> gone = false;
   std::thread ending([&] {
     device_.reset();
