@@ -30,16 +30,24 @@ TEST(Rules, S2_APositionIsOneNumber) {
   EXPECT_EQ(lend::Position::unpack_2022(last.pack_2022()), last);
 }
 
+// A request of queue 1, tag 3, whose 4096 bytes are lent.
+struct OneWrite {
+  OneWrite() {
+    request.op = Op::write;
+    request.queue = 1;
+    request.tag = 3;
+    request.data = lent.loan.view();
+  }
+  std::vector<std::byte> memory = std::vector<std::byte>(4096);
+  Lent lent{Direction::source, memory};
+  Request request;
+};
+
 // Else it would be the name of another request's bytes.
 TEST(Rules, S2_P5_P6_E_WhatHasNoRoomInTheNumberNamesNothing) {
   lend::Provider provider(2, 8);
-  std::vector<std::byte> memory(4096);
-  Lent lent(Direction::source, memory);
-  Request request;
-  request.op = Op::write;
-  request.queue = 1;
-  request.tag = 3;
-  request.data = lent.loan.view();
+  OneWrite write;
+  Request& request = write.request;
   provider.begin(request);
   const auto error_of = [&](uint64_t packed) {
     return provider.lend(lend::Position::unpack(packed), 512).status().error();
@@ -245,13 +253,8 @@ TEST_P(OnEachProvider, S6_NoRequestIsCompletedBeforeItsPagesAreBack) {
 // Lends from another thread than the one that serves the queue, and after the device is gone.
 TEST(Rules, S75_P16_AnyThreadMayLend) {
   lend::Provider provider(2, 4);
-  std::vector<std::byte> memory(4096);
-  Lent lent(Direction::source, memory);
-  Request request;
-  request.op = Op::write;
-  request.queue = 1;
-  request.tag = 3;
-  request.data = lent.loan.view();
+  OneWrite write;
+  Request& request = write.request;
   provider.begin(request);
   std::thread other([&] {
     const View whole = provider.lend_whole(1, 3);
