@@ -14,7 +14,7 @@ SECONDS_EACH ?= 60
 unexport MAKEFLAGS MFLAGS MAKELEVEL
 
 .DEFAULT_GOAL := build
-.PHONY: help deps build check demo bench install format lint tidy asan tsan coverage fuzz clean
+.PHONY: help deps build program check demo bench install format lint tidy asan tsan coverage fuzz clean
 
 define compile
 cmake --preset $(1) --log-level=WARNING
@@ -36,12 +36,18 @@ deps: ## install the Debian packages that are missing (tools/deps --list)
 build: deps ## compile the release: build/release/sluice
 	$(call compile,release)
 
+# As much of it as is needed where nothing is tested.
+program: ## compile the program alone
+	@tools/deps --demo
+	cmake --preset release --log-level=WARNING
+	cmake --build --preset release -j $(JOBS) --target sluice
+
 # ctest says so again if the fetch failed, and goes on with the other tests.
 check: build ## every test, style included; in a guest kernel where this one has no ublk
 	-tests/device/run --fetch
-	ctest --preset release -j2
+	tests/support/aside.sh ctest --preset release -j2 || tests/support/failures.sh build/release
 
-demo: build ## show what Sluice does
+demo: program ## show what Sluice does
 	tools/demo
 
 bench: build ## measure and plot: bench/
@@ -49,8 +55,8 @@ bench: build ## measure and plot: bench/
 	bench/run-host
 	bench/run-lend
 
-install: build ## into DESTDIR and PREFIX (/usr/local)
-	DESTDIR="$(DESTDIR)" cmake --install build/release --prefix "$(PREFIX)"
+install: program ## into DESTDIR and PREFIX (/usr/local), without debugging information
+	DESTDIR="$(DESTDIR)" cmake --install build/release --prefix "$(PREFIX)" --strip
 
 tidy: ## the project's own rules of style
 	tools/tidy.py

@@ -50,3 +50,9 @@ find_program(SLUICE_CCACHE ccache)
 if(SLUICE_CCACHE AND NOT DEFINED CMAKE_CXX_COMPILER_LAUNCHER)
   set(CMAKE_CXX_COMPILER_LAUNCHER "${SLUICE_CCACHE}")
 endif()
+# What ccache wants of precompiled headers: it goes by their content, and so do we.
+if(CMAKE_CXX_COMPILER_LAUNCHER MATCHES "ccache$")
+  list(PREPEND CMAKE_CXX_COMPILER_LAUNCHER
+       "${CMAKE_COMMAND}" -E env "CCACHE_SLOPPINESS=pch_defines,time_macros")
+endif()
+target_compile_options(sluice_options INTERFACE "SHELL:-Xclang -fno-pch-timestamp")

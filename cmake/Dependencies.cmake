@@ -1,9 +1,10 @@
-# The libraries, as Debian packages them: the interface library sluice_dependencies.
-# `tools/deps` installs them.
+# The libraries, as Debian packages them: those of the engine are the interface library
+# sluice_dependencies; CLI11 is the command line's. `tools/deps` installs them.
 
 find_package(PkgConfig REQUIRED)
 find_package(Threads REQUIRED)
 pkg_check_modules(liburing REQUIRED IMPORTED_TARGET liburing>=2.3)
+pkg_check_modules(libxxhash REQUIRED IMPORTED_TARGET libxxhash>=0.8.0) # XXH3 is final since
 find_package(fmt REQUIRED)
 find_package(spdlog REQUIRED) # Debian's is built against its own package of fmt
 find_package(nlohmann_json REQUIRED)
@@ -11,5 +12,5 @@ find_package(CLI11 REQUIRED)
 
 add_library(sluice_dependencies INTERFACE)
 target_link_libraries(sluice_dependencies INTERFACE
-  PkgConfig::liburing fmt::fmt spdlog::spdlog nlohmann_json::nlohmann_json CLI11::CLI11
+  PkgConfig::liburing PkgConfig::libxxhash fmt::fmt spdlog::spdlog nlohmann_json::nlohmann_json
   Threads::Threads)

@@ -25,8 +25,8 @@ NAME = re.compile(r"((?:[\w~]+(?:<[^()]*>)?::)*"
 def find(text):
     """Yields (name, first line, number of lines) of each function body, in order."""
     text = NOISE.sub(blank, text)
-    head, line, head_line = "", 1, None     # what stands before the next brace, and where it began
-    stack = []                              # for each open brace: what it belongs to
+    head, line, head_line = "", 1, None     # the text before the next brace, and its first line
+    stack = []                              # for each open brace: its kind
     for character in text:
         kind = stack[-1][0] if stack else "scope"
         if character == "{":

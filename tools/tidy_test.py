@@ -106,6 +106,12 @@ class TidyTest(unittest.TestCase):
         self.write("tools/run", "#!/bin/sh\n" + ":\n" * 400)
         self.assert_finding("tools/run: source-lines: 401")
 
+    def test_a_header_of_one_thing_may_be_longer(self):
+        self.write("src/core/loan.hpp", "//\n" * 400)
+        self.assertEqual(self.tidy(), [])
+        self.write("src/core/loan.hpp", "//\n" * 401)
+        self.assert_finding("src/core/loan.hpp: header-lines: 401 (at most 400)")
+
     def test_columns_count_characters(self):
         self.write("src/core/a.cpp", "//" + "é" * 98 + "\n")
         self.assertEqual(self.tidy(), [])
@@ -121,7 +127,9 @@ class TidyTest(unittest.TestCase):
         self.assertEqual(self.tidy(), [])
         for layer, included in [("core", "ring/ring.hpp"), ("spec", "ring/ring.hpp"),
                                 ("ring", "spec/spec.hpp"), ("lend", "spec/spec.hpp"),
-                                ("target", "frontend/a.hpp"), ("daemon", "cli/a.hpp")]:
+                                ("target", "frontend/a.hpp"), ("daemon", "cli/a.hpp"),
+                                ("daemon", "bench/a.hpp"), ("bench", "daemon/a.hpp"),
+                                ("bench", "cli/a.hpp")]:
             self.write("src/target/a.cpp", "")
             self.write(f"src/{layer}/b.cpp", f'#include "{included}"\n')
             self.assert_finding(f"src/{layer}/b.cpp:1: include: {layer} must not include")
@@ -137,6 +145,13 @@ class TidyTest(unittest.TestCase):
         self.assertEqual(self.tidy(), [])
         self.write("include/sluice/target.hpp", '#include "daemon/device.hpp"\n')
         self.assert_finding("not public")
+
+    def test_log_of_the_engine(self):
+        self.write("src/daemon/a.cpp", "#include <spdlog/spdlog.h>\n")
+        self.write("src/core/a.cpp", "#include <spdlog/logger.h>\n")
+        self.assertEqual(self.tidy(), [])
+        self.write("src/core/a.cpp", "#include <spdlog/spdlog.h>\n")
+        self.assert_finding('use "core/log.hpp"')
 
     def test_unfinished_words(self):
         word = "TO" "DO"

@@ -1,4 +1,4 @@
-// Everything a program needs to lend the pages of a request to I/O: docs/LENDING.md.
+// All headers for lending the pages of a request to I/O: docs/LENDING.md.
 #pragma once
 
 #include "lend/auto_buf.hpp"
@@ -11,5 +11,4 @@
 #include "lend/provider.hpp"
 #include "lend/splice_buf.hpp"
 #include "lend/splice_direct.hpp"
-#include "lend/splice_read_to_read.hpp"
 #include "lend/splice_write.hpp"

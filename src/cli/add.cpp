@@ -7,14 +7,20 @@
 #include "cli/add_options.hpp"
 #include "cli/command.hpp"
 #include "cli/devices.hpp"
+#include "daemon/device_name.hpp"
 #include "daemon/operations.hpp"
 #include "daemon/process.hpp"
+#include "frontend/fuse/data_path.hpp"
+#include "spec/size.hpp"
 
 namespace sluice::cli {
 namespace {
 
 Outcome<AddRequest> read_request(const CommandLine& line, std::istream& in);
+void give_default_name(AddRequest& request, const std::string& name);
 Outcome<void> serve_here(const AddRequest& request, const Streams& streams);
+Shown shown_by(const AddRequest& request);
+std::string_view why_fewer_queues(const DeviceListing& device);
 void tell(const AddRequest& request, const DeviceListing& device, const Streams& streams);
 
 Outcome<void> add(const CommandLine& line, const Streams& streams) {
@@ -24,18 +30,24 @@ Outcome<void> add(const CommandLine& line, const Streams& streams) {
   const auto served = add_device(request->serve);
   if (!served) return failed(served.error());
   const auto device = look_at(served->record.id);
-  if (!device) return std::unexpected(device.error());
-  print_new_device(*device, request->json, streams);
+  if (device) print_new_device(*device, shown_by(*request), streams);
+  streams.out.flush();
+  if (!device || !streams.out) {  // the caller would not learn of the device
+    const auto deleted = delete_device(served->record.id, {.force = true});
+    if (!deleted) say(streams, deleted.error().text);
+    return device ? Outcome<void>() : std::unexpected(device.error());
+  }
   print_notes(served->notes, streams);
   tell(*request, *device, streams);
   return {};
 }
 
-// From the command line, or from the file that it names with --config.
+// From the command line, or from its --config file.
 Outcome<AddRequest> read_request(const CommandLine& line, std::istream& in) {
   if (!line.has("config")) return read_add(line, in);
   for (const OptionInfo& option : line.options()) {
-    constexpr std::string_view kBeside[] = {"config", "foreground", "resume", "json"};
+    constexpr std::string_view kBeside[] = {"config", "name",  "foreground",
+                                            "resume", "quiet", "json"};
     if (line.has(option.name) && std::ranges::find(kBeside, option.name) == std::end(kBeside)) {
       return usage(
           fmt::format("{} does not go with --config: write it into that file", option.shown()));
@@ -45,7 +57,7 @@ Outcome<AddRequest> read_request(const CommandLine& line, std::istream& in) {
   const std::string path = line.text("config");
   auto arguments = read_config(path);
   if (!arguments) return std::unexpected(arguments.error());
-  for (const char* const flag : {"foreground", "resume", "json"}) {
+  for (const char* const flag : {"foreground", "resume", "quiet", "json"}) {
     if (line.has(flag)) arguments->insert(arguments->begin(), fmt::format("--{}", flag));
   }
   CommandLine described("add");
@@ -53,17 +65,26 @@ Outcome<AddRequest> read_request(const CommandLine& line, std::istream& in) {
   auto parsed = described.parse(*arguments);
   if (parsed && described.has("config")) parsed = failed("it cannot name another one");
   auto request = parsed ? read_add(described, in) : std::unexpected(parsed.error());
+  if (request && line.has("name")) give_default_name(*request, line.text("name"));
   if (request) return request;
   return failed(fmt::format("the configuration {} cannot be used: {}", path, request.error().text));
 }
 
+// A service passes its own name, which may not be a valid device name.
+void give_default_name(AddRequest& request, const std::string& name) {
+  if (!request.serve.name.empty()) return;
+  if (const auto checked = check_name(name); checked) {
+    request.serve.name = name;
+  } else {
+    request.notes.push_back(fmt::format("{}: the device has no name", checked.error().text));
+  }
+}
+
 Outcome<void> serve_here(const AddRequest& request, const Streams& streams) {
-  // What opening the stack has to say belongs beside the errors, not into the output.
-  start_logging(true, {}, request.serve.debug_mask);
   const auto served = add_device_in_foreground(request.serve, [&](const Announcement& announced) {
     const auto device = look_at(announced.id);
     if (!device) return false;
-    print_new_device(*device, request.json, streams);
+    print_new_device(*device, shown_by(request), streams);
     streams.out.flush();
     tell(request, *device, streams);
     return true;
@@ -72,20 +93,41 @@ Outcome<void> serve_here(const AddRequest& request, const Streams& streams) {
   return {};
 }
 
+Shown shown_by(const AddRequest& request) {
+  if (request.json) return Shown::json;
+  return request.quiet ? Shown::path : Shown::text;
+}
+
+// Reports requested values that were not granted.
 void tell(const AddRequest& request, const DeviceListing& device, const Streams& streams) {
-  if (!request.note.empty()) say(streams, request.note);
-  const uint16_t wanted = request.serve.frontend.device.queues;
-  if (!device.driver || device.driver->info.queues == wanted) return;
-  say(streams, fmt::format("the driver gave {} of the {} queues: there is one for each processor "
-                           "at most",
-                           device.driver->info.queues, wanted));
+  if (request.quiet) return;
+  for (const std::string& note : request.notes) say(streams, note);
+  const FrontendOptions& wanted = request.serve.frontend;
+  const bool is_ublk = device.driver.has_value();
+  const uint32_t queues = is_ublk ? device.driver->info.queues : device.record->queues;
+  if (queues != wanted.queues) {
+    say(streams, fmt::format("{} of the {} queues are used: {}", queues, wanted.queues,
+                             why_fewer_queues(device)));
+  }
+  if (is_ublk || device.record->max_io_bytes == wanted.max_io_bytes) return;
+  say(streams,
+      fmt::format("requests have at most {} instead of {}: FUSE allows no larger ones",
+                  format_size(device.record->max_io_bytes), format_size(wanted.max_io_bytes)));
+}
+
+std::string_view why_fewer_queues(const DeviceListing& device) {
+  if (device.driver) return "the driver allows at most one per processor";
+  const bool passthrough = device.record->mode == to_string(fuse::DataPath::passthrough);
+  return passthrough ? "with passthrough the kernel moves the data itself"
+                     : "the kernel has one per processor";
 }
 
 }  // namespace
 
 constinit const Command kAddCommand = {
     .name = "add",
-    .synopsis = "-t TYPE [-f FILE]... [OPTION]...\n[OPTION]... SPEC\n--config FILE",
+    .synopsis =
+        "-t TYPE [-f FILE]... [OPTION]...\n[OPTION]... [--] SPEC\n--config FILE [--name NAME]",
     .summary = "Make a block device and print it once it can be opened.",
     .declare = declare_add,
     .run = add};

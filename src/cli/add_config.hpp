@@ -1,4 +1,4 @@
-// A device that is described in a file: the options of `add`, by their long names, as JSON.
+// A device configuration file: the options of `add`, by their long names, as JSON.
 //
 //   {"spec": "stripe(/srv/a.img, /srv/b.img, chunk=64k)", "number": 3, "queues": 2}
 #pragma once
@@ -11,10 +11,10 @@
 
 namespace sluice::cli {
 
-// The file's options as `add` takes them on its command line. A failure names the file.
+// Returns the file's options as command line arguments of `add`. A failure names the file.
 Outcome<std::vector<std::string>> read_config(const std::string& path);
 
-// The same, for a text that was read from `path`.
+// The same, for a text read from `path`.
 Outcome<std::vector<std::string>> config_arguments(std::string_view text, const std::string& path);
 
 }  // namespace sluice::cli

@@ -1,14 +1,15 @@
-// The options of `add` that say how the stack is served.
+// The options of `add` for the front end.
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
 #include <algorithm>
 #include <optional>
+#include <ranges>
 #include <vector>
 
 #include "cli/add_options.hpp"
 #include "cli/values.hpp"
-#include "frontend/ublk/abi_io.hpp"
+#include "frontend/registry.hpp"
 #include "spec/nearest.hpp"
 #include "spec/shown.hpp"
 
@@ -16,193 +17,161 @@ namespace sluice::cli {
 namespace {
 
 constexpr uint64_t kMinIoBytes = 4096;
+constexpr uint64_t kMaxReserveBytes = 1 << 30;
 
-// What --mode and its older spellings name: a mode of ublk, a data path of FUSE, or both.
+// The mode that --mode, or another option, names.
 struct NamedMode {
-  std::string option;  // that named it; empty: none
-  std::optional<ublk::BufferMode> mode;
-  std::optional<fuse::DataPath> path;
+  std::string option;  // the option used; empty: none
+  std::string name;
 };
 
-Outcome<std::optional<FrontendKind>> read_kind(const CommandLine& line);
-Outcome<std::optional<FrontendKind>> implied_kind(const CommandLine& line, const NamedMode& mode);
-Outcome<void> check_kind(const CommandLine& line, FrontendKind kind, const NamedMode& mode);
-std::string ublk_option(const CommandLine& line);
-Outcome<ublk::DeviceOptions> read_device(const CommandLine& line);
-Outcome<ublk::Recovery> read_recovery(const CommandLine& line);
-Outcome<ublk::ModeWish> read_wish(const CommandLine& line, const NamedMode& mode);
+void declare(CommandLine& line, const FrontendOption& option);
+Outcome<void> read_common(const CommandLine& line, FrontendOptions& options);
+Outcome<void> read_own(const CommandLine& line, FrontendOptions& options);
 Outcome<NamedMode> read_mode(const CommandLine& line);
 Outcome<NamedMode> read_mode_name(const std::string& text);
+Outcome<const FrontendType*> read_type(const CommandLine& line);
+const FrontendType* implied_type(const CommandLine& line, const NamedMode& mode);
+Outcome<void> check_type(const CommandLine& line, const FrontendType& type, const NamedMode& mode);
+std::string absolute_addresses(std::string_view lines, const std::filesystem::path& directory);
+bool has_mode(const FrontendType& type, std::string_view mode);
+bool has_option(const FrontendType& type, std::string_view name);
+bool asks(const CommandLine& line, const FrontendOption& option);
 
 }  // namespace
 
+void declare_frontends(CommandLine& line) {
+  line.add(
+      {.name = "frontend",
+       .value = "FRONTEND",
+       .help = fmt::format("{} (default: ublk, else loop)", fmt::join(frontend_names(), ", "))});
+  line.add({.name = "mode",
+            .value = "MODE",
+            .help = "how data reaches the server (default: the best possible)"});
+  for (const FrontendType* const type : frontend_types()) {
+    for (const FrontendOption& option : type->options) declare(line, option);
+  }
+}
+
 Outcome<FrontendOptions> read_frontend(const CommandLine& line) {
-  FrontendOptions frontend;
-  auto device = read_device(line);
-  if (!device) return std::unexpected(device.error());
-  frontend.device = *device;
+  FrontendOptions options;
+  if (auto read = read_common(line, options); !read) return std::unexpected(read.error());
+  if (auto read = read_own(line, options); !read) return std::unexpected(read.error());
   const auto mode = read_mode(line);
   if (!mode) return std::unexpected(mode.error());
-  const auto wish = read_wish(line, *mode);
-  if (!wish) return std::unexpected(wish.error());
-  frontend.device.wish = *wish;
-  if (wish->unprivileged && device->recovery != ublk::Recovery::none) {
-    return usage(
-        "--unprivileged and -r 1 exclude each other: the driver lets no device without "
-        "privilege outlive its server");
+  options.mode = mode->name;
+  const auto type = read_type(line);
+  if (!type) return std::unexpected(type.error());
+  options.type = *type != nullptr ? *type : implied_type(line, *mode);
+  if (options.type == nullptr) return options;
+  if (auto fits = check_type(line, *options.type, *mode); !fits) {
+    return std::unexpected(fits.error());
   }
-  frontend.path = mode->path;
-  const auto kind = read_kind(line);
-  if (!kind) return std::unexpected(kind.error());
-  const auto implied = implied_kind(line, *mode);
-  if (!implied) return std::unexpected(implied.error());
-  frontend.kind = *kind ? *kind : *implied;
-  if (frontend.kind) {
-    if (auto fits = check_kind(line, *frontend.kind, *mode); !fits) {
-      return std::unexpected(fits.error());
+  if (options.type->check_options == nullptr) return options;
+  if (auto checked = options.type->check_options(options); !checked) {
+    return usage(checked.error().text);
+  }
+  return options;
+}
+
+void make_paths_absolute(FrontendOptions& options, const std::filesystem::path& directory) {
+  if (options.type == nullptr) return;
+  for (const FrontendOption& option : options.type->options) {
+    if (!options.own.has(option.name)) continue;
+    const std::string text = options.own.text(option.name);
+    if (option.kind == FrontendOption::Kind::path) {
+      options.own.set(option.name, (directory / text).native());
+    } else if (option.kind == FrontendOption::Kind::addresses) {
+      options.own.set(option.name, absolute_addresses(text, directory));
     }
   }
-  frontend.at = line.text("at");
-  frontend.allow_other = line.has("allow_other");
-  const auto direct = read_switch(line, "loop_direct_io");
-  if (!direct) return std::unexpected(direct.error());
-  frontend.buffered_loop = line.has("loop_direct_io") && !*direct;
-  return frontend;
 }
 
 std::vector<std::string_view> mode_names() {
-  std::vector<std::string_view> names(ublk::mode_names().begin(), ublk::mode_names().end());
-  for (const std::string_view path : fuse::data_path_names()) {
-    if (std::ranges::find(names, path) == names.end()) names.push_back(path);
+  std::vector<std::string_view> names;
+  for (const FrontendType* const type : frontend_types()) {
+    for (const std::string_view name : type->modes()) {
+      if (std::ranges::find(names, name) == names.end()) names.push_back(name);
+    }
   }
   return names;
 }
 
 namespace {
 
-Outcome<std::optional<FrontendKind>> read_kind(const CommandLine& line) {
-  if (!line.has("frontend")) return std::nullopt;
-  const std::string name = canonical_name(line.text("frontend"));
-  if (const auto kind = parse_frontend(name)) return kind;
-  const std::string nearest = did_you_mean(name, frontend_names());
-  return usage(fmt::format(
-      "unknown front end {}: {}", shown(line.text("frontend")),
-      nearest.empty() ? fmt::format("there are {}", fmt::join(frontend_names(), ", ")) : nearest));
+void declare(CommandLine& line, const FrontendOption& option) {
+  if (line.find(option.name) != nullptr) return;  // declared for another front end already
+  OptionInfo info;
+  info.letter = option.letter;
+  info.name = option.name;
+  info.value = option.value;
+  info.help = option.help;
+  info.repeated = option.kind == FrontendOption::Kind::addresses;
+  line.add(std::move(info));
 }
 
-// What only one front end has asks for that one.
-Outcome<std::optional<FrontendKind>> implied_kind(const CommandLine& line, const NamedMode& mode) {
-  if (line.has("at") || line.has("allow_other")) return FrontendKind::fuse;
-  if (line.has("loop_direct_io") || (mode.path && !mode.mode)) return FrontendKind::loop;
-  if (!ublk_option(line).empty() || (mode.mode && !mode.path)) return FrontendKind::ublk;
-  return std::nullopt;
-}
-
-Outcome<void> check_kind(const CommandLine& line, FrontendKind kind, const NamedMode& mode) {
-  const std::string_view name = to_string(kind);
-  const bool of_kind = kind == FrontendKind::ublk ? mode.mode.has_value() : mode.path.has_value();
-  if (!mode.option.empty() && !of_kind) {
-    return usage(fmt::format(
-        "{} names a mode that front end '{}' does not have: it has {}", mode.option, name,
-        kind == FrontendKind::ublk ? fmt::format("{}", fmt::join(ublk::mode_names(), ", "))
-                                   : fmt::format("{}", fmt::join(fuse::data_path_names(), ", "))));
-  }
-  if (const std::string option = ublk_option(line); kind != FrontendKind::ublk && !option.empty()) {
-    return usage(
-        fmt::format("{} is for front end 'ublk', not for '{}': drop one of them", option, name));
-  }
-  for (const char* const option : {"at", "allow_other"}) {
-    if (kind == FrontendKind::fuse || !line.has(option)) continue;
-    return usage(
-        fmt::format("--{} is for front end 'fuse', not for '{}': drop one of them", option, name));
-  }
-  if (kind != FrontendKind::loop && line.has("loop_direct_io")) {
-    return usage(
-        fmt::format("--loop_direct_io is for front end 'loop', not for '{}': drop one of "
-                    "them",
-                    name));
-  }
-  if (kind == FrontendKind::fuse && !line.has("at")) {
-    return usage(
-        "front end 'fuse' needs --at PATH: a file or directory where the data is to "
-        "appear");
-  }
-  return {};
-}
-
-// An option that was given and that only ublk has, or nothing.
-std::string ublk_option(const CommandLine& line) {
-  for (const char* const name : {"zerocopy", "unprivileged"}) {
-    if (line.has(name)) return line.find(name)->shown();
-  }
-  for (const char* const name :
-       {"user_recovery", "user_recovery_reissue", "user_recovery_fail_io"}) {
-    if (line.has(name) && line.text(name) == "1") return line.find(name)->shown();
-  }
-  return {};
-}
-
-Outcome<ublk::DeviceOptions> read_device(const CommandLine& line) {
-  ublk::DeviceOptions device;
+Outcome<void> read_common(const CommandLine& line, FrontendOptions& options) {
   const auto id = read_id(line);
   if (!id) return std::unexpected(id.error());
-  device.id = id->value_or(ublk::kAnyId);
-  const auto queues = read_number(line, "queues", device.queues, {1, ublk::abi::kMaxQueues});
+  options.id = id->value_or(kAnyId);
+  const auto queues = read_number(line, "queues", options.queues, {1, kQueuesMax});
   if (!queues) return std::unexpected(queues.error());
-  device.queues = static_cast<uint16_t>(*queues);
-  const auto depth = read_number(line, "depth", device.depth, {1, ublk::abi::kMaxQueueDepth});
+  options.queues = static_cast<uint16_t>(*queues);
+  const auto depth = read_number(line, "depth", options.depth, {1, kQueueDepthMax});
   if (!depth) return std::unexpected(depth.error());
-  device.depth = static_cast<uint16_t>(*depth);
-  const auto bytes = read_size(line, "max_io_buf_bytes", device.max_io_bytes,
-                               {kMinIoBytes, ublk::abi::kMaxIoBytes});
+  options.depth = static_cast<uint16_t>(*depth);
+  const auto bytes =
+      read_size(line, "max_io_buf_bytes", options.max_io_bytes, {kMinIoBytes, kIoBytesMax});
   if (!bytes) return std::unexpected(bytes.error());
   if (*bytes % kMinIoBytes != 0) {
     return usage(fmt::format("--max_io_buf_bytes takes a multiple of 4096, found {}: give {}",
-                             *bytes, *bytes / kMinIoBytes * kMinIoBytes));
+                             *bytes, (*bytes / kMinIoBytes + 1) * kMinIoBytes));
   }
-  device.max_io_bytes = static_cast<uint32_t>(*bytes);
-  const auto recovery = read_recovery(line);
-  if (!recovery) return std::unexpected(recovery.error());
-  device.recovery = *recovery;
-  return device;
+  options.max_io_bytes = static_cast<uint32_t>(*bytes);
+  const auto reserve = read_size(line, "reserve", 0, {0, kMaxReserveBytes});
+  if (!reserve) return std::unexpected(reserve.error());
+  if (line.has("reserve")) options.reserve_bytes = static_cast<uint32_t>(*reserve);
+  return {};
 }
 
-Outcome<ublk::Recovery> read_recovery(const CommandLine& line) {
-  const auto wait = read_switch(line, "user_recovery");
-  const auto reissue = read_switch(line, "user_recovery_reissue");
-  const auto fail_io = read_switch(line, "user_recovery_fail_io");
-  for (const auto* const each : {&wait, &reissue, &fail_io}) {
-    if (!*each) return std::unexpected(each->error());
+Outcome<void> read_own(const CommandLine& line, FrontendOptions& options) {
+  for (const FrontendType* const type : frontend_types()) {
+    for (const FrontendOption& option : type->options) {
+      if (!line.has(option.name)) continue;
+      switch (option.kind) {
+        case FrontendOption::Kind::flag:
+          options.own.set(option.name, true);
+          break;
+        case FrontendOption::Kind::on_off: {
+          const auto on = read_switch(line, option.name);
+          if (!on) return std::unexpected(on.error());
+          options.own.set(option.name, *on);
+          break;
+        }
+        case FrontendOption::Kind::path:
+        case FrontendOption::Kind::text:
+          options.own.set(option.name, line.text(option.name));
+          break;
+        case FrontendOption::Kind::addresses:
+          options.own.set(option.name,
+                          fmt::format("{}", fmt::join(line.values(option.name), "\n")));
+          break;
+      }
+    }
   }
-  if (*reissue && *fail_io) {
-    return usage("-i 1 (repeat requests) and -e 1 (fail them) exclude each other: choose one");
-  }
-  if ((*reissue || *fail_io) && !*wait) {
-    return usage(fmt::format("{} says how to recover, which takes -r 1 as well",
-                             *reissue ? "-i 1" : "-e 1"));
-  }
-  if (*reissue) return ublk::Recovery::reissue;
-  if (*fail_io) return ublk::Recovery::fail_io;
-  return *wait ? ublk::Recovery::wait : ublk::Recovery::none;
+  return {};
 }
 
-Outcome<ublk::ModeWish> read_wish(const CommandLine& line, const NamedMode& mode) {
-  ublk::ModeWish wish;
-  wish.named = mode.mode;
-  wish.zero_copy_required = line.has("zerocopy");
-  wish.unprivileged = line.has("unprivileged");
-  if (!wish.named || !wish.zero_copy_required || is_zero_copy(*wish.named)) return wish;
-  return usage(fmt::format("-z demands zero copy, but mode '{}' copies: drop one of them",
-                           to_string(*wish.named)));
-}
-
-// --usercopy and -g 1 are ublk's ways to name a mode.
+// Some front ends have options that are other ways to name a mode.
 Outcome<NamedMode> read_mode(const CommandLine& line) {
-  const auto get_data = read_switch(line, "need_get_data");
-  if (!get_data) return std::unexpected(get_data.error());
   std::vector<NamedMode> named;
-  if (*get_data) named.push_back({"-g 1", ublk::BufferMode::get_data, {}});
-  if (line.has("usercopy")) named.push_back({"--usercopy", ublk::BufferMode::user_copy, {}});
+  for (const FrontendType* const type : frontend_types()) {
+    for (const FrontendOption& option : type->options) {
+      if (option.mode.empty() || !asks(line, option)) continue;
+      const char* const on = option.kind == FrontendOption::Kind::on_off ? " 1" : "";
+      named.push_back({line.find(option.name)->shown() + on, std::string(option.mode)});
+    }
+  }
   if (line.has("mode")) {
     auto mode = read_mode_name(line.text("mode"));
     if (!mode) return mode;
@@ -210,7 +179,7 @@ Outcome<NamedMode> read_mode(const CommandLine& line) {
   }
   if (named.empty()) return NamedMode{};
   for (const NamedMode& each : named) {
-    if (each.mode == named.front().mode) continue;
+    if (each.name == named.front().name) continue;
     return usage(fmt::format("{} and {} name different modes: drop one of them",
                              named.front().option, each.option));
   }
@@ -219,13 +188,89 @@ Outcome<NamedMode> read_mode(const CommandLine& line) {
 
 Outcome<NamedMode> read_mode_name(const std::string& text) {
   const std::string name = canonical_name(text);
-  const NamedMode named{"--mode " + name, ublk::parse_mode(name), fuse::parse_data_path(name)};
-  if (named.mode || named.path) return named;
   const std::vector<std::string_view> names = mode_names();
+  if (std::ranges::find(names, name) != names.end()) return NamedMode{"--mode " + name, name};
   const std::string nearest = did_you_mean(name, names);
   return usage(
       fmt::format("unknown mode {}: {}", shown(text),
                   nearest.empty() ? fmt::format("there are {}", fmt::join(names, ", ")) : nearest));
+}
+
+// Null: the user has not chosen.
+Outcome<const FrontendType*> read_type(const CommandLine& line) {
+  if (!line.has("frontend")) return nullptr;
+  const std::string name = canonical_name(line.text("frontend"));
+  if (const FrontendType* const type = find_frontend(name)) return type;
+  const std::vector<std::string_view> names = frontend_names();
+  const std::string nearest = did_you_mean(name, names);
+  return usage(
+      fmt::format("unknown front end {}: {}", shown(line.text("frontend")),
+                  nearest.empty() ? fmt::format("there are {}", fmt::join(names, ", ")) : nearest));
+}
+
+// An option or a mode that not every front end has asks for a front end that has it. If options
+// contradict each other, the last front end counts, which is used only if the user asks for it. A
+// mode of all front ends that are used unasked selects none of them.
+const FrontendType* implied_type(const CommandLine& line, const NamedMode& mode) {
+  for (const FrontendType* const type : std::views::reverse(frontend_types())) {
+    for (const FrontendOption& option : type->options) {
+      if (option.mode.empty() && asks(line, option)) return type;
+    }
+  }
+  if (mode.name.empty()) return nullptr;
+  const bool says_nothing = std::ranges::all_of(frontend_types(), [&](const FrontendType* type) {
+    return type->check_usable == nullptr || has_mode(*type, mode.name);
+  });
+  if (says_nothing) return nullptr;
+  const auto types = frontend_types();
+  return *std::ranges::find_if(types, [&](auto* type) { return has_mode(*type, mode.name); });
+}
+
+Outcome<void> check_type(const CommandLine& line, const FrontendType& type, const NamedMode& mode) {
+  if (!mode.name.empty() && !has_mode(type, mode.name)) {
+    return usage(fmt::format("{} names a mode that front end '{}' does not have: it has {}",
+                             mode.option, type.name, fmt::join(type.modes(), ", ")));
+  }
+  for (const FrontendType* const other : frontend_types()) {
+    for (const FrontendOption& option : other->options) {
+      if (!option.mode.empty() || !asks(line, option) || has_option(type, option.name)) continue;
+      return usage(fmt::format("{} is for front end '{}', not for '{}': drop one of them",
+                               line.find(option.name)->shown(), other->name, type.name));
+    }
+  }
+  for (const FrontendOption& option : type.options) {
+    if (option.required.empty() || line.has(option.name)) continue;
+    return usage(fmt::format("front end '{}' needs {} {}: {}", type.name,
+                             line.find(option.name)->shown(), option.value, option.required));
+  }
+  return {};
+}
+
+// The paths in unix:PATH; a name that begins with @ is none.
+std::string absolute_addresses(std::string_view lines, const std::filesystem::path& directory) {
+  constexpr std::string_view kUnix = "unix:";
+  std::string absolute;
+  for (const auto part : std::views::split(lines, '\n')) {
+    const std::string_view line(part);
+    if (!absolute.empty()) absolute += '\n';
+    const std::string_view path = line.substr(std::min(kUnix.size(), line.size()));
+    const bool is_path = line.starts_with(kUnix) && !path.empty() && !path.starts_with('@');
+    absolute += is_path ? fmt::format("{}{}", kUnix, (directory / path).native()) : line;
+  }
+  return absolute;
+}
+
+bool has_mode(const FrontendType& type, std::string_view mode) {
+  const auto modes = type.modes();
+  return std::ranges::find(modes, mode) != modes.end();
+}
+
+bool has_option(const FrontendType& type, std::string_view name) {
+  return std::ranges::find(type.options, name, &FrontendOption::name) != type.options.end();
+}
+
+bool asks(const CommandLine& line, const FrontendOption& option) {
+  return line.has(option.name) && !(option.off_asks_nothing && line.text(option.name) != "1");
 }
 
 }  // namespace

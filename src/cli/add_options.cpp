@@ -8,17 +8,13 @@
 #include <optional>
 
 #include "cli/values.hpp"
-#include "frontend/ublk/abi_io.hpp"
+#include "daemon/device_name.hpp"
 #include "spec/nearest.hpp"
 #include "spec/shown.hpp"
 #include "target/registry.hpp"
 
 namespace sluice::cli {
 namespace {
-
-// The one option of a target that ublk has a letter for.
-constexpr std::string_view kOffset = "offset";
-constexpr char kOffsetLetter = 'o';
 
 std::string type_in(std::span<const std::string> arguments);
 void declare_common(CommandLine& line);
@@ -46,25 +42,41 @@ Outcome<AddRequest> read_add(const CommandLine& line, std::istream& in) {
   const auto in_task = read_switch(line, "uring_comp");
   if (!in_task) return std::unexpected(in_task.error());
   if (line.has("uring_comp") && !*in_task) {
-    request.note = "-u 0 makes no difference: commands are always completed in the server's task";
+    request.notes.emplace_back(
+        "-u 0 has no effect: commands are always completed in the server's task");
+  }
+  if (line.has("batch_io")) {
+    request.notes.emplace_back("-b has no effect: requests are always batched where that helps");
+  }
+  if (line.has("name")) {
+    request.serve.name = line.text("name");
+    if (auto checked = check_name(request.serve.name); !checked) {
+      return usage(checked.error().text);
+    }
   }
   request.serve.read_only = line.has("read_only");
+  request.serve.force = line.has("force");
   request.serve.foreground = line.has("foreground");
   request.serve.resume = line.has("resume");
   if (request.serve.resume && !request.serve.foreground) {
     return usage("--resume goes with --foreground: otherwise use 'sluice recover'");
   }
   request.json = line.has("json");
+  request.quiet = line.has("quiet");
+  if (request.quiet && request.json) {
+    return usage("--quiet and --json exclude each other: choose one");
+  }
+  request.serve.quiet = request.quiet;
 
   auto spec = read_spec(line, in);
   if (!spec) return std::unexpected(spec.error());
   std::error_code error;
   const std::filesystem::path here = std::filesystem::current_path(error);
   if (error) {
-    return failed(fmt::format("cannot tell the current directory: {}", error.message()));
+    return failed(fmt::format("cannot determine the current directory: {}", error.message()));
   }
   make_paths_absolute(*spec, target_vocabulary(), here.native());
-  if (std::string& at = request.serve.frontend.at; !at.empty()) at = here / at;
+  make_paths_absolute(request.serve.frontend, here);
   request.serve.spec = std::move(*spec);
   return request;
 }
@@ -83,7 +95,7 @@ Outcome<const TargetSyntax*> find_target_named(std::string_view name) {
 
 namespace {
 
-// Looked for before the arguments are parsed, because it says which options there are.
+// Determined before the arguments are parsed, because the options depend on it.
 std::string type_in(std::span<const std::string> arguments) {
   std::string type;
   for (size_t i = 0; i < arguments.size() && arguments[i] != "--"; ++i) {
@@ -102,40 +114,31 @@ std::string type_in(std::span<const std::string> arguments) {
 
 void declare_common(CommandLine& line) {
   line.add({'t', "type", "TYPE", "the target: 'sluice targets' lists them"});
-  line.add({'n', "number", "ID", "make it /dev/ublkbID (default: the first that is free)"});
+  line.add({'n', "number", "ID", "the number, as in /dev/ublkbID (default: the first free one)"});
+  line.add({.name = "name",
+            .value = "NAME",
+            .help = "the name; a block device also becomes /dev/sluice/NAME"});
   line.add({'q', "queues", "COUNT", "queues, each with a thread (default 1)"});
   line.add({'d', "depth", "COUNT", "requests in flight in each queue (default 128)"});
-  line.add({'z', "zerocopy", "", "fail rather than copy the data"});
-  line.add({.name = "usercopy", .help = "same as --mode user_copy"});
-  line.add({'g', "need_get_data", "0|1", "with 1, same as --mode get_data"});
-  line.add(
-      {.name = "frontend",
-       .value = "FRONTEND",
-       .help = fmt::format("{} (default: ublk, else loop)", fmt::join(frontend_names(), ", "))});
-  line.add({.name = "at",
-            .value = "PATH",
-            .help = "with fuse: where the data is to appear as a raw file"});
-  line.add({.name = "allow_other", .help = "with fuse: let other users have that file"});
-  line.add({.name = "loop_direct_io",
-            .value = "0|1",
-            .help = "with loop: past the page cache of the file behind it (default 1)"});
-  line.add({.name = "mode",
-            .value = "MODE",
-            .help = "how the bytes reach the server (default: the best way there is)"});
-  line.add({'r', "user_recovery", "0|1", "outlive the server: requests wait for the next one"});
-  line.add({'i', "user_recovery_reissue", "0|1", "with -r 1: repeat those in flight as well"});
-  line.add({'e', "user_recovery_fail_io", "0|1", "with -r 1: fail all until the next is there"});
-  line.add({.name = "unprivileged", .help = "make a device that needs no root"});
+  declare_frontends(line);
+  line.add({'b', "batch_io", "", "for ublk scripts: requests are always batched"});
   line.add(
       {.name = "max_io_buf_bytes", .value = "SIZE", .help = "the largest request (default 512k)"});
+  line.add({.name = "reserve",
+            .value = "SIZE",
+            .help = "locked memory of each queue for copied data (default 8M)"});
   line.add({.name = "read_only", .help = "refuse writes; open files for reading only"});
-  line.add({'u', "uring_comp", "0|1", "always 1; here for the scripts of ublk"});
+  line.add(
+      {.name = "force", .help = "attach files even if loop devices of the kernel have them open"});
+  line.add({'u', "uring_comp", "0|1", "for ublk scripts: always 1"});
   line.add({.name = "debug_mask", .value = "MASK", .help = "log more: 0x1 requests, 0x2 device"});
   line.add(
       {.name = "config", .value = "FILE", .help = "take options and SPEC from this JSON file"});
-  line.add({.name = "foreground", .help = "serve in this process until the device is gone"});
-  line.add({.name = "resume", .help = "with --foreground: go on with what a dead server has left"});
+  line.add({.name = "foreground", .help = "serve in this process until the device is deleted"});
+  line.add({.name = "resume",
+            .help = "with --foreground: recover the device of a dead server, or re-add it"});
   line.add({.name = "json", .help = "print the new device as JSON"});
+  line.add({.name = "quiet", .help = "print only its path, and only warnings"});
   line.add({.letter = 'f',
             .name = "file",
             .value = "FILE",
@@ -143,10 +146,11 @@ void declare_common(CommandLine& line) {
             .repeated = true});
 }
 
-// The options of the target that are not the command's own. Those of other targets are known too,
-// so that the sentence about them can say whose they are.
+// The options of the target that are not the command's own. Those of other targets are declared
+// too, so that a message can name their target.
 void declare_targets(CommandLine& line, std::string_view type) {
   const auto chosen = find_target_named(type);
+  if (!chosen && !type.empty()) line.blame_unknown(chosen.error());
   if (chosen) {
     for (const OptionSyntax& option : (*chosen)->options) add_target_option(line, option);
   }
@@ -165,7 +169,7 @@ void declare_targets(CommandLine& line, std::string_view type) {
                                 "'{0}=...' into the SPEC",
                                 option.name));
       } else {
-        add_target_option(line, option);  // the unknown target is what to complain about
+        add_target_option(line, option);  // the unknown target is reported instead
       }
     }
   }
@@ -175,7 +179,7 @@ void add_target_option(CommandLine& line, const OptionSyntax& option) {
   if (line.find(option.name) != nullptr) return;
   OptionInfo info{.name = std::string(option.name), .help = std::string(option.help)};
   info.letter = option.name == kOffset ? kOffsetLetter : '\0';
-  info.repeated = true;  // so that a second one can be refused, as in a SPEC
+  info.repeated = true;  // so that duplicates can be refused, as in a SPEC
   info.flag_value = option.kind == OptionKind::flag;
   info.of_target = true;
   switch (option.kind) {
@@ -204,10 +208,9 @@ void refuse_what_ublk_has(CommandLine& line) {
         letter != 0 ? fmt::format("-{} (--{})", letter, name) : fmt::format("--{}", name);
     line.refuse(letter, name, fmt::format("{} of ublk is not supported: {}", shown_name, why));
   };
-  refuse('b', "batch_io", "leave it out, requests are batched where that pays");
-  refuse('\0', "shmem_zc", "leave it out, -z demands zero copy of any memory");
-  refuse('\0', "htlb", "leave it out, -z demands zero copy of any memory");
-  refuse('\0', "rdonly_shmem_buf", "leave it out, -z demands zero copy of any memory");
+  refuse('\0', "shmem_zc", "leave it out, -z gives zero copy of any memory");
+  refuse('\0', "htlb", "leave it out, -z gives zero copy of any memory");
+  refuse('\0', "rdonly_shmem_buf", "leave it out, -z gives zero copy of any memory");
   refuse('\0', "eventfd", "leave it out, 'sluice add' itself returns when the device is ready");
 }
 

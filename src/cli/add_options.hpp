@@ -1,9 +1,10 @@
-// The options of `sluice add`, and what they ask for.
+// The options of `sluice add`.
 //
-// Pure but for read_add(), which may read a spec from the input and asks for the current directory.
-// Nothing here touches the driver or a backing file.
+// Pure functions, except read_add(), which may read a spec from the input and uses the current
+// directory. Nothing here accesses the driver or a backing file.
 #pragma once
 
+#include <filesystem>
 #include <istream>
 #include <span>
 #include <string>
@@ -20,29 +21,37 @@ namespace sluice::cli {
 struct AddRequest {
   ServeOptions serve;
   bool json = false;
-  std::string note;  // what was accepted without effect; empty: nothing
+  bool quiet = false;              // print the path only
+  std::vector<std::string> notes;  // options accepted without effect
 };
 
 // Declares the options of `add` and those of the target that the arguments name.
 void declare_add(CommandLine& line, std::span<const std::string> arguments);
 
-// What the parsed line asks for. `in` is read where SPEC is "-".
+// Converts the parsed line. Reads `in` if SPEC is "-".
 Outcome<AddRequest> read_add(const CommandLine& line, std::istream& in);
 
-// The front end and its options (add_frontend.cpp).
+// The options of the front ends (add_frontend.cpp). Paths are not made absolute.
+void declare_frontends(CommandLine& line);
 Outcome<FrontendOptions> read_frontend(const CommandLine& line);
+void make_paths_absolute(FrontendOptions& options, const std::filesystem::path& directory);
 
-// What --mode takes: the modes of ublk, then the data paths of FUSE that are none of these.
+// The values of --mode: the modes of all front ends, each once.
 std::vector<std::string_view> mode_names();
 
 // The stack: from SPEC, or from -t with the files and the target's options (add_spec.cpp). Paths
-// are as they were written.
+// are not made absolute.
 Outcome<Spec> read_spec(const CommandLine& line, std::istream& in);
 
-// The value of the target's option --NAME (add_spec.cpp).
-Outcome<OptionValue> read_option_value(const OptionSyntax& option, const std::string& text);
+// Reads the value of the target's option --NAME in this grammar (add_spec.cpp).
+Outcome<OptionValue> read_option_value(const OptionSyntax& option, const std::string& text,
+                                       Grammar grammar);
 
-// A target by its name, or the sentence that there is none.
+// The only target option with a letter in ublk. There it counts sectors.
+inline constexpr std::string_view kOffset = "offset";
+inline constexpr char kOffsetLetter = 'o';
+
+// Finds a target by name, or returns the failure.
 Outcome<const TargetSyntax*> find_target_named(std::string_view name);
 
 }  // namespace sluice::cli

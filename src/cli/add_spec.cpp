@@ -1,4 +1,4 @@
-// The stack that `sluice add` is asked for.
+// The stack of `sluice add`.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -16,6 +16,7 @@ namespace {
 Outcome<Spec> read_written_spec(const std::string& word, std::istream& in);
 Outcome<Spec> put_together(const CommandLine& line, const TargetSyntax& target);
 Outcome<void> place_files(Spec& spec, const CommandLine& line, const TargetSyntax& target);
+Result<uint64_t> read_offset(const std::string& text, Grammar grammar);
 Outcome<OptionValue> check_range(const OptionSyntax& option, uint64_t number);
 const TargetSyntax* target_of_files();
 bool takes_file(const TargetSyntax& target);
@@ -32,17 +33,20 @@ Outcome<Spec> read_spec(const CommandLine& line, std::istream& in) {
     if (!target) return std::unexpected(target.error());
     return put_together(line, **target);
   }
-  if (!line.word()) return usage("what to serve? Give -t TYPE, or a SPEC (see 'sluice help add')");
+  if (!line.word()) return usage("nothing to serve: give -t TYPE or SPEC (see 'sluice help add')");
   if (line.has("file")) {
     return usage("-f goes with -t TYPE only: write the file into the SPEC, as in 'stripe(a, b)'");
   }
   return read_written_spec(*line.word(), in);
 }
 
-Outcome<OptionValue> read_option_value(const OptionSyntax& option, const std::string& text) {
+Outcome<OptionValue> read_option_value(const OptionSyntax& option, const std::string& text,
+                                       Grammar grammar) {
   switch (option.kind) {
     case OptionKind::size: {
-      const auto size = parse_size(text, fmt::format(" for --{}", option.name));
+      const auto size = option.name == kOffset
+                            ? read_offset(text, grammar)
+                            : parse_size(text, fmt::format(" for --{}", option.name));
       if (!size) return failed(size.error());
       return check_range(option, *size);
     }
@@ -93,7 +97,7 @@ Outcome<Spec> put_together(const CommandLine& line, const TargetSyntax& target) 
     if (values.size() > 1 || spec.has(option.name)) {
       return failed(fmt::format("--{} is given twice: give it once", option.name));
     }
-    auto value = read_option_value(option, values.front());
+    auto value = read_option_value(option, values.front(), line.grammar());
     if (!value) return std::unexpected(value.error());
     spec.set(option.name, std::move(*value));
   }
@@ -110,7 +114,7 @@ Outcome<Spec> put_together(const CommandLine& line, const TargetSyntax& target) 
   return spec;
 }
 
-// -f is the file of a target that has one, and otherwise a child of the target.
+// -f is the file of a target with a file, and otherwise a child of the target.
 Outcome<void> place_files(Spec& spec, const CommandLine& line, const TargetSyntax& target) {
   const auto files = line.values("file");
   if (takes_file(target)) {
@@ -138,6 +142,20 @@ Outcome<void> place_files(Spec& spec, const CommandLine& line, const TargetSynta
                             is_low ? target.children_minimum : target.children_maximum, count));
 }
 
+// ublk counts sectors here and a spec counts bytes: a bare number could be either.
+Result<uint64_t> read_offset(const std::string& text, Grammar grammar) {
+  const std::string where = fmt::format(" for --{}", kOffset);
+  const auto number = parse_digits(text);
+  if (!number || *number == 0) return parse_size(text, where);
+  if (grammar == Grammar::ublk) return parse_size(text + "s", where);
+  const auto sectors = parse_size(text + "s", where);
+  if (!sectors) return sectors;
+  std::string bytes = format_size(*number);
+  if (bytes == text) bytes += 'B';
+  return fail(EINVAL, fmt::format("{}{} could be sectors or bytes: write {}s (that is {}) or {}",
+                                  shown(text), where, text, format_size(*sectors), bytes));
+}
+
 Outcome<OptionValue> check_range(const OptionSyntax& option, uint64_t number) {
   if (number >= option.minimum && number <= option.maximum) return number;
   const bool is_low = number < option.minimum;
@@ -148,7 +166,7 @@ Outcome<OptionValue> check_range(const OptionSyntax& option, uint64_t number) {
                   is_low ? "more" : "less"));
 }
 
-// What a bare file name means in a spec.
+// The meaning of a bare file name in a spec.
 const TargetSyntax* target_of_files() {
   const auto vocabulary = target_vocabulary();
   const auto found = std::ranges::find(vocabulary, "file", &TargetSyntax::prefix);

@@ -1,17 +1,17 @@
 // `sluice bench lend`.
 #include <spdlog/spdlog.h>
 
-#include "cli/bench/claim.hpp"
-#include "cli/bench/contest.hpp"
-#include "cli/bench/options.hpp"
-#include "cli/bench/table.hpp"
+#include "bench/claim.hpp"
+#include "bench/contest.hpp"
+#include "bench/table.hpp"
+#include "cli/bench_options.hpp"
 #include "cli/command.hpp"
 #include "cli/show.hpp"
 
 namespace sluice::cli {
 namespace {
 
-// As the mail has them, and what there is today.
+// The columns of the mail, and the present ones.
 constexpr const bench::ColumnType* kColumns[] = {
     &bench::kSpliceTwice, &bench::kOpSplice, &bench::kGetBuf, &bench::kGetBufLinked,
     &bench::kGetBufNop,   &bench::kAutoLoan, &bench::kCopied, &bench::kBareWrite,
@@ -33,18 +33,18 @@ void declare_bench(CommandLine& line, std::span<const std::string>) {
   line.add({.name = "seconds", .value = "S", .help = "length of each run (0.5)"});
   line.add({.name = "runs", .value = "N", .help = "runs of each column at each depth (5)"});
   line.add({.name = "depths", .value = "LIST", .help = "requests at a time (1,2,4,8,16,32)"});
-  line.add({.name = "cpu", .value = "N", .help = "processor to run on (the one it starts on)"});
+  line.add({.name = "cpu", .value = "N", .help = "processor to run on (default: the current one)"});
   line.add({.name = "file",
             .value = "FILE",
-            .help = "instead: FILE at 64K and 512K, lent and copied; overwrites it"});
-  line.add({.name = "ublk", .help = "the pages of requests of a ublk device that is made for it"});
-  line.add({.name = "json", .help = "print an object with everything"});
+            .help = "measure FILE at 64K and 512K instead, lent and copied; overwrites it"});
+  line.add({.name = "ublk", .help = "lend pages of requests of a temporary ublk device"});
+  line.add({.name = "json", .help = "print all values as an object"});
 }
 
 Outcome<void> run_bench(const CommandLine& line, const Streams& streams) {
-  const auto plan = bench::read_plan(line);
+  const auto plan = read_plan(line);
   if (!plan) return std::unexpected(plan.error());
-  spdlog::set_level(spdlog::level::warn);  // devices come and go here
+  spdlog::set_level(spdlog::level::warn);  // devices are added and deleted here
   const auto progress = [&](const std::string& sentence) { say(streams, sentence); };
   if (line.has("file")) {
     const auto cells = bench::run_claim(*plan, line.text("file"), progress);
@@ -67,8 +67,9 @@ constinit const Command kBenchCommand = {
     .synopsis =
         "lend [--seconds S] [--runs N] [--depths LIST] [--cpu N] [--ublk] [--json]\n"
         "lend [--seconds S] [--runs N] --file FILE [--json]",
-    .summary = "Measure the ways of lending a page to an operation, side by side.",
+    .summary = "Measure the interfaces that lend a page to an operation, side by side.",
     .declare = declare_bench,
-    .run = run_bench};
+    .run = run_bench,
+    .has_state = false};
 
 }  // namespace sluice::cli

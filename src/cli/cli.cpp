@@ -9,7 +9,9 @@
 #include "cli/add_options.hpp"
 #include "cli/command.hpp"
 #include "cli/complete.hpp"
-#include "daemon/state.hpp"
+#include "cli/file_output.hpp"
+#include "daemon/name_link.hpp"
+#include "daemon/state_location.hpp"
 #include "sluice_version.hpp"
 #include "spec/nearest.hpp"
 #include "spec/shown.hpp"
@@ -18,12 +20,17 @@ namespace sluice::cli {
 namespace {
 
 constexpr const Command* kCommands[] = {
-    &kAddCommand,      &kDelCommand,     &kListCommand,    &kStatCommand,    &kInspectCommand,
-    &kResizeCommand,   &kRecoverCommand, &kQuiesceCommand, &kUpgradeCommand, &kSetAffinityCommand,
+    &kAddCommand,      &kDelCommand,     &kListCommand,    &kStatCommand,
+    &kInspectCommand,  &kEventsCommand,  &kCtlCommand,     &kResizeCommand,
+    &kRecoverCommand,  &kQuiesceCommand, &kUpgradeCommand, &kSetAffinityCommand,
     &kFeaturesCommand, &kTargetsCommand, &kBenchCommand,   &kHelpCommand,
 };
 
-Outcome<void> run_command(const std::vector<std::string>& arguments, const Streams& streams);
+// `sluice udev loop0`, for udev/60-sluice.rules.in. Not for users, so not in the help.
+constexpr std::string_view kUdevWord = "udev";
+
+Outcome<void> run_command(const std::vector<std::string>& arguments, const Streams& streams,
+                          Grammar grammar);
 Outcome<void> flush(const Streams& streams);
 std::string overview();
 Failure unknown_command(std::string_view word);
@@ -31,17 +38,23 @@ Outcome<void> help(const CommandLine& line, const Streams& streams);
 
 }  // namespace
 
-int run(const std::vector<std::string>& arguments, const Streams& streams) {
+int run(const std::vector<std::string>& arguments, const Streams& streams, Grammar grammar) {
   Outcome<void> done;
   try {
-    done = run_command(arguments, streams);
-    if (done) done = flush(streams);
+    done = run_command(arguments, streams, grammar);
+    auto flushed = flush(streams);  // prints partial output, too
+    if (done) done = std::move(flushed);
   } catch (const std::bad_alloc&) {
     done = failed("out of memory");
   }
   if (done) return static_cast<int>(Exit::success);
   if (!done.error().text.empty()) say(streams, done.error().text);
   return static_cast<int>(done.error().exit);
+}
+
+Grammar grammar_of(std::string_view program) {
+  const std::string_view name = program.substr(program.rfind('/') + 1);  // npos + 1 is 0
+  return name == "ublk" ? Grammar::ublk : Grammar::sluice;
 }
 
 void say(const Streams& streams, std::string_view sentence) {
@@ -79,9 +92,10 @@ std::string command_help(const Command& command, std::span<const std::string> ar
 
 namespace {
 
-Outcome<void> run_command(const std::vector<std::string>& arguments, const Streams& streams) {
+Outcome<void> run_command(const std::vector<std::string>& arguments, const Streams& streams,
+                          Grammar grammar) {
   if (arguments.empty()) {
-    return usage("which command? 'sluice help' lists them");
+    return usage("no command given: 'sluice help' lists them");
   }
   const std::string& word = arguments.front();
   const std::vector<std::string> rest(arguments.begin() + 1, arguments.end());
@@ -95,31 +109,33 @@ Outcome<void> run_command(const std::vector<std::string>& arguments, const Strea
     for (const std::string& candidate : complete(rest)) streams.out << candidate << '\n';
     return {};
   }
+  if (word == kUdevWord) {
+    for (const std::string& kernel_name : rest) streams.out << udev_properties(kernel_name);
+    return {};
+  }
   const Command* const command = find_command(word);
   if (command == nullptr) return std::unexpected(unknown_command(word));
-  CommandLine line{std::string(command->name)};
+  CommandLine line(std::string(command->name), grammar);
   command->declare(line, rest);
   if (auto parsed = line.parse(rest); !parsed) return parsed;
-  // A server has another current directory.
-  if (!state_directory().starts_with('/')) {
-    return failed(fmt::format("SLUICE_STATE_DIR is {}, but must be an absolute path",
-                              shown(state_directory())));
-  }
   if (line.has("help")) {
     streams.out << command_help(*command, rest);
     return {};
   }
+  if (command->has_state) {
+    if (auto checked = check_state_directory(); !checked) return failed(checked.error());
+  }
   return command->run(line, streams);
 }
 
-// A reader that has seen enough is no reason for words.
+// EPIPE, a reader that closed early, is not reported.
 Outcome<void> flush(const Streams& streams) {
-  errno = 0;
   streams.out.flush();
   if (streams.out) return {};
-  if (errno == EPIPE) return failed(std::string());
-  return failed(fmt::format("cannot write to the standard output: {}",
-                            std::strerror(errno == 0 ? EIO : errno)));
+  const auto* const file = dynamic_cast<const FileOutput*>(streams.out.rdbuf());
+  const int cause = file != nullptr ? file->error() : EIO;
+  if (cause == EPIPE) return failed(std::string());
+  return failed(fmt::format("cannot write to the standard output: {}", std::strerror(cause)));
 }
 
 std::string overview() {
@@ -129,7 +145,7 @@ std::string overview() {
   for (const Command* const command : kCommands) {
     text += fmt::format("  {:<14}{}\n", command->name, command->summary);
   }
-  return text + "\n'sluice help COMMAND' tells more, and so does man sluice.\n";
+  return text + "\nSee 'sluice help COMMAND' and man sluice for more.\n";
 }
 
 Failure unknown_command(std::string_view word) {
@@ -143,7 +159,7 @@ Failure unknown_command(std::string_view word) {
 
 void declare_help(CommandLine& line, std::span<const std::string>) {
   line.add_word("COMMAND");
-  line.add({.letter = 't', .name = "type", .value = "TYPE", .help = "tell of this target"});
+  line.add({.letter = 't', .name = "type", .value = "TYPE", .help = "describe this target"});
 }
 
 Outcome<void> help(const CommandLine& line, const Streams& streams) {
@@ -174,8 +190,9 @@ Outcome<void> help(const CommandLine& line, const Streams& streams) {
 constinit const Command kHelpCommand = {
     .name = "help",
     .synopsis = "[COMMAND]\n-t TYPE",
-    .summary = "Tell about a command, or about the options of a target.",
+    .summary = "Describe a command, or the options of a target.",
     .declare = declare_help,
-    .run = help};
+    .run = help,
+    .has_state = false};
 
 }  // namespace sluice::cli

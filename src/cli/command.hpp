@@ -16,11 +16,12 @@ namespace sluice::cli {
 
 struct Command {
   std::string_view name;
-  std::string_view synopsis;  // what follows the name, a line per form
+  std::string_view synopsis;  // the text after the name, a line per form
   std::string_view summary;   // one sentence
-  // Declares the options. `arguments` are those given: what there is can depend on them.
+  // Declares the options, which may depend on `arguments`.
   void (*declare)(CommandLine& line, std::span<const std::string> arguments);
   Outcome<void> (*run)(const CommandLine& line, const Streams& streams);
+  bool has_state = true;  // uses the state directory
 };
 
 extern const Command kAddCommand;
@@ -28,6 +29,8 @@ extern const Command kDelCommand;
 extern const Command kListCommand;
 extern const Command kStatCommand;
 extern const Command kInspectCommand;
+extern const Command kEventsCommand;
+extern const Command kCtlCommand;
 extern const Command kRecoverCommand;
 extern const Command kQuiesceCommand;
 extern const Command kUpgradeCommand;
@@ -38,11 +41,11 @@ extern const Command kTargetsCommand;
 extern const Command kBenchCommand;
 extern const Command kHelpCommand;
 
-// In the order in which they are shown.
+// In display order.
 std::span<const Command* const> commands();
 const Command* find_command(std::string_view name);
 
-// A command's usage and options; with arguments that name a target, its options too.
+// A command's usage and options; if `arguments` name a target, also its options.
 std::string command_help(const Command& command, std::span<const std::string> arguments);
 
 }  // namespace sluice::cli

@@ -19,7 +19,8 @@ std::string option_column(const OptionInfo& option);
 
 }  // namespace
 
-CommandLine::CommandLine(std::string command) : command_(std::move(command)) {
+CommandLine::CommandLine(std::string command, Grammar grammar)
+    : command_(std::move(command)), grammar_(grammar) {
   add({.letter = 'h', .name = "help", .help = "show this help"});
 }
 
@@ -30,6 +31,11 @@ void CommandLine::refuse(char letter, std::string name, std::string why) {
 }
 
 Outcome<void> CommandLine::parse(std::vector<std::string> arguments) {
+  // No argument after "--" is an option.
+  const auto mark = std::ranges::find(arguments, "--");
+  std::vector<std::string> behind;
+  if (mark != arguments.end()) behind.assign(mark + 1, arguments.end());
+  arguments.erase(mark, arguments.end());
   if (auto checked = check_before_parsing(arguments); !checked) return checked;
   CLI::App app;
   app.set_help_flag();
@@ -44,16 +50,21 @@ Outcome<void> CommandLine::parse(std::vector<std::string> arguments) {
     }
     parsed.back()->take_all();
   }
-  CLI::Option* const word = word_name_.empty() ? nullptr : app.add_option("word");
 
   try {
-    std::ranges::reverse(arguments);  // the library takes them from the back
+    std::ranges::reverse(arguments);  // the library expects reverse order
     app.parse(arguments);
   } catch (const CLI::ParseError& error) {
     return std::unexpected(explain(error.what()));
   }
-  if (const auto extra = app.remaining(); !extra.empty()) {
-    return std::unexpected(explain_unexpected(extra.front()));
+  words_ = app.remaining();
+  for (const std::string& each : words_) {
+    if (each.starts_with('-') && each != "-") return std::unexpected(explain_option(each));
+  }
+  words_.insert(words_.end(), behind.begin(), behind.end());
+  const bool any_number = !word_names_.empty() && word_names_.back().ends_with("...");
+  if (words_.size() > word_names_.size() && !any_number) {
+    return std::unexpected(explain_word(words_[word_names_.size()]));
   }
   values_.clear();
   for (size_t i = 0; i < options_.size(); ++i) {
@@ -61,8 +72,12 @@ Outcome<void> CommandLine::parse(std::vector<std::string> arguments) {
     if (!options_[i].value.empty()) continue;
     for (std::string& value : values_.back()) value = value == "true" ? "yes" : value;
   }
-  if (word != nullptr && !word->results().empty()) word_ = word->results().front();
   return {};
+}
+
+std::optional<std::string> CommandLine::word() const {
+  if (words_.empty()) return std::nullopt;
+  return words_.front();
 }
 
 std::string CommandLine::text(std::string_view name, std::string_view fallback) const {
@@ -94,7 +109,7 @@ std::string CommandLine::options_help(bool of_target) const {
   return help;
 }
 
-// The library's sentence begins with the name of the option.
+// The library's message begins with the name of the option.
 Failure CommandLine::explain(std::string_view library_text) const {
   const std::string_view dashed = library_text.substr(0, library_text.find_first_of(": "));
   const size_t dashes = std::min(dashed.find_first_not_of('-'), dashed.size());
@@ -109,11 +124,18 @@ Failure CommandLine::explain(std::string_view library_text) const {
   return {Exit::usage, fmt::format("option {} needs its {}", option->shown(), option->value)};
 }
 
-Failure CommandLine::explain_unexpected(const std::string& argument) const {
-  if (!argument.starts_with('-') || argument == "-") {
-    return {Exit::usage, fmt::format("unexpected argument {} (see 'sluice help {}')",
-                                     sluice::shown(argument), command_)};
-  }
+Failure CommandLine::explain_word(const std::string& word) const {
+  return {Exit::usage, fmt::format("unexpected argument {} (see 'sluice help {}')",
+                                   sluice::shown(word), command_)};
+}
+
+std::optional<Failure> CommandLine::refusal_of(std::string_view name) const {
+  const auto found = std::ranges::find(refused_, canonical_name(name), &Refused::name);
+  if (found == refused_.end()) return std::nullopt;
+  return Failure{Exit::usage, found->why};
+}
+
+Failure CommandLine::explain_option(const std::string& argument) const {
   const bool is_long = argument.starts_with("--");
   const std::string written = argument.substr(0, is_long ? argument.find('=') : 2);
   const std::string name = canonical_name(std::string_view(written).substr(is_long ? 2 : 1));
@@ -121,6 +143,7 @@ Failure CommandLine::explain_unexpected(const std::string& argument) const {
     const bool is_it = is_long ? refused.name == name : name == std::string(1, refused.letter);
     if (is_it) return {Exit::usage, refused.why};
   }
+  if (blame_) return *blame_;
   const std::string what =
       fmt::format("unknown option {} of 'sluice {}'", sluice::shown(written), command_);
   std::vector<std::string> names;
@@ -154,10 +177,9 @@ std::string library_names(const OptionInfo& option) {
   return names;
 }
 
-// The library takes the next argument for the value of `--name=`, which would hide the mistake.
+// The library would take the next argument as the value of `--name=`, which would hide the error.
 Outcome<void> check_before_parsing(std::span<const std::string> arguments) {
   for (const std::string& argument : arguments) {
-    if (argument == "--") break;
     if (argument.starts_with("--") && argument.find('=') == argument.size() - 1) {
       return usage(fmt::format("option {} has an empty value: write it behind the '='",
                                shown(argument.substr(0, argument.size() - 1))));

@@ -1,10 +1,11 @@
-// CommandLine: the options of one command, what was given of them, and the help that lists them.
+// CommandLine: the options of one command, their given values, and the help that lists them.
 //
-// The only place that knows the parsing library. A command declares its options, parse() reads the
-// arguments, and the command then asks for the values by the option's name. Values are kept as they
-// were written; values.hpp reads them.
+// Only this class uses the parsing library. A command declares its options, parse() reads the
+// arguments, and the command then gets the values by the option's name. Values are unparsed text;
+// values.hpp converts them.
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <span>
 #include <string>
@@ -16,29 +17,36 @@
 
 namespace sluice::cli {
 
+// The dialect of the command line: a program called `ublk` behaves like ublk's tool where the two
+// differ.
+enum class Grammar : uint8_t { sluice, ublk };
+
 struct OptionInfo {
   char letter = 0;         // of the short form; 0: none
-  std::string name = {};   // of the long form, with '_'; '-' is understood as well
-  std::string value = {};  // stands for the value in the help; empty: a flag
+  std::string name = {};   // of the long form, with '_'; '-' is accepted as well
+  std::string value = {};  // the value's placeholder in the help; empty: a flag
   std::string help = {};
   bool repeated = false;    // may be given several times; otherwise the last one counts
   bool flag_value = false;  // a flag that also takes =yes or =no
   bool of_target = false;   // an option of the target, not of the command
 
-  // As an error names it: -q, or --mode where there is no letter.
+  // The name for error messages: -q, or --mode without a letter.
   std::string shown() const;
 };
 
 class CommandLine {
  public:
   // `command`: "add". Every command has --help.
-  explicit CommandLine(std::string command);
+  explicit CommandLine(std::string command, Grammar grammar = Grammar::sluice);
 
   void add(OptionInfo option);
-  // Lets the command have one argument that is no option, such as SPEC.
-  void add_word(std::string name) { word_name_ = std::move(name); }
-  // An option that the command knows and does not take: `why` is the sentence for it.
+  // Adds an argument that is no option, such as SPEC, after those added before. "ARGUMENT...": any
+  // number of them.
+  void add_word(std::string name) { word_names_.push_back(std::move(name)); }
+  // Declares an option that the command recognises but refuses, with the message `why`.
   void refuse(char letter, std::string name, std::string why);
+  // Sets the failure for all unknown options.
+  void blame_unknown(Failure failure) { blame_ = std::move(failure); }
 
   Outcome<void> parse(std::vector<std::string> arguments);
 
@@ -47,12 +55,20 @@ class CommandLine {
   std::string text(std::string_view name, std::string_view fallback = {}) const;
   // All values given, in order; those of a flag without a value are "yes".
   std::span<const std::string> values(std::string_view name) const;
-  const std::optional<std::string>& word() const { return word_; }
+  // The arguments that are no options, as many as add_word() allows.
+  std::span<const std::string> words() const { return words_; }
+  // The first word.
+  std::optional<std::string> word() const;
 
   const std::string& command() const { return command_; }
-  const std::string& word_name() const { return word_name_; }
+  Grammar grammar() const { return grammar_; }
+  std::span<const std::string> word_names() const { return word_names_; }
   std::span<const OptionInfo> options() const { return options_; }
   const OptionInfo* find(std::string_view name) const;
+  // The failure of an option declared by refuse(), by its long name.
+  std::optional<Failure> refusal_of(std::string_view name) const;
+  // The failure for an unexpected word.
+  Failure explain_word(const std::string& word) const;
   // "-n, --number ID   make it /dev/ublkbID", a line per option.
   std::string options_help(bool of_target) const;
 
@@ -64,17 +80,19 @@ class CommandLine {
   };
 
   Failure explain(std::string_view library_text) const;
-  Failure explain_unexpected(const std::string& argument) const;
+  Failure explain_option(const std::string& argument) const;
 
   std::string command_;
-  std::string word_name_;
+  Grammar grammar_;
+  std::vector<std::string> word_names_;
   std::vector<OptionInfo> options_;
   std::vector<Refused> refused_;
   std::vector<std::vector<std::string>> values_;  // of options_, in their order
-  std::optional<std::string> word_;
+  std::vector<std::string> words_;
+  std::optional<Failure> blame_;
 };
 
-// An option's name as it is declared: --max-io-buf-bytes is max_io_buf_bytes.
+// Converts an option's name to its declared form: --max-io-buf-bytes to max_io_buf_bytes.
 std::string canonical_name(std::string_view name);
 
 }  // namespace sluice::cli

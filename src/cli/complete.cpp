@@ -6,8 +6,9 @@
 
 #include "cli/add_options.hpp"
 #include "cli/command.hpp"
-#include "daemon/state.hpp"
-#include "frontend/ublk/control.hpp"
+#include "cli/device_argument.hpp"
+#include "daemon/device_name.hpp"
+#include "frontend/registry.hpp"
 #include "target/registry.hpp"
 
 namespace sluice::cli {
@@ -20,7 +21,8 @@ Candidates command_words();
 const OptionInfo* option_named(const CommandLine& line, const std::string& word);
 Candidates values_of(std::string_view placeholder);
 Candidates option_words(const CommandLine& line);
-Candidates ids();
+Candidates devices();
+std::string next_word(const CommandLine& line, std::span<const std::string> arguments);
 
 }  // namespace
 
@@ -60,8 +62,28 @@ Candidates all_candidates(std::span<const std::string> before, const std::string
     return words;
   }
   if (current.starts_with('-') && current != "-") return option_words(line);
-  if (line.word_name().empty() || current == "-") return option_words(line);
-  return values_of(line.word_name());
+  const std::string word = next_word(line, arguments);
+  if (word.empty() || current == "-") return option_words(line);
+  return values_of(word);
+}
+
+// The help's name of the next argument; empty if there can be none.
+std::string next_word(const CommandLine& line, std::span<const std::string> arguments) {
+  size_t words = 0;
+  bool names_device = false;
+  for (size_t i = 0; i < arguments.size(); ++i) {
+    if (!arguments[i].starts_with('-') || arguments[i] == "-") {
+      ++words;
+      continue;
+    }
+    const OptionInfo* const option = option_named(line, arguments[i]);
+    names_device |= option != nullptr && option->value == kDeviceWord;
+    if (option != nullptr && !option->value.empty()) ++i;  // its value
+  }
+  const auto names = line.word_names();
+  // -n DEVICE replaces the first word.
+  if (names_device && !names.empty() && names.front() == kDeviceWord) ++words;
+  return words < names.size() ? names[words] : std::string();
 }
 
 Candidates command_words() {
@@ -84,9 +106,9 @@ const OptionInfo* option_named(const CommandLine& line, const std::string& word)
   return nullptr;
 }
 
-// By what stands for the value in the help.
+// By the value's placeholder in the help.
 Candidates values_of(std::string_view placeholder) {
-  if (placeholder == "ID") return ids();
+  if (placeholder == kDeviceWord) return devices();
   if (placeholder == "0|1") return {"0", "1"};
   if (placeholder == "yes|no") return {"yes", "no"};
   if (placeholder == "FILE" || placeholder == "SPEC") return {std::string(kFilesWanted)};
@@ -120,16 +142,23 @@ Candidates option_words(const CommandLine& line) {
   return words;
 }
 
-// Devices that exist, and those that are left of a server.
-Candidates ids() {
-  std::vector<uint32_t> numbers = ublk::Control::ids();
-  for (const DeviceRecord& record : read_records()) numbers.push_back(record.id);
+// Existing devices, and the remains of dead servers: by number, by name and by path.
+Candidates devices() {
+  std::vector<uint32_t> numbers = numbers_in_kernel();
+  Candidates words;
+  for (const DeviceRecord& record : read_records()) {
+    numbers.push_back(record.id);
+    if (!record.name.empty()) words.push_back(fmt::format("{}\t{}", record.name, record.path));
+    if (!record.path.empty())
+      words.push_back(fmt::format("{}\t{}", record.path, described(record)));
+  }
   std::ranges::sort(numbers);
   const auto doubles = std::ranges::unique(numbers);
   numbers.erase(doubles.begin(), doubles.end());
-  Candidates words;
-  for (const uint32_t number : numbers) words.push_back(fmt::format("{}", number));
-  return words;
+  Candidates all;
+  for (const uint32_t number : numbers) all.push_back(fmt::format("{}", number));
+  all.insert(all.end(), words.begin(), words.end());
+  return all;
 }
 
 }  // namespace

@@ -1,6 +1,6 @@
-// complete(): what could stand at the end of a command line, for the shells.
+// complete(): completes the last word of a command line, for shells.
 //
-// Looks for devices, opens nothing, fails never.
+// Searches for devices, opens nothing, never fails.
 #pragma once
 
 #include <span>
@@ -10,14 +10,14 @@
 
 namespace sluice::cli {
 
-// `sluice complete WORD...`, for the scripts in completions/. Nothing to type, so not in the help.
+// `sluice complete WORD...`, for the scripts in completions/. Not for users, so not in the help.
 inline constexpr std::string_view kCompleteWord = "complete";
 
-// What a line of the answer says when file names are wanted as well.
+// A line of the output that also requests file names.
 inline constexpr std::string_view kFilesWanted = ":files";
 
-// Candidates for the last of `words`, which are those behind `sluice` up to the cursor. A candidate
-// replaces the whole last word; behind a tab there may be a description.
+// Returns candidates for the last of `words`, the words after `sluice` up to the cursor. A
+// candidate replaces the whole last word; a description may follow after a tab.
 std::vector<std::string> complete(std::span<const std::string> words);
 
 }  // namespace sluice::cli

@@ -1,8 +1,8 @@
-// `sluice features` and `sluice targets`: what can be had here.
+// `sluice features` and `sluice targets`.
 #include "cli/add_options.hpp"
 #include "cli/command.hpp"
 #include "cli/show.hpp"
-#include "daemon/operations.hpp"
+#include "daemon/listing.hpp"
 #include "target/registry.hpp"
 
 namespace sluice::cli {
@@ -40,15 +40,16 @@ Outcome<void> print_targets(const CommandLine& line, const Streams& streams) {
 constinit const Command kFeaturesCommand = {
     .name = "features",
     .synopsis = "[--json]",
-    .summary = "Show what the ublk driver of this kernel can do, and which buffer modes work.",
+    .summary = "Show the features of the kernel's ublk driver, and the usable buffer modes.",
     .declare = declare_facts,
-    .run = print_features};
+    .run = print_features,
+    .has_state = false};
 
-constinit const Command kTargetsCommand = {
-    .name = "targets",
-    .synopsis = "[--json] [TARGET]",
-    .summary = "Show the targets there are, with their options.",
-    .declare = declare_targets,
-    .run = print_targets};
+constinit const Command kTargetsCommand = {.name = "targets",
+                                           .synopsis = "[--json] [TARGET]",
+                                           .summary = "Show all targets and their options.",
+                                           .declare = declare_targets,
+                                           .run = print_targets,
+                                           .has_state = false};
 
 }  // namespace sluice::cli

@@ -1,7 +1,7 @@
-// Failure: why a command ended without success, and the exit code that says so.
+// Failure: why a command failed, and its exit code.
 //
-// Plain values. `usage` is for a command line that is wrong as it is written; all else, an unknown
-// target or a bad value of one of its options included, is a `failure`.
+// Plain values. `usage` means a malformed command line; everything else, including an unknown
+// target or a bad value of its options, is a `failure`.
 #pragma once
 
 #include <cstdint>
@@ -17,7 +17,7 @@ enum class Exit : uint8_t { success = 0, failure = 1, usage = 2 };
 
 struct Failure {
   Exit exit = Exit::failure;
-  std::string text;  // one sentence; empty when it has been said already
+  std::string text;  // one sentence; empty if already reported
 };
 
 template <typename T>

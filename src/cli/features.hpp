@@ -1,4 +1,4 @@
-// The names that ublk's own tool gives to the features of its driver: scripts look for them.
+// The feature names of ublk's own tool, which scripts search for.
 //
 // A constant table, safe on any thread.
 #pragma once

@@ -1,35 +1,40 @@
-// How devices, features and targets are shown: as text that scripts of ublk's tool can read, and as
-// JSON with everything.
+// Formats devices, features and targets: as text that scripts for ublk's tool can read, and as JSON
+// with all values.
 //
-// Pure but for bound_processors(), safe on any thread.
+// Pure functions, except bound_processors(); safe on any thread.
 #pragma once
 
 #include <cstdint>
-#include <nlohmann/json.hpp>
 #include <span>
 #include <string>
 #include <vector>
 
-#include "daemon/operations.hpp"
+#include "daemon/listing.hpp"
+#include "spec/json_value.hpp"
 #include "spec/vocabulary.hpp"
 
 namespace sluice::cli {
 
-using Json = nlohmann::ordered_json;
+using Json = JsonValue;
 using Processors = std::vector<int>;
 
-// Which processors the thread of each queue may run on now; empty where it is gone.
+// The processors that the thread of each queue may run on now; empty if it has ended.
 std::vector<Processors> bound_processors(const DeviceListing& device);
 
-// The lines of `ublk list`, and ours behind them. No line but the second says "pid" or "state", and
-// no other than that of queue N says "queue N": scripts look for these words.
+// The lines of `ublk list`, then Sluice's own. Only the second line contains "pid" or "state", and
+// only that of queue N contains "queue N": scripts search for these words.
 std::string device_text(const DeviceListing& device, const std::vector<Processors>& bound,
                         bool verbose);
-// What the user opens.
+// The path that users open.
 std::string path_of(const DeviceListing& device);
+// LIVE, DEAD, ...: the driver's terms.
+std::string_view state_of(const DeviceListing& device);
+// True if its server has recorded a health other than ok. False without a living server.
+bool is_unhealthy(const DeviceListing& device);
+uint64_t size_of(const DeviceListing& device);
 Json device_json(const DeviceListing& device, const std::vector<Processors>& bound);
 
-// `driver`: the features that it has.
+// `driver`: the driver's feature bits.
 std::string features_text(uint64_t driver);
 Json features_json(uint64_t driver);
 

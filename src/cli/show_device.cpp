@@ -4,6 +4,7 @@
 
 #include "cli/features.hpp"
 #include "cli/show.hpp"
+#include "cli/show_table.hpp"
 #include "frontend/ublk/control.hpp"
 #include "spec/shown.hpp"
 #include "target/registry.hpp"
@@ -35,20 +36,20 @@ std::string_view state_name(uint16_t state);
 std::vector<std::string_view> flag_names(uint64_t flags);
 uint64_t block_bytes(const DriverListing& driver);
 uint64_t block_bytes(const DeviceListing& device);
-uint64_t size_bytes(const DeviceListing& device);
-std::string compact(const Json& json);
 
 }  // namespace
 
 std::vector<Processors> bound_processors(const DeviceListing& device) {
   std::vector<Processors> bound;
   if (!device.record) return bound;
+  const bool seen = life_of(mark_of(*device.record)) == Life::alive;
   for (const int thread : device.record->threads) {
     Processors processors;
     cpu_set_t set;
     CPU_ZERO(&set);
-    // A dead server's threads may be somebody else's by now.
-    if (device.alive && sched_getaffinity(thread, sizeof(set), &set) == 0) {
+    // The thread numbers may belong to other processes if the server is dead, or in another pid
+    // namespace.
+    if (seen && sched_getaffinity(thread, sizeof(set), &set) == 0) {
       for (int i = 0; i < CPU_SETSIZE; ++i) {
         if (CPU_ISSET(i, &set)) processors.push_back(i);
       }
@@ -62,6 +63,19 @@ std::string path_of(const DeviceListing& device) {
   return device.driver ? ublk::block_device_path(device.id) : device.record->path;
 }
 
+std::string_view state_of(const DeviceListing& device) {
+  return device.driver ? state_name(device.driver->info.state) : record_state(device);
+}
+
+bool is_unhealthy(const DeviceListing& device) {
+  return device.alive && device.record && device.record->health != HealthState::ok;
+}
+
+uint64_t size_of(const DeviceListing& device) {
+  return device.driver ? device.driver->parameters.basic.device_sectors << 9
+                       : device.record->size_bytes;
+}
+
 std::string device_text(const DeviceListing& device, const std::vector<Processors>& bound,
                         bool verbose) {
   std::string text = device.driver ? driver_lines(*device.driver) : record_lines(device);
@@ -69,7 +83,8 @@ std::string device_text(const DeviceListing& device, const std::vector<Processor
     text += queue_lines(device, bound, verbose);
     text += stack_lines(device, verbose);
   } else {
-    text += "\tserver not sluice's: nothing is known about what it serves\n";
+    text += fmt::format("\tserver not sluice's, but of {}: its stack is not known here\n",
+                        owner_of(device));
   }
   return text;
 }
@@ -77,21 +92,20 @@ std::string device_text(const DeviceListing& device, const std::vector<Processor
 Json device_json(const DeviceListing& device, const std::vector<Processors>& bound) {
   Json json = {
       {"id", device.id},
+      {"name", device.record ? device.record->name : std::string()},
       {"frontend", device.record ? device.record->frontend : "ublk"},
       {"device", path_of(device)},
-      {"state", device.driver ? state_name(device.driver->info.state) : record_state(device)},
+      {"state", state_of(device)},
       {"block_bytes", block_bytes(device)},
-      {"size_bytes", size_bytes(device)},
+      {"size_bytes", size_of(device)},
   };
   if (device.driver) json.update(driver_json(*device.driver));
-  json["served_by_sluice"] = device.record.has_value();
+  json.set("served_by_sluice", device.record.has_value());
   if (device.record) json.update(record_json(device, bound));
   return json;
 }
 
-std::string written(const Json& json) {
-  return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
-}
+std::string written(const Json& json) { return to_indented_text(json, 2) + "\n"; }
 
 namespace {
 
@@ -119,7 +133,7 @@ Json record_json(const DeviceListing& device, const std::vector<Processors>& bou
   Json json = {
       {"server_alive", device.alive},
       {"target", record.spec.target},
-      {"spec", Json::parse(to_json(record.spec, target_vocabulary()))},
+      {"spec", spec_json(record.spec, target_vocabulary())},
       {"spec_text", to_text(record.spec, target_vocabulary())},
       {"read_only", record.read_only},
       {"mode", record.mode},
@@ -129,16 +143,21 @@ Json record_json(const DeviceListing& device, const std::vector<Processors>& bou
       {"debug_mask", record.debug_mask},
       {"threads", record.threads},
       {"affinities", bound},
+      {"reserve_bytes", record.reserve_bytes ? Json(*record.reserve_bytes) : Json()},
+      {"swap_safe", device.alive && record.swap_risks.empty()},
+      {"swap_risks", record.swap_risks},
   };
-  if (device.driver) return json;  // which knows these better
-  json["queues"] = record.queues;
-  json["depth"] = record.depth;
-  json["max_io_bytes"] = record.max_io_bytes;
-  json["pid"] = record.pid;
+  const Json health = {{"state", to_string(record.health)}, {"reason", record.health_reason}};
+  json.set("health", device.alive ? health : Json());
+  if (device.driver) return json;  // the driver has better values
+  json.set("queues", record.queues);
+  json.set("depth", record.depth);
+  json.set("max_io_bytes", record.max_io_bytes);
+  json.set("pid", record.pid);
   return json;
 }
 
-// As ublksrv_ctrl_dump() writes them.
+// In the format of ublksrv_ctrl_dump().
 std::string driver_lines(const DriverListing& driver) {
   const ublk::abi::DeviceInfo& info = driver.info;
   const ublk::abi::DevtParameters& numbers = driver.parameters.devt;
@@ -158,7 +177,7 @@ std::string driver_lines(const DriverListing& driver) {
   return text;
 }
 
-// The same for a device that the ublk driver does not know.
+// The same for a device of another front end.
 std::string record_lines(const DeviceListing& device) {
   const DeviceRecord& record = *device.record;
   std::string text = first_lines({.id = record.id,
@@ -181,7 +200,7 @@ std::string first_lines(const FirstLines& shown) {
       shown.pid, shown.state);
 }
 
-// In the driver's words. A server that has not yet said what it serves is still making it.
+// In the driver's terms. A server without a complete record is still starting.
 std::string_view record_state(const DeviceListing& device) {
   if (!device.alive) return "DEAD";
   return device.record->threads.empty() ? "STARTING" : "LIVE";
@@ -205,25 +224,30 @@ std::string queue_lines(const DeviceListing& device, const std::vector<Processor
 std::string stack_lines(const DeviceListing& device, bool verbose) {
   const DeviceRecord& record = *device.record;
   const std::string spec = to_text(record.spec, target_vocabulary());
-  std::string text = fmt::format("\ttarget {}\n", compact(target_summary(device)));
+  std::string text;
+  if (!record.name.empty()) text += fmt::format("\tname {}\n", record.name);
+  text += fmt::format("\ttarget {}\n", to_text(target_summary(device)));
   text += fmt::format("\tspec {}{}\n", printable(spec, std::string::npos),
                       record.read_only ? " (read-only)" : "");
   text += fmt::format("\tmode {}", record.mode);
   if (!record.mode_reason.empty()) text += fmt::format(" ({})", record.mode_reason);
   text += fmt::format("\n\trecovery {}\n", record.recovery);
+  if (is_unhealthy(device)) {
+    text += fmt::format("\thealth {} ({})\n", to_string(record.health),
+                        printable(record.health_reason, std::string::npos));
+  }
   if (!device.alive) {
     text += record.recovery == "none"
                 ? "\tserver gone\n"
                 : fmt::format("\tserver gone: 'sluice recover -n {}' starts another\n", record.id);
   }
   if (verbose) {
-    const Json json = Json::parse(to_json(record.spec, target_vocabulary()));
-    text += fmt::format("\tjson {}\n", compact(json));
+    text += fmt::format("\tjson {}\n", to_json(record.spec, target_vocabulary()));
   }
   return text;
 }
 
-// The keys that ublk's tool has for all targets, in its order, the alphabet.
+// The keys that ublk's tool prints for all targets, in its alphabetical order.
 Json target_summary(const DeviceListing& device) {
   const Spec& spec = device.record->spec;
   Json json = Json::object();
@@ -231,11 +255,11 @@ Json target_summary(const DeviceListing& device) {
     if (target.name != spec.target) continue;
     for (const OptionSyntax& option : target.options) {
       const bool is_file = option.kind == OptionKind::path && option.name == target.leaf_option;
-      if (is_file) json["backing_file"] = spec.text(option.name);
+      if (is_file) json.set("backing_file", spec.text(option.name));
     }
   }
-  json["dev_size"] = size_bytes(device);
-  json["name"] = spec.target;
+  json.set("dev_size", size_of(device));
+  json.set("name", spec.target);
   return json;
 }
 
@@ -267,15 +291,6 @@ uint64_t block_bytes(const DriverListing& driver) {
 
 uint64_t block_bytes(const DeviceListing& device) {
   return device.driver ? block_bytes(*device.driver) : device.record->block_bytes;
-}
-
-uint64_t size_bytes(const DeviceListing& device) {
-  return device.driver ? device.driver->parameters.basic.device_sectors << 9
-                       : device.record->size_bytes;
-}
-
-std::string compact(const Json& json) {
-  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
 }  // namespace

@@ -31,6 +31,7 @@ constexpr Feature kFeatures[] = {
     {abi::kSafeStopDev, "SAFE_STOP_DEV", "SAFE_STOP_DEV"},
     {abi::kNoAutoPartScan, "NO_AUTO_PART_SCAN", "NO_AUTO_PART_SCAN"},
     {abi::kShmemZc, "SHMEM_ZC", "SHMEM_ZC"},
+    {abi::kIoDescSize, "IO_DESC_SIZE", "IO_DESC_SIZE"},
 };
 
 std::string lower_case(std::string_view name);
@@ -44,7 +45,7 @@ std::string children_text(const TargetSyntax& target);
 
 std::span<const Feature> features() { return kFeatures; }
 
-// Those that are missing are in lower case, so that who looks for a name finds what there is only.
+// Missing features are in lower case, so that a search for a name finds only present ones.
 std::string features_text(uint64_t driver) {
   std::string text = fmt::format("ublk_drv features: 0x{:x}\n", driver);
   uint64_t unknown = driver;
@@ -114,7 +115,7 @@ std::string lower_case(std::string_view name) {
 Json mode_json(std::string_view name, uint64_t driver) {
   const auto choice = ublk::choose_mode({.named = ublk::parse_mode(name)}, driver, Geometry{});
   Json json = {{"name", name}, {"usable", choice.has_value()}};
-  if (!choice) json["reason"] = choice.error().text;
+  if (!choice) json.set("reason", choice.error().text);
   return json;
 }
 
@@ -139,8 +140,8 @@ Json option_json(const OptionSyntax& option) {
                {"default", option.fallback.empty() ? Json() : Json(option.fallback)},
                {"help", option.help}};
   if (option.kind == OptionKind::size || option.kind == OptionKind::count) {
-    json["minimum"] = option.minimum;
-    json["maximum"] = option.maximum == UINT64_MAX ? Json() : Json(option.maximum);
+    json.set("minimum", option.minimum);
+    json.set("maximum", option.maximum == UINT64_MAX ? Json() : Json(option.maximum));
   }
   return json;
 }

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <charconv>
 
+#include "daemon/device_name.hpp"
 #include "spec/shown.hpp"
 #include "spec/size.hpp"
 
@@ -76,19 +77,9 @@ Outcome<std::optional<uint32_t>> read_id(const CommandLine& line) {
   return static_cast<uint32_t>(*id);
 }
 
-Outcome<uint32_t> read_required_id(const CommandLine& line) {
-  const auto id = read_id(line);
-  if (!id) return std::unexpected(id.error());
-  if (*id) return **id;
-  return usage(
-      fmt::format("'sluice {}' needs -n ID, the number of the device ('sluice list' shows "
-                  "them)",
-                  line.command()));
-}
-
 Outcome<std::vector<int>> parse_processors(std::string_view text) {
   const auto refuse = [text](std::string_view why) {
-    return usage(fmt::format("{} is no list of processors such as 0-3,8: {}", shown(text), why));
+    return usage(fmt::format("{} is not a list of processors such as 0-3,8: {}", shown(text), why));
   };
   constexpr uint64_t kLast = CPU_SETSIZE - 1;
   std::string_view rest = text;
@@ -100,7 +91,7 @@ Outcome<std::vector<int>> parse_processors(std::string_view text) {
     const auto first = parse_digits(item.substr(0, dash));
     const auto last = dash == std::string_view::npos ? first : parse_digits(item.substr(dash + 1));
     if (!first || !last) return refuse(fmt::format("{} is neither N nor N-M", shown(item)));
-    if (*first > *last) return refuse(fmt::format("{} runs backwards", shown(item)));
+    if (*first > *last) return refuse(fmt::format("{} is a descending range", shown(item)));
     if (*last > kLast) return refuse(fmt::format("the highest number is {}", kLast));
     for (uint64_t each = *first; each <= *last; ++each) {
       processors.push_back(static_cast<int>(each));

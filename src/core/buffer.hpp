@@ -1,7 +1,7 @@
-// Buffer: memory of a target's own for one request, at an address that any direct I/O accepts.
+// Buffer: a target's own memory for one request, aligned for any direct I/O.
 //
-// On the heap, hence not for targets that promise a steady state without allocation. Lives in a
-// coroutine frame, declared before the PrivateLoan that lends it.
+// It is allocated on the heap, so targets that promise a steady state without allocation cannot use
+// it. Lives in a coroutine frame, declared before the PrivateLoan that lends it.
 #pragma once
 
 #include <cstddef>

@@ -1,5 +1,4 @@
-// ChildRequests: the requests that a parent makes for its children, as many as turn out to be
-// needed.
+// ChildRequests: the requests that a parent makes for its children, up to a maximum number.
 //
 //   ChildRequests parts(request, members_.size());
 //   Gather children(request, members_.size());
@@ -32,7 +31,7 @@ class ChildRequests {
     arena_.release(requests_, capacity_ * sizeof(Request));
   }
 
-  // The reference stays valid until the end.
+  // The reference is valid as long as this object.
   Request& add(Request child) {
     assert(count_ < capacity_);
     return *new (&requests_[count_++]) Request(std::move(child));

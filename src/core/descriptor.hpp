@@ -1,5 +1,5 @@
-// Descriptor: a file descriptor that is closed at its end. A value that moves and does not copy,
-// for the control path; the data path uses File, which owns nothing.
+// Descriptor: owns a file descriptor and closes it in its destructor. Movable, not copyable. For
+// the control path; the data path uses File, which owns nothing.
 #pragma once
 
 #include <unistd.h>
@@ -23,7 +23,7 @@ class Descriptor {
 
   bool valid() const { return number_ >= 0; }
   int number() const { return number_; }
-  // Gives it up: from here on somebody else closes it.
+  // Releases ownership: the caller closes the descriptor.
   int release() { return std::exchange(number_, -1); }
 
  private:

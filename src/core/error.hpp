@@ -1,7 +1,7 @@
-// Error: why a control operation (open, add, parse ...) failed, in words for a person.
+// Error: why a control operation (open, add, parse ...) failed, as a message for users.
 //
-// The text is one sentence that says what was asked, what was found, and what to do. The data path
-// never makes one: it has Status.
+// The text is one sentence: the request, the obstacle, and the remedy. The data path uses Status
+// instead.
 #pragma once
 
 #include <expected>
@@ -11,7 +11,7 @@
 namespace sluice {
 
 struct Error {
-  int error = 0;     // positive errno; EINVAL where the input itself is wrong
+  int error = 0;     // positive errno; EINVAL if the input itself is wrong
   std::string text;  // one sentence, no trailing newline
 };
 

@@ -1,5 +1,5 @@
-// File: an open file as the ring sees it: a descriptor, or a slot of the ring's registered files.
-// A plain value that owns nothing.
+// File: how an SQE names an open file: a descriptor, or a slot of the ring's registered files. A
+// plain value that owns nothing.
 #pragma once
 
 #include <cstdint>
@@ -7,8 +7,8 @@
 namespace sluice {
 
 struct File {
-  int32_t number = -1;      // descriptor, or slot where `registered`
-  bool registered = false;  // slots are the same in every ring of a device
+  int32_t number = -1;      // descriptor, or slot if `registered`
+  bool registered = false;  // a slot is the same in every ring: FileSlot
 
   bool valid() const { return number >= 0; }
 };

@@ -6,7 +6,7 @@ namespace sluice {
 
 void FillMap::add(uint32_t begin, uint32_t end) {
   if (begin >= end) return;
-  if (extents_.empty()) extents_.reserve(kReserved);
+  if (extents_.empty()) reserve();
   // [first, last) are the extents that touch or overlap the new one.
   const auto first = std::ranges::lower_bound(extents_, begin, {}, &Extent::end);
   auto last = first;

@@ -1,7 +1,7 @@
-// FillMap: which bytes of a READ request's buffer have been filled (P-8).
+// FillMap: the ranges of a READ request's buffer that have been filled (P-8).
 //
-// Owned by a Loan, which guards it. Overlapping fills count once, so a completion can be held
-// against what was really filled and not against a sum.
+// Owned by a Loan, which guards it. Overlapping fills count once, so a completion can be checked
+// against the bytes filled rather than a sum of lengths.
 #pragma once
 
 #include <cstdint>
@@ -11,13 +11,15 @@ namespace sluice {
 
 class FillMap {
  public:
+  // Allocates the memory that most reads need, so that add() does not have to.
+  void reserve() { extents_.reserve(kReserved); }
   void clear() { extents_.clear(); }
   void add(uint32_t begin, uint32_t end);
   bool covers(uint32_t begin, uint32_t end) const;
   uint32_t filled_bytes() const;
 
  private:
-  // More pieces than most stripes cut a request into: room is made for them once, with the first.
+  // More extents than a request on most stripes has.
   static constexpr uint32_t kReserved = 8;
 
   struct Extent {

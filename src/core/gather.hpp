@@ -4,7 +4,7 @@
 //   for (...) children.add(member->submit(parts[i]));
 //   const Status status = co_await children;
 //
-// Lives in the parent's frame; its list of tasks in the request's arena.
+// Lives in the parent's frame; its list of tasks is in the request's arena.
 #pragma once
 
 #include <cassert>
@@ -23,7 +23,7 @@ class [[nodiscard]] Gather {
         capacity_(capacity) {}
   Gather(const Gather&) = delete;
   Gather& operator=(const Gather&) = delete;
-  // Newest first, so that the arena gets its bytes back in order.
+  // Newest first, the order in which the arena can undo allocations.
   ~Gather() {
     while (count_ != 0) std::destroy_at(&tasks_[--count_]);
     arena_.release(tasks_, capacity_ * sizeof(Task));

@@ -24,13 +24,14 @@ Geometry combine(const Geometry& one, const Geometry& other) {
   both.memory_alignment_bytes = std::max(one.memory_alignment_bytes, other.memory_alignment_bytes);
   both.max_segments = tighter(one.max_segments, other.max_segments);
   both.max_segment_bytes = tighter(one.max_segment_bytes, other.max_segment_bytes);
-  both.max_io_bytes = 0;       // each child's own door splits for it
+  both.max_io_bytes = 0;       // each child's submit() splits for its own limit
   both.max_discard_bytes = 0;  // likewise
   both.discard_granularity_bytes =
       std::max(one.discard_granularity_bytes, other.discard_granularity_bytes);
   both.can_discard = one.can_discard && other.can_discard;
-  both.can_write_zeroes = true;  // each child's own door emulates what the child lacks
+  both.can_write_zeroes = true;  // each child's submit() emulates it if needed
   both.can_fua = true;           // likewise
+  both.can_prefetch = one.can_prefetch || other.can_prefetch;
   both.volatile_cache = one.volatile_cache || other.volatile_cache;
   both.read_only = one.read_only || other.read_only;
   both.rotational = one.rotational || other.rotational;

@@ -1,6 +1,6 @@
-// Geometry: what a target offers and demands. Fixed when the target is opened, but for its size,
-// which may grow; a parent computes its own from its children's, the front end hands the root's to
-// the client.
+// Geometry: a target's size, limits and abilities. Fixed when the target is opened, except the
+// size, which may grow. A parent computes its geometry from those of its children; the front end
+// passes the root's geometry to the client.
 #pragma once
 
 #include <atomic>
@@ -8,7 +8,7 @@
 
 namespace sluice {
 
-// A size that may grow while other threads read it (Target::resize): an integer in all but that.
+// An integer size that may grow while other threads read it (Target::resize).
 class SizeBytes {
  public:
   SizeBytes(uint64_t bytes = 0) : bytes_(bytes) {}  // NOLINT(google-explicit-constructor)
@@ -30,29 +30,30 @@ struct Geometry {
   SizeBytes size_bytes = 0;
 
   uint32_t logical_block_bytes = 512;    // offset and length of every request are multiples of it
-  uint32_t physical_block_bytes = 4096;  // what is written without reading first
+  uint32_t physical_block_bytes = 4096;  // written without a read-modify-write cycle
   uint32_t io_min_bytes = 0;             // preferred smallest request; 0: no preference
   uint32_t io_opt_bytes = 0;             // preferred request; 0: no preference
 
-  // What a lent buffer must look like (P-21): zero copy shows the client's memory to the backing.
+  // Requirements on lent buffers (P-21): with zero copy the client's memory goes to the backing.
   uint32_t memory_alignment_bytes = 1;  // of addresses and lengths of its segments
   uint32_t max_segments = 0;            // 0: no limit
   uint32_t max_segment_bytes = 0;       // 0: no limit
 
-  uint32_t max_io_bytes = 0;               // the door splits longer reads and writes; 0: no limit
+  uint32_t max_io_bytes = 0;               // Target::submit() splits longer I/O; 0: no limit
   uint64_t max_discard_bytes = 0;          // likewise for discard and write zeroes; 0: no limit
   uint32_t discard_granularity_bytes = 0;  // 0: one logical block
 
   bool can_discard = false;
-  bool can_write_zeroes = false;  // natively; otherwise the door writes zeroes
-  bool can_fua = false;           // natively; otherwise the door flushes
+  bool can_write_zeroes = false;  // natively; otherwise Target::submit() writes zeroes
+  bool can_prefetch = false;      // has a use for it; otherwise Target::submit() ignores it
+  bool can_fua = false;           // natively; otherwise Target::submit() flushes
   bool volatile_cache = false;    // a flush is needed before data is durable
   bool read_only = false;
   bool rotational = false;
-  bool needs_bytes = false;  // must see the data: the front end picks an addressable mode
+  bool needs_bytes = false;  // reads the data itself: the front end selects an addressable mode
 };
 
-// What holds for requests that go to either of two children.
+// The geometry that holds for requests to either of two children.
 Geometry combine(const Geometry& one, const Geometry& other);
 
 }  // namespace sluice

@@ -30,7 +30,7 @@ void PipedFills::clear() {
 }
 
 PipedFills::Run PipedFills::run_at(uint32_t offset) const {
-  uint32_t end = UINT32_MAX;  // where something later begins
+  uint32_t end = UINT32_MAX;  // the start of a later piece
   for (size_t i = pieces_.size(); i != 0; --i) {
     const auto& [where, pipe, position] = pieces_[i - 1];
     if (offset < where.offset) {

@@ -1,8 +1,9 @@
-// PipedFills: which pipes hold the bytes that have filled a piped READ request, and where in them.
+// PipedFills: the pipes that hold the bytes of a piped READ request, and the position of each byte
+// range.
 //
-// Owned by a Loan, which guards it. Consumers add in the order in which they are done; where they
-// overlap, the later one counts, as it would in memory. Within one pipe the pieces ascend, so that
-// the lender can take the request's bytes out in order.
+// Owned by a Loan, which guards it. Consumers add ranges in order of completion; where ranges
+// overlap, the later one wins, as in memory. Within one pipe the pieces ascend, so that the lender
+// can take the request's bytes out in order.
 #pragma once
 
 #include <vector>
@@ -18,13 +19,13 @@ class PipedFills {
   void add(Segment piece, Pipe& pipe);
   void clear();
 
-  // Bytes that lie side by side in one pipe, `position` bytes after what was first put into it.
+  // Contiguous bytes in one pipe, `position` bytes after the first byte ever put into it.
   struct Run {
     Pipe* pipe = nullptr;
     uint32_t position = 0;
     uint32_t length = 0;
   };
-  // What holds the loan's bytes from `offset` on; no pipe where nothing does.
+  // The run that holds the loan's bytes from `offset` on; its pipe is null if none does.
   Run run_at(uint32_t offset) const;
 
   // All pipes that hold bytes, linked by `next`.

@@ -1,10 +1,8 @@
-// PrivateLoan: memory of a target's own, lent to its children: zeroes to write, a block to compare.
+// PrivateLoan: lends a target's own memory to its children: zeroes to write, a block to compare.
 //
 // Lives in the coroutine frame of the request that uses it, declared before the requests that hold
-// views of it, so that it goes last.
+// views of it, so that it is destroyed last. All views of 4 GiB or more carry EFAULT.
 #pragma once
-
-#include <cassert>
 
 #include "core/loan.hpp"
 
@@ -14,9 +12,12 @@ class PrivateLoan final : private Lender {
  public:
   PrivateLoan(Direction direction, std::span<std::byte> memory) {
     const View first = loan_.lend_mapped(*this, direction, memory);
-    loan_.open();
+    lent_ = first.status().ok();
+    if (lent_) loan_.open();
   }
-  ~PrivateLoan() { loan_.close(); }
+  ~PrivateLoan() {
+    if (lent_) loan_.close();
+  }
 
   View view() { return loan_.view(); }
   View view(uint32_t offset, uint32_t length) { return loan_.view(offset, length); }
@@ -25,6 +26,7 @@ class PrivateLoan final : private Lender {
   void returned(Loan&) noexcept override {}
 
   Loan loan_;
+  bool lent_ = false;
 };
 
 }  // namespace sluice

@@ -1,8 +1,8 @@
-// ReadyList: the coroutines of one reactor that may run now, in the order in which they became so.
+// ReadyList: the runnable coroutines of one reactor, in the order in which they became ready.
 //
-// Owned by a Ring and touched by its thread only. Completions and finished children push; the
-// reactor loop alone resumes, after it has collected *all* completions. Nothing else in the project
-// resumes a coroutine.
+// Owned by a Ring and used by its thread only. Completions and finished children push coroutines;
+// only the reactor loop resumes them, after it has collected *all* completions. Nothing else in the
+// project resumes a coroutine.
 #pragma once
 
 #include <coroutine>
@@ -22,7 +22,7 @@ class ReadyList {
 
   bool empty() const { return count_ == 0; }
 
-  // Runs until nothing is ready, what becomes ready meanwhile included.
+  // Resumes coroutines until none is ready, including those that become ready meanwhile.
   void run() {
     while (count_ != 0) {
       const std::coroutine_handle<> coroutine = slots_[head_];
@@ -42,7 +42,7 @@ class ReadyList {
     head_ = 0;
   }
 
-  std::vector<std::coroutine_handle<>> slots_;  // a circle; its size is a power of two
+  std::vector<std::coroutine_handle<>> slots_;  // circular; its size is a power of two
   size_t head_ = 0;
   size_t count_ = 0;
 };

@@ -14,6 +14,8 @@ const char* to_string(Op op) {
       return "discard";
     case Op::write_zeroes:
       return "write_zeroes";
+    case Op::prefetch:
+      return "prefetch";
   }
   return "unknown";
 }

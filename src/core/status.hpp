@@ -1,4 +1,4 @@
-// Status: how one block I/O, or one step of it, ended. Success, or a positive errno.
+// Status: the result of one block I/O, or of one step of it: success, or a positive errno.
 //
 // Four bytes, returned by value on the data path. Success means that *all* bytes were moved: there
 // is no short success anywhere above the ring.
@@ -15,13 +15,13 @@ class [[nodiscard]] Status {
 
   // `error` is a positive errno; 0 means success.
   static constexpr Status from_errno(int error) { return Status(error); }
-  // `result` is what the kernel puts into a CQE: a negative errno is an error, all else success.
+  // `result` is that of a CQE: a negative errno is an error, anything else success.
   static constexpr Status from_result(int64_t result) {
     return Status(result < 0 ? static_cast<int>(-result) : 0);
   }
 
   constexpr bool ok() const { return errno_ == 0; }
-  // Refused, or without room: an error that has cost nothing of what was acknowledged before.
+  // Invalid or out of space: an error that does not affect acknowledged data.
   constexpr bool refused() const {
     return errno_ == EINVAL || errno_ == EROFS || errno_ == ENOSPC || errno_ == EDQUOT;
   }
@@ -39,5 +39,8 @@ class [[nodiscard]] Status {
 };
 
 inline constexpr Status kOk{};
+
+// Logs the exception that is being handled, and returns EIO. Call it only in a handler.
+Status status_of_exception() noexcept;
 
 }  // namespace sluice

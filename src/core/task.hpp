@@ -1,13 +1,13 @@
-// Task: one request being served by one target. The coroutine starts at once, runs until it first
-// waits, and ends with a Status.
+// Task: the coroutine in which one target serves one request. It starts immediately, runs until its
+// first wait, and ends with a Status.
 //
 // A coroutine that returns Task is a member function whose first parameter is the Request&, e.g.
 //
 //   Task Linear::do_submit(Request& request);
 //
-// Its frame lies in the request's arena; whoever waits for it is resumed through the request's
-// ready list and never from inside the child. A layer that only forwards needs no coroutine: it
-// returns the child's Task. One that has its answer at once returns a Status.
+// Its frame is in the request's arena. Its parent is resumed through the request's ready list,
+// never from inside the child. A layer that only forwards needs no coroutine: it returns the
+// child's Task. A target that has its result immediately returns a Status.
 //
 // The owner keeps a Task until it has finished: a parent never returns before its children have.
 #pragma once
@@ -19,12 +19,12 @@
 #include <utility>
 
 #include "core/arena.hpp"
-#include "core/serving.hpp"
 #include "core/status.hpp"
+#include "core/tracked_request.hpp"
 
 namespace sluice {
 
-// Who waits, for how many children, and what the first to fail said; a refusal hides no failure.
+// A waiting parent, its pending children, and the first error; a refusal hides no failure.
 struct Waiter {
   uint32_t pending = 0;
   Status first_error;
@@ -39,7 +39,7 @@ class [[nodiscard]] Task {
  public:
   class promise_type;
 
-  // A task that has already ended.
+  // A finished task.
   Task(Status status) : status_(status) {}  // NOLINT(google-explicit-constructor)
   Task(Task&& other) noexcept
       : frame_(std::exchange(other.frame_, nullptr)), status_(other.status_) {}
@@ -47,7 +47,7 @@ class [[nodiscard]] Task {
   ~Task();
 
   bool finished() const;
-  // Only once finished.
+  // Call it only once the task has finished.
   Status status() const;
 
   auto operator co_await() noexcept;
@@ -66,11 +66,11 @@ class [[nodiscard]] Task {
 class Task::promise_type {
  public:
   template <typename Self, typename... Rest>
-  explicit promise_type(Self&, Request& request, Rest&...) : serving_(request) {}
+  explicit promise_type(Self&, Request& request, Rest&...) : tracked_(request) {}
 
   template <typename Self, typename... Rest>
   static void* operator new(size_t bytes, Self&, Request& request, Rest&...) noexcept {
-    // The arena is needed again when the frame goes: it is kept in front of the frame.
+    // The delete operator needs the arena: its pointer is kept in front of the frame.
     void* place = request.arena->allocate(bytes + Arena::kAlignment);
     *static_cast<Arena**>(place) = request.arena;
     return static_cast<std::byte*>(place) + Arena::kAlignment;
@@ -87,19 +87,19 @@ class Task::promise_type {
   void return_value(Status status) noexcept {
     status_ = status;
     finished_ = true;
-    serving_.end();
+    tracked_.end();
     // The analyzer does not see that a promise is constructed.
     if (waiter_ == nullptr) return;  // NOLINT(clang-analyzer-core.UndefinedBinaryOperatorResult)
     waiter_->record(status);
-    // Without a parent all have finished before anybody waited.
-    if (--waiter_->pending == 0 && waiter_->parent) serving_.ready().push(waiter_->parent);
+    // Without a parent, all children have finished before the parent waits.
+    if (--waiter_->pending == 0 && waiter_->parent) tracked_.ready().push(waiter_->parent);
   }
-  [[noreturn]] void unhandled_exception() noexcept { std::terminate(); }
+  void unhandled_exception() noexcept { return_value(status_of_exception()); }
 
  private:
   friend class Task;
 
-  Serving serving_;
+  TrackedRequest tracked_;
   Waiter* waiter_ = nullptr;
   Status status_;
   bool finished_ = false;
@@ -135,8 +135,8 @@ inline auto Task::operator co_await() noexcept {
   return Awaiter{*this, {}};
 }
 
-// Service: a coroutine that nobody waits for, such as the immortal loop of a tag. Its frame is on
-// the heap; it starts at once and frees itself at its end.
+// Service: a coroutine without a parent, such as the endless loop of a tag. Its frame is on the
+// heap; it starts immediately and frees itself at its end.
 struct Service {
   struct promise_type {
     Service get_return_object() noexcept { return {}; }

@@ -8,32 +8,23 @@
 namespace sluice {
 namespace {
 
-using nlohmann::json;
+constexpr size_t kMaxDepth = 64;  // of nested arrays and objects; the JSON writer is recursive
 
-constexpr size_t kMaxReasonBytes = 200;
-constexpr int kMaxDepth = 64;  // of arrays and objects in each other; what writes JSON recurses
+std::string line_of(const JsonValue& value) { return to_text(value) + '\n'; }
 
-struct TooDeep {};
-
-bool check_depth(int depth, json::parse_event_t, json&) {
-  if (depth > kMaxDepth) throw TooDeep();
-  return true;
-}
-
-std::string line_of(const json& value) {
-  return value.dump(-1, ' ', false, json::error_handler_t::replace) + '\n';
-}
-
-Result<json> parse_object(std::string_view line) {
-  try {
-    json value = json::parse(line, check_depth);
-    if (value.is_object()) return value;
-    return fail(EINVAL, "it is no object");
-  } catch (const json::exception& error) {
-    return fail(EINVAL, printable(error.what(), kMaxReasonBytes));
-  } catch (const TooDeep&) {
-    return fail(EINVAL, fmt::format("it is nested more than {} deep", kMaxDepth));
+Result<JsonValue> parse_object(std::string_view line) {
+  auto tree = parse_json_tree(line, kMaxDepth);
+  if (tree && tree->is_object()) return *std::move(tree);
+  if (tree) return fail(EINVAL, "it is not an object");
+  switch (tree.error().kind) {
+    case JsonFault::Kind::syntax:
+      return fail(EINVAL, fmt::format("from byte {} on it is not JSON", tree.error().byte));
+    case JsonFault::Kind::number:
+      return fail(EINVAL, "it holds a number that is out of range");
+    case JsonFault::Kind::nesting:
+      return fail(EINVAL, fmt::format("it is nested more than {} deep", kMaxDepth));
   }
+  std::unreachable();
 }
 
 }  // namespace
@@ -45,8 +36,8 @@ Result<ControlRequest> parse_control_request(std::string_view line) {
                                     "{{\"command\": \"stat\"}}: {}",
                                     body.error().text));
   }
-  const auto command = body->find("command");
-  if (command == body->end() || !command->is_string()) {
+  const JsonValue* const command = body->find("command");
+  if (command == nullptr || !command->is_text()) {
     return fail(EINVAL, "a request names its command: {\"command\": \"stat\"}");
   }
   ControlRequest request{.command = command->get<std::string>(), .body = {}};
@@ -54,10 +45,10 @@ Result<ControlRequest> parse_control_request(std::string_view line) {
   return request;
 }
 
-std::string control_reply_line(json body) {
-  if (!body.is_object()) body = json::object();
-  body["ok"] = true;
-  body["version"] = kVersion;
+std::string control_reply_line(JsonValue body) {
+  if (!body.is_object()) body = JsonValue::object();
+  body.set("ok", true);
+  body.set("version", kVersion);
   return line_of(body);
 }
 
@@ -66,7 +57,7 @@ std::string control_reply_line(const Error& error) {
       {{"ok", false}, {"version", kVersion}, {"errno", error.error}, {"error", error.text}});
 }
 
-Result<json> parse_control_reply(std::string_view line) {
+Result<JsonValue> parse_control_reply(std::string_view line) {
   auto body = parse_object(line);
   try {
     if (body && body->at("ok").get<bool>()) return body;
@@ -74,10 +65,10 @@ Result<json> parse_control_reply(std::string_view line) {
       const std::string text = body->at("error").get<std::string>();
       return fail(body->at("errno").get<int>(), printable(text, std::string::npos));
     }
-  } catch (const json::exception&) {
-    // No reply of ours, as the sentence below says.
+  } catch (const JsonMismatch&) {
+    // Not a valid reply: reported below.
   }
-  return fail(EPROTO, "what answered there does not speak as a server of sluice does");
+  return fail(EPROTO, "the reply is not that of a sluice server");
 }
 
 }  // namespace sluice

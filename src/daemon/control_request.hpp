@@ -1,17 +1,17 @@
-// What is said over a control socket: a request is a JSON object on a line, and so is its reply.
+// The protocol of a control socket: a request is a JSON object on one line, and so is its reply.
 //
 //   {"command": "stat"}
-//   {"ok": true, "version": "0.1.0", ...}      what the command has to say
+//   {"ok": true, "version": "0.1.0", ...}      the command's result
 //   {"ok": false, "version": "0.1.0", "errno": 22, "error": "one sentence"}
 //
 // Pure functions, safe on any thread.
 #pragma once
 
-#include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
 
 #include "core/error.hpp"
+#include "spec/json_value.hpp"
 
 namespace sluice {
 
@@ -20,17 +20,17 @@ inline constexpr size_t kMaxControlReplyBytes = 64 << 20;
 
 struct ControlRequest {
   std::string command;
-  nlohmann::json body;  // the whole object
+  JsonValue body;  // the whole object
 };
 
-// Any bytes, without the newline. EINVAL: not a request, in one printable sentence.
+// Parses arbitrary bytes, without the newline. EINVAL, with one printable sentence: not a request.
 Result<ControlRequest> parse_control_request(std::string_view line);
 
-// With the newline. The body of a success is an object; it gets "ok" and "version".
-std::string control_reply_line(nlohmann::json body);
+// Includes the newline. `body` is an object; "ok" and "version" are added.
+std::string control_reply_line(JsonValue body);
 std::string control_reply_line(const Error& error);
 
-// What a reply says: its body, or the Error that the server had. EPROTO: not a reply.
-Result<nlohmann::json> parse_control_reply(std::string_view line);
+// The body of a reply, or the server's Error. EPROTO: not a reply.
+Result<JsonValue> parse_control_reply(std::string_view line);
 
 }  // namespace sluice

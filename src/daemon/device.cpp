@@ -6,337 +6,361 @@
 
 #include <chrono>
 #include <cstring>
-#include <thread>
 
+#include "core/retry.hpp"
+#include "core/step.hpp"
+#include "daemon/device_event.hpp"
 #include "daemon/device_id.hpp"
-#include "daemon/in_flight_json.hpp"
-#include "daemon/process.hpp"
+#include "daemon/device_name.hpp"
+#include "daemon/log.hpp"
+#include "daemon/name_link.hpp"
+#include "daemon/same_backing.hpp"
+#include "daemon/swap_risks.hpp"
 
 namespace sluice {
 namespace {
 
-constexpr std::chrono::seconds kNodePatience{5};
-constexpr std::chrono::seconds kPredecessorPatience{10};
-constexpr std::chrono::seconds kQuiescePatience{30};    // for the requests in flight
-constexpr std::chrono::seconds kSuccessorPatience{20};  // for the next server to be live
+constexpr std::chrono::seconds kNodeTimeout{5};
+constexpr std::chrono::seconds kPredecessorTimeout{10};
 
-constexpr const char* kBetweenServers = "the device is being handed to another server: try again";
-
-// What a killed server held is not free at once: its requests in flight keep its files, with their
-// locks, and the driver's side of the device until they have ended. Nor is the number of a device
-// that was deleted while udev looked at it.
+// Repeats an attempt that fails with EBUSY, for a while: the requests in flight of a killed server
+// keep its files, with their locks, and the driver's side of its device in use until they end.
 template <typename Attempt>
 auto once_let_go(Attempt attempt) {
-  const auto give_up = std::chrono::steady_clock::now() + kPredecessorPatience;
+  const Retry retry(kPredecessorTimeout, std::chrono::milliseconds(5));
   while (true) {
     auto result = attempt();
-    if (result || result.error().error != EBUSY) return result;
-    if (std::chrono::steady_clock::now() > give_up) return result;
-    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    if (result || result.error().error != EBUSY || !retry.again()) return result;
   }
 }
 
-std::unexpected<Error> cannot_move(uint32_t id, const Error& why) {
-  return fail(why.error, fmt::format("no other server can have device {}: {}", id, why.text));
+// If two commands recover a device, the server of the faster command keeps the files.
+Result<void> check_not_served(const DeviceRecord& left) {
+  const auto now = read_record(left.id);
+  if (!now || is_same_server(*now, left) || !server_alive(*now)) return {};
+  return fail(EALREADY, fmt::format("{} is being served by process {}: there is nothing to recover",
+                                    described(*now), now->pid));
 }
 
-// From where its paths were meant: this process may have let go of the mounts that they lead to. A
-// dead server may have taken with it what was in its memory.
-Result<std::unique_ptr<Stack>> open_stack_again(const DeviceRecord& record) {
-  Result<std::unique_ptr<Stack>> stack;
-  Result<void> same;
-  const auto went = home().run([&] {
-    stack = Stack::open(record.spec, record.read_only);
-    if (stack) same = (*stack)->check_reopening();
-  });
-  if (!went) return std::unexpected(went.error());
-  if (stack && !same) return cannot_move(record.id, same.error());
-  return stack;
-}
-
-// What is known before the device exists.
+// The fields that are known before the device exists.
 DeviceRecord record_of(const ServeOptions& options) {
-  const ublk::DeviceOptions& device = options.frontend.device;
+  const FrontendOptions& frontend = options.frontend;
   DeviceRecord record;
+  record.name = options.name;
   record.spec = options.spec;
   record.read_only = options.read_only;
-  record.queues = device.queues;
-  record.depth = device.depth;
-  record.max_io_bytes = device.max_io_bytes;
-  record.at = options.frontend.at;
-  record.made = !record.at.empty() && access(record.at.c_str(), F_OK) != 0 && errno == ENOENT;
-  record.recovery = to_string(device.recovery);
-  record.unprivileged = device.wish.unprivileged;
+  record.forced = options.force;
+  record.queues = frontend.queues;
+  record.depth = frontend.depth;
+  record.max_io_bytes = frontend.max_io_bytes;
+  record.reserve_bytes = frontend.reserve_bytes;
+  record.recovery = to_string(frontend.recovery);
+  record.unprivileged = frontend.unprivileged;
   record.debug_mask = options.debug_mask;
   return record;
 }
 
 }  // namespace
 
+// --- Creation.
+
 Result<std::unique_ptr<Device>> Device::add(const ServeOptions& options) {
   const auto choice = choose_frontend(options.frontend);
   if (!choice) return std::unexpected(choice.error());
   if (!choice->reason.empty()) {
-    spdlog::info("front end {}: {}", to_string(choice->kind), choice->reason);
+    spdlog::info("front end {}: {}", choice->type->name, choice->reason);
   }
-  auto stack = Stack::open(options.spec, options.read_only);
+  const auto open = [&] { return Stack::open(options.spec, options.read_only, options.force); };
+  auto stack = options.resume ? once_let_go(open) : open();
   if (!stack) return std::unexpected(stack.error());
+  step("stack opened");
   (*stack)->trace_requests((options.debug_mask & kDebugRequests) != 0);
+  auto files = (*stack)->fingerprints();
+  if (!files) return std::unexpected(files.error());
   std::unique_ptr<Device> device(new Device(std::move(*stack), record_of(options)));
-  device->record_.frontend = to_string(choice->kind);
+  device->record_.frontend = choice->type->name;
+  device->record_.files = std::move(*files);
+  device->record_.size_bytes = device->stack_->geometry().size_bytes;
+  device->record_.block_bytes = device->stack_->geometry().logical_block_bytes;
   FrontendOptions frontend = options.frontend;
-  frontend.kind = choice->kind;
-  const auto make = [&] { return device->make_frontend(frontend); };
-  const bool named = choice->kind == FrontendKind::ublk && frontend.device.id != ublk::kAnyId;
-  if (auto made = named ? once_let_go(make) : make(); !made) return std::unexpected(made.error());
-  return device;
-}
-
-Result<std::unique_ptr<Device>> Device::take_over(const DeviceRecord& record, Handover handover) {
-  std::unique_ptr<Device> device(new Device(nullptr, record));
-  device->id_ = record.id;
-  if (auto opened = device->open_again(std::move(handover)); !opened) {
-    return std::unexpected(opened.error());
+  frontend.type = choice->type;
+  frontend.max_io_bytes = choice->type->io_bytes(frontend.max_io_bytes);
+  device->record_.max_io_bytes = frontend.max_io_bytes;
+  if (auto made = device->make_frontend(frontend); !made) {
+    return std::unexpected(made.error());
   }
   return device;
 }
 
-Result<void> Device::open_again(Handover handover) {
-  auto stack = once_let_go([&] { return open_stack_again(record_); });
-  if (!stack) return std::unexpected(stack.error());
-  (*stack)->trace_requests((record_.debug_mask & kDebugRequests) != 0);
-  auto frontend = once_let_go([&]() -> Result<std::unique_ptr<Frontend>> {
-    auto copy = duplicate(handover);
-    if (!copy) return std::unexpected(copy.error());
-    return take_over_frontend(**stack, record_, std::move(*copy));
-  });
-  if (!frontend) return std::unexpected(frontend.error());
-  const std::scoped_lock guard(mutex_);
-  stack_ = std::move(*stack);
-  frontend_ = std::move(*frontend);
-  return {};
-}
-
-Device::Device(std::unique_ptr<Stack> stack, DeviceRecord record)
-    : stack_(std::move(stack)), record_(std::move(record)) {}
-
-Device::~Device() {
-  frontend_.reset();
-  if (claimed_ && !served_) remove_record(record_.id);
-}
-
-// The record is written as soon as there is an id, so that nobody else takes it.
+// The record is written first: if the server dies later, it says where the remains are.
 Result<void> Device::make_frontend(const FrontendOptions& options) {
+  const FrontendType& type = *options.type;
+  auto plan = type.plan(*stack_, options);
+  if (!plan) return std::unexpected(plan.error());
+  record_.at = (*plan)->at();
+  record_.traces = (*plan)->traces();
+  const bool named = options.id != kAnyId;
+  const Retry retry(kPredecessorTimeout, std::chrono::milliseconds(5));
+  uint32_t wanted = named ? options.id : 0;
+  while (!frontend_) {
+    if (auto claimed = claim_id(wanted, named); !claimed) return claimed;
+    step("number claimed");
+    auto made = (*plan)->make(id_);
+    if (made) {
+      frontend_ = std::move(*made);
+      break;
+    }
+    forget();
+    // The kernel still has a device of this number, which was deleted just now, but which a
+    // program, such as udev, has open.
+    if (type.numbers == nullptr || made.error().error != EEXIST) {
+      return std::unexpected(made.error());
+    }
+    if (!named) {
+      wanted = id_ + 1;
+    } else if (!retry.again()) {
+      return fail(EBUSY,
+                  fmt::format("device {} was deleted, but a program still has {} open: close "
+                              "it, or choose another -n",
+                              id_, type.numbers->path(id_)));
+    }
+  }
+  step("front end made");
+  record_.traces = frontend_->traces();
+  record_.path = frontend_->path();
+  note_server();
+  auto written = write_record(record_);
+  step("front end recorded");
+  return written;
+}
+
+// If not `named`, claims the lowest free number from `wanted` on.
+Result<void> Device::claim_id(uint32_t wanted, bool named) {
   const auto lock = StateLock::take();
   if (!lock) return std::unexpected(lock.error());
-  FrontendOptions with_id = options;
-  Result<std::unique_ptr<Frontend>> made = fail(EEXIST, {});
-  for (uint32_t id = 0; !made && made.error().error == EEXIST; ++id) {
-    const auto free = free_id(options.device.id, id);
-    if (!free) return std::unexpected(free.error());
-    with_id.device.id = id = *free;
-    made = sluice::make_frontend(*stack_, with_id);
-    if (options.device.id != ublk::kAnyId) break;
-  }
-  if (!made && made.error().error == EEXIST) {
-    return fail(EBUSY, fmt::format("device {0} was deleted, but a program still has /dev/ublkb{0} "
-                                   "open: close it, or choose another -n",
-                                   with_id.device.id));
-  }
-  if (!made) return std::unexpected(made.error());
-  frontend_ = std::move(*made);
-  id_ = record_.id = with_id.device.id;
-  note_server();
+  if (auto claimed = claim_name(record_.name, *lock); !claimed) return claimed;
+  const auto free = named ? free_id(wanted, 0) : free_id(kAnyId, wanted);
+  if (!free) return std::unexpected(free.error());
+  id_ = record_.id = *free;
+  note_process();
   auto written = write_record(record_);
   claimed_ = written.has_value();
   return written;
 }
 
-Result<void> Device::serve() {
-  auto served = serve_on();
-  return served ? wait_until_openable() : served;
+Result<std::unique_ptr<Device>> Device::recover(const DeviceRecord& record) {
+  auto stack = once_let_go([&]() -> Result<std::unique_ptr<Stack>> {
+    if (auto free = check_not_served(record); !free) return std::unexpected(free.error());
+    return Stack::open(record.spec, record.read_only, record.forced);
+  });
+  if (!stack) return std::unexpected(stack.error());
+  if (const auto same = (*stack)->check_recovery(); !same) {
+    return fail(same.error().error,
+                fmt::format("{} cannot be recovered: {}", described(record), same.error().text));
+  }
+  if (auto same = check_same_files(**stack, record); !same) return std::unexpected(same.error());
+  if (auto fits = check_fits((*stack)->geometry(), record); !fits) {
+    return std::unexpected(fits.error());
+  }
+  auto files = (*stack)->fingerprints();
+  if (!files) return std::unexpected(files.error());
+  (*stack)->trace_requests((record.debug_mask & kDebugRequests) != 0);
+  auto frontend = recover_frontend(**stack, record);
+  if (!frontend) return std::unexpected(frontend.error());
+  std::unique_ptr<Device> device(new Device(std::move(*stack), record));
+  device->record_.files = std::move(*files);
+  device->frontend_ = std::move(*frontend);
+  return device;
 }
 
-// With the record it is ours: nothing may fail after that.
-Result<void> Device::serve_on() {
-  if (auto served = frontend_->serve(); !served) return served;
-  served_ = true;
+Result<std::unique_ptr<Device>> Device::take_over(DeviceOffer offer) {
+  const DeviceRecord& record = offer.record;
+  auto stack =
+      Stack::take_over(record.spec, record.read_only,
+                       {.files = std::move(offer.files), .missing = std::move(offer.missing)});
+  if (!stack) return std::unexpected(stack.error());
+  if (auto fits = check_fits((*stack)->geometry(), record); !fits) {
+    return std::unexpected(fits.error());
+  }
+  (*stack)->trace_requests((record.debug_mask & kDebugRequests) != 0);
+  std::unique_ptr<Device> device(new Device(std::move(*stack), record));
+  if (record.files.empty()) {  // of the first release
+    auto files = device->stack_->fingerprints();
+    if (!files) return std::unexpected(files.error());
+    device->record_.files = std::move(*files);
+  }
+  if (!offer.frontend_state) return device;
+  if (auto adopted = device->adopt(*offer.frontend_state); !adopted) {
+    return std::unexpected(adopted.error());
+  }
+  return device;
+}
+
+Result<void> Device::adopt(const std::string& frontend_state) {
+  auto frontend = adopt_frontend(*stack_, record_, frontend_state);
+  if (!frontend) return std::unexpected(frontend.error());
+  frontend_ = std::move(*frontend);
+  record_.traces = frontend_->traces();
+  record_.path = frontend_->path();
+  return {};
+}
+
+Device::Device(std::unique_ptr<Stack> stack, DeviceRecord record)
+    : stack_(std::move(stack)), record_(std::move(record)), id_(record_.id) {}
+
+Device::~Device() {
+  frontend_.reset();
+  if (claimed_ && !served_) forget();
+}
+
+void Device::forget() {
+  claimed_ = false;
+  finish_logging();  // its thread may be about to make the file, which must go, too
+  if (auto removed = remove_record(record_); !removed) spdlog::warn("{}", removed.error().text);
+}
+
+void Device::note_process() {
+  const ProcessMark process = this_process();
+  record_.pid = process.pid;
+  record_.pid_started = process.started;
+  record_.pid_scope = process.scope;
+}
+
+// --- Serving.
+
+Result<void> Device::hire_keeper() {
+  auto keeper = Keeper::start();
+  if (!keeper) return std::unexpected(keeper.error());
+  keeper_ = std::move(*keeper);
+  step("keeper hired");
+  return {};
+}
+
+Result<void> Device::mind_keeper() {
+  if (keeper_->alive()) return {};
+  spdlog::warn("device {}: its keeper has died and is replaced", id_);
+  auto next = Keeper::start();
+  if (!next) return std::unexpected(next.error());
+  keeper_.swap(*next);
+  if (auto changed = frontend_->change_keeper(*keeper_); !changed) return changed;
+  emit({.kind = kKeeperReplaced, .text = "its keeper had died"});
+  if (!served_) return {};
+  {  // change_keeper() may have changed them
+    const std::scoped_lock guard(mutex_);
+    record_.traces = frontend_->traces();
+  }
   note_server();
-  return write_record(record_);
+  rewrite_record();
+  return {};
+}
+
+// Not alive(): a dying keeper has closed its descriptors before its end can be seen.
+bool Device::revive() {
+  if (keeper_->answers()) return false;
+  const auto minded = mind_keeper();
+  if (!minded) spdlog::error("device {} is lost: {}", id_, minded.error().text);
+  return minded && !has_ended();
+}
+
+Result<void> Device::prepare(FrontendListener& listener) {
+  listener_ = &listener;
+  if (frontend_ == nullptr) return {};  // take() does it
+  if (auto prepared = frontend_->prepare(listener, *keeper_); !prepared) return prepared;
+  step("prepared");
+  note_server();
+  if (claimed_) return {};
+  auto draft = RecordDraft::write(record_);
+  if (!draft) return std::unexpected(draft.error());
+  draft_ = std::move(*draft);
+  return {};
+}
+
+// The path of a loop device is known only after it is served. The record of a device that is taken
+// over was complete before: nothing may fail once that is served.
+Result<void> Device::serve() {
+  if (auto started = stack_->start(); !started) return started;
+  step("stack started");
+  if (auto served = frontend_->serve(); !served) return served;
+  step("served");
+  served_ = true;
+  record_.traces = frontend_->traces();
+  record_.path = frontend_->path();
+  note_server();
+  if (claimed_) {
+    auto written = write_record(record_);
+    return written ? wait_until_openable() : written;
+  }
+  if (const auto published = draft_->publish(); !published) {
+    spdlog::warn("{}", published.error().text);
+  }
+  step("record taken over");
+  return {};
 }
 
 void Device::note_server() {
   const std::scoped_lock guard(mutex_);
-  record_.pid = getpid();
-  record_.pid_started = process_start_time(record_.pid).value_or(0);
-  record_.path = frontend_->path();
+  note_process();
   record_.mode = frontend_->mode_name();
   record_.mode_reason = frontend_->mode_reason();
   record_.size_bytes = stack_->geometry().size_bytes;
   record_.block_bytes = stack_->geometry().logical_block_bytes;
   record_.threads.clear();
-  for (const QueueReport& report : frontend_->reports()) {
-    record_.threads.push_back(report.thread_id);
-  }
+  const std::vector<QueueReport> reports = frontend_->reports();
+  for (const QueueReport& report : reports) record_.threads.push_back(report.thread_id);
+  record_.swap_risks = swap_risks(record_.path, *stack_, reports);
   if (!record_.threads.empty()) record_.queues = static_cast<uint16_t>(record_.threads.size());
+  StackHealth health = stack_->health();
+  record_.health = health.state;
+  record_.health_reason = std::move(health.reason);
 }
 
-// It is live; udev may still be making its node, or giving it to its owner.
-Result<void> Device::wait_until_openable() const {
-  const std::string path = frontend_->path();
-  const int access_wanted = stack_->geometry().read_only ? R_OK : R_OK | W_OK;
-  const auto give_up = std::chrono::steady_clock::now() + kNodePatience;
-  while (access(path.c_str(), access_wanted) != 0) {
-    if (std::chrono::steady_clock::now() > give_up) {
-      return fail(errno, fmt::format("{} could not be opened within {} seconds ({}): is udev "
-                                     "running, or devtmpfs mounted on /dev?",
-                                     path, kNodePatience.count(), std::strerror(errno)));
-    }
-    std::this_thread::sleep_for(std::chrono::milliseconds(1));
-  }
-  return {};
-}
-
-Result<void> Device::stop() {
-  should_stop_ = true;
-  if (desk_.busy()) return {};
-  const std::scoped_lock guard(mutex_);
-  if (!frontend_) return fail(EBUSY, kBetweenServers);
-  return frontend_->stop();
-}
-
-Result<void> Device::stop_unless_busy() {
-  const std::scoped_lock guard(mutex_);
-  if (!frontend_) return fail(EBUSY, kBetweenServers);
-  return frontend_->stop_unless_busy();
-}
-
-Result<uint64_t> Device::resize(std::optional<uint64_t> size_bytes) {
-  const std::scoped_lock guard(mutex_);
-  if (!frontend_) return fail(EBUSY, kBetweenServers);
-  auto resized = stack_->resize(size_bytes);
-  if (!resized) return resized;
-  // First the record: no next server opens less than what the client was told of.
-  record_.spec = stack_->spec();
-  if (auto written = write_record(record_); !written) return std::unexpected(written.error());
-  if (auto told = frontend_->resize(*resized); !told) return std::unexpected(told.error());
-  record_.size_bytes = *resized;
-  if (auto written = write_record(record_); !written) spdlog::warn("{}", written.error().text);
-  return resized;
-}
-
-DeviceRecord Device::record() const {
-  const std::scoped_lock guard(mutex_);
-  return record_;
-}
-
-std::vector<QueueReport> Device::reports() const {
-  const std::scoped_lock guard(mutex_);
-  return frontend_ ? frontend_->reports() : std::vector<QueueReport>();
-}
-
-Result<nlohmann::json> Device::in_flight() const {
-  const std::scoped_lock guard(mutex_);
-  if (!frontend_) return fail(EBUSY, "the device is being handed over: ask its next server");
-  auto requests = frontend_->in_flight();
-  if (!requests) return std::unexpected(requests.error());
-  return in_flight_json(std::move(*requests), stack_->root());
-}
-
-Result<Handover> Device::request_handover(std::optional<int> successor) {
-  if (!successor && record().frontend != to_string(FrontendKind::ublk)) {
-    return fail(EOPNOTSUPP,
-                fmt::format("{} cannot be without a server: only ublk devices can", record().path));
-  }
-  if (auto same = check_reopening(successor); !same) return std::unexpected(same.error());
-  if (auto requested = desk_.request(); !requested) return std::unexpected(requested.error());
-  Result<void> quiesced;
+void Device::note_health() {
+  StackHealth health = stack_->health();
+  if (health.state == record_.health && health.reason == record_.health_reason) return;
   {
     const std::scoped_lock guard(mutex_);
-    successor_ = successor;
-    if (frontend_) quiesced = frontend_->quiesce();
+    record_.health = health.state;
+    record_.health_reason = std::move(health.reason);
   }
-  if (!quiesced) {
-    desk_.close();
-    if (should_stop_) [[maybe_unused]]
-      const auto stopped = stop();
-    return std::unexpected(quiesced.error());
-  }
-  return desk_.collect(kQuiescePatience);
+  rewrite_record();
 }
 
-// While all is as it was: the files are closed and opened again, by the next server or by this one.
-Result<void> Device::check_reopening(std::optional<int> successor) const {
-  const std::scoped_lock guard(mutex_);
-  if (!stack_) return fail(EBUSY, kBetweenServers);
-  Result<void> same;
-  const auto look = [&] { same = stack_->check_reopening(); };
-  auto looked = home().run(look);
-  if (looked && same && successor) looked = Viewpoint::of(*successor).run(look);
-  if (looked && same) return {};
-  return cannot_move(id_, looked ? same.error() : looked.error());
-}
-
-Result<void> Device::request_return() { return desk_.want_back(); }
-
-Result<bool> Device::hand_over() {
-  auto handover = let_go();
-  if (!handover) {
-    desk_.offer(std::unexpected(handover.error()));
-    return std::unexpected(handover.error());
+// The device is live, but udev may still be making its node or changing the node's owner. A file is
+// there at once, and its own server must not look at it.
+Result<void> Device::wait_until_openable() const {
+  if (!is_block_device(record_)) return {};
+  const std::string& path = record_.path;
+  const int access_wanted = stack_->geometry().read_only ? R_OK : R_OK | W_OK;
+  const Retry retry(kNodeTimeout);
+  while (access(path.c_str(), access_wanted) != 0) {
+    const int error = errno;
+    if (!retry.again()) {
+      return fail(error, fmt::format("{} could not be opened within {} seconds ({}): is udev "
+                                     "running, or devtmpfs mounted on /dev?",
+                                     path, kNodeTimeout.count(), std::strerror(error)));
+    }
   }
-  auto kept = duplicate(*handover);
-  if (!kept) {
-    desk_.offer(std::unexpected(kept.error()));
-    return std::unexpected(kept.error());
-  }
-  desk_.offer(std::move(*handover));
-  if (successor_came()) return true;
-  spdlog::warn("device {}: no other server has taken it, it is served here again", id_);
-  const auto served = take_back(std::move(*kept));
-  desk_.close();
-  if (!served) return std::unexpected(served.error());
-  return false;
-}
-
-// The record still names this process; it is only for those who look that it is written again.
-Result<void> Device::take_back(Handover handover) {
-  if (auto opened = open_again(std::move(handover)); !opened) return opened;
-  if (auto served = frontend_->serve(); !served) return served;
-  note_server();
-  if (auto written = write_record(record_); !written) spdlog::warn("{}", written.error().text);
   return {};
 }
 
-// The stack goes after the front end that uses it, and with it the locks on the files.
-Result<Handover> Device::let_go() {
-  log_totals();
-  const std::scoped_lock guard(mutex_);
-  auto handover = frontend_->let_go();
-  frontend_.reset();
-  stack_.reset();
-  return handover;
-}
-
-// Whoever serves the device has written so into the record.
-bool Device::successor_came() {
-  if (!successor_) return true;  // none is wanted
-  const auto give_up = std::chrono::steady_clock::now() + kSuccessorPatience;
-  while (std::chrono::steady_clock::now() < give_up) {
-    if (desk_.wanted_back(std::chrono::milliseconds(10))) return false;
-    const auto found = read_record(id_);
-    if (found && found->pid != record_.pid && server_alive(*found)) return true;
-    if (!process_start_time(*successor_)) return false;
-  }
-  return false;
+Result<void> Device::stop(bool even_if_used) {
+  if (auto minded = mind_keeper(); !minded) return minded;
+  return frontend_->stop(even_if_used);
 }
 
 void Device::remove() {
+  step("ended");
   log_totals();
-  // Whoever deletes the device does this too; the one that comes second finds it gone.
+  if (const auto minded = mind_keeper(); !minded) spdlog::debug("{}", minded.error().text);
+  // The command that deletes the device does this, too; the later of the two gets ENODEV.
   const auto removed = frontend_->remove();
   if (!removed && removed.error().error != ENODEV) spdlog::warn("{}", removed.error().text);
-  remove_record(record_.id);
+  step("front end removed");
+  stack_->stop();
+  step("stack stopped");
+  remove_name_link(record_);
+  forget();
+  step("record removed");
 }
 
 void Device::log_totals() const {
@@ -344,6 +368,13 @@ void Device::log_totals() const {
     spdlog::info("device {}: {} requests, {} errors, {} bytes copied, {} arena overflows", id(),
                  report.requests, report.errors, report.copied_bytes, report.arena_overflows);
   }
+}
+
+// --- Any thread.
+
+DeviceRecord Device::record() const {
+  const std::scoped_lock guard(mutex_);
+  return record_;
 }
 
 }  // namespace sluice

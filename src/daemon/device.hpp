@@ -1,111 +1,145 @@
-// Device: a front end serving a stack, with the record that says so.
+// Device: a front end that serves a stack, and its record.
 //
-// Several can live in one process. Used by the process's control thread, but for what says that any
-// thread may call it.
+// Used by the control thread of the server, which alone changes it. The functions under "Any
+// thread" may be called by any thread at any time.
 #pragma once
 
-#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <mutex>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "core/error.hpp"
 #include "daemon/frontends.hpp"
-#include "daemon/handover_desk.hpp"
 #include "daemon/state.hpp"
+#include "frontend/keeper/keeper.hpp"
 #include "spec/spec.hpp"
 #include "target/stack.hpp"
 
 namespace sluice {
 
 struct ServeOptions {
-  Spec spec;  // its paths are absolute
+  Spec spec;              // its paths are absolute
+  std::string name = {};  // of the device; empty: none
   bool read_only = false;
+  bool force = false;  // also if loop devices of the kernel have the files open
   FrontendOptions frontend;
   bool foreground = false;
-  bool resume = false;      // with it: first look at what a dead server has left of the device
+  bool quiet = false;       // the user gets only warnings and errors about opening the stack
+  bool resume = false;      // in the foreground: recover or remove a dead server's device
   uint32_t debug_mask = 0;  // kDebugRequests | kDebugDevice
 };
 
 inline constexpr uint32_t kDebugRequests = 1U << 0;  // every request, as it enters the stack
 inline constexpr uint32_t kDebugDevice = 1U << 1;    // steps in the life of the device
 
+// A server's description of its device, for the server that will take it over.
+struct DeviceOffer {
+  DeviceRecord record;
+  std::optional<std::string> frontend_state;  // nullopt: it comes only with the device
+  std::vector<Descriptor> files;              // of the stack
+  std::vector<MissingNode> missing{};
+};
+
+// The result of let_go(), for the next server.
+struct DeviceHandover {
+  Handover frontend;
+  bool stack_failed = false;    // see Stack
+  bool files_unlocked = false;  // the old server has released their locks
+};
+
 class Device {
  public:
   // Opens the stack, claims an id and makes the front end; nothing is served yet.
   static Result<std::unique_ptr<Device>> add(const ServeOptions& options);
-  // Takes over what a dead server has left, or what a living one has handed over. `record` is what
-  // that one wrote.
-  static Result<std::unique_ptr<Device>> take_over(const DeviceRecord& record, Handover handover);
+  // Recovers the device of a dead server, which has written `record`.
+  static Result<std::unique_ptr<Device>> recover(const DeviceRecord& record);
+  // Takes over the device that a living server offers. That server goes on serving until take().
+  static Result<std::unique_ptr<Device>> take_over(DeviceOffer offer);
   Device(const Device&) = delete;
   Device& operator=(const Device&) = delete;
-  // Forgets a device that was added and never served.
+  // Removes the record of a device that was added but never served.
   ~Device();
 
+  // Starts the keeper, in the caller's mount namespace.
+  Result<void> hire_keeper();
+  // Replaces a dead keeper, and restores what ended with it. Error: the device is lost.
+  Result<void> mind_keeper();
+  // See Frontend::prepare(). The listener outlives the device.
+  Result<void> prepare(FrontendListener& listener);
   // When this returns, the device can be opened and its record can be read.
   Result<void> serve();
-  // The same for a device that was taken over from a living server: it could be opened all the
-  // time.
-  Result<void> serve_on();
-  // Until nothing is served any more: stopped by us, deleted behind our back, or quiesced.
-  void wait() { frontend_->wait(); }
-  // Whether wait() has returned because another server is to have it.
-  bool leaving() const { return desk_.requested(); }
-  // After wait(), if leaving: lets another server have it. True when one does; false when none
-  // came and the device is served here again. The Error: it is served by nobody.
-  Result<bool> hand_over();
-  // After wait(): gives back the id, and logs what was done.
+  // True once serve() has gone far enough that the device must be stopped and removed.
+  bool is_served() const { return served_; }
+  bool has_ended() const { return frontend_->has_ended(); }
+  // After has_ended(): true if the cause was the death of the keeper, and the device is served
+  // again.
+  bool revive();
+  // See Frontend::stop().
+  Result<void> stop(bool even_if_used);
+  // After has_ended(): logs the totals, and removes the device and its record.
   void remove();
-
-  // --- What may come from any thread at any time: signals, the control socket.
-  // While it is being handed over this is only noted, for whoever has the device afterwards.
-  Result<void> stop();
-  bool should_stop() const { return should_stop_; }
-  Result<void> stop_unless_busy();
-  // The size that it has now; none: as large as the backing has become.
+  // Writes the record again if the health of the stack has changed.
+  void note_health();
+  // Returns the new size. Without `size_bytes`: the current size of the backing.
   Result<uint64_t> resize(std::optional<uint64_t> size_bytes);
-  // Makes wait() return and hand_over() the next step; returns what the next server, process
-  // `successor`, needs. Without one the device is left to the kernel, until somebody recovers it:
-  // EOPNOTSUPP where the kernel does not keep it.
-  Result<Handover> request_handover(std::optional<int> successor);
-  // The next server cannot: take the device back at once.
-  Result<void> request_return();
-  DeviceRecord record() const;
-  // Empty while the device is being handed over.
-  std::vector<QueueReport> reports() const;
-  // Requests in flight, see daemon/in_flight_json.hpp.
-  Result<nlohmann::json> in_flight() const;
+  // See Stack::control(). `verb`: its JSON. EINVAL: the target has no such verb, or other
+  // arguments.
+  Result<JsonValue> control(std::string_view path, std::string_view verb,
+                            std::vector<Descriptor> files);
 
+  // --- Handover to another server, see Frontend.
+  Result<void> check_handover() const;
+  DeviceOffer offer() const;  // without the files
+  std::vector<int> files() const { return stack_->files(); }
+  Result<void> pause() { return frontend_->pause(); }
+  bool has_paused() const { return frontend_->has_paused(); }
+  Result<DeviceHandover> let_go();
+  Result<void> resume();
+  // Best effort: only observers read the record.
+  void rewrite_record() const;
+  // The other server has the device: this server must not touch it any more.
+  void leave();
+
+  // --- In the other server.
+  Result<void> take(DeviceHandover handover);
+  // The old server has ended, or is about to.
+  void settle();
+
+  // --- Any thread.
+  DeviceRecord record() const;
+  std::vector<QueueReport> reports() const { return frontend_->reports(); }
+  Result<std::vector<InFlight>> in_flight() const { return frontend_->in_flight(); }
+  StackHealth health() const { return stack_->health(); }
+  std::vector<Jobs::Report> jobs() const { return stack_->life().jobs().reports(); }
+  std::vector<StackNode> nodes() const { return stack_->nodes(); }
+  const Target& root() const { return stack_->root(); }
   uint32_t id() const { return id_; }
 
  private:
   Device(std::unique_ptr<Stack> stack, DeviceRecord record);
   Result<void> make_frontend(const FrontendOptions& options);
-  Result<void> open_again(Handover handover);
-  Result<void> check_reopening(std::optional<int> successor) const;
-  Result<void> take_back(Handover handover);
-  Result<Handover> let_go();
-  bool successor_came();
+  Result<void> claim_id(uint32_t wanted, bool named);
+  Result<void> adopt(const std::string& frontend_state);
   Result<void> wait_until_openable() const;
+  Result<void> record_spec(const Spec& spec);
   void note_server();
+  void note_process();
+  void forget();
   void log_totals() const;
 
-  // Guards the pointers and the record against those who may come at any time. Only the control
-  // thread changes the pointers.
-  mutable std::mutex mutex_;
+  FrontendListener* listener_ = nullptr;
   std::unique_ptr<Stack> stack_;
+  std::unique_ptr<Keeper> keeper_;
   std::unique_ptr<Frontend> frontend_;
-  DeviceRecord record_;
-  uint32_t id_ = ublk::kAnyId;
-  HandoverDesk desk_;
-  std::optional<int> successor_;  // process; written before the control thread is woken for it
-  bool claimed_ = false;          // the record is ours to remove
+  mutable std::mutex mutex_;
+  DeviceRecord record_;  // guarded by mutex_, except on the control thread
+  uint32_t id_ = kAnyId;
+  std::optional<RecordDraft> draft_;
+  bool claimed_ = false;  // the record is ours to remove
   bool served_ = false;
-  std::atomic<bool> should_stop_ = false;
 };
 
 }  // namespace sluice

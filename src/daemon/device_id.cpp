@@ -1,23 +1,24 @@
 #include "daemon/device_id.hpp"
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/file.h>
 
-#include <cstring>
-#include <filesystem>
 #include <set>
 
+#include "daemon/device_name.hpp"
 #include "daemon/state.hpp"
-#include "frontend/ublk/control.hpp"
+#include "frontend/registry.hpp"
 
 namespace sluice {
 namespace {
 
-std::set<uint32_t> used_ids() {
+// An unreadable record may belong to a living server.
+Result<std::set<uint32_t>> used_ids() {
+  const auto files = read_state_files();
+  if (!files) return std::unexpected(files.error());
   std::set<uint32_t> used;
-  for (const uint32_t id : ublk::Control::ids()) used.insert(id);
-  for (const DeviceRecord& record : read_records()) {
+  for (const uint32_t id : numbers_in_kernel()) used.insert(id);
+  for (const UnusableRecord& each : files->unusable) used.insert(each.id);
+  for (const DeviceRecord& record : files->records) {
     if (!is_stale(record)) used.insert(record.id);
   }
   return used;
@@ -25,27 +26,23 @@ std::set<uint32_t> used_ids() {
 
 }  // namespace
 
-Result<StateLock> StateLock::take() {
-  std::error_code error;
-  std::filesystem::create_directories(state_directory(), error);
-  const std::string path = state_directory();
-  Descriptor directory(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!directory.valid() || flock(directory.number(), LOCK_EX) != 0) {
-    return fail(errno,
-                fmt::format("cannot use the state directory {}: {}", path, std::strerror(errno)));
+Result<uint32_t> free_id(uint32_t wanted, uint32_t first) {
+  const auto used = used_ids();
+  if (!used) return std::unexpected(used.error());
+  if (wanted != kAnyId) {
+    if (!used->contains(wanted)) return wanted;
+    const auto record = read_record(wanted);
+    const FrontendType* const type = find_in_kernel(wanted);
+    const std::string holder =
+        record            ? described(*record)
+        : type == nullptr ? fmt::format("device {}", wanted)
+                          : fmt::format("device {} ({})", wanted, type->numbers->path(wanted));
+    return fail(
+        EEXIST,
+        fmt::format("{} already exists: choose another -n, or delete it with 'sluice del -n {}'",
+                    holder, wanted));
   }
-  return StateLock(std::move(directory));
-}
-
-Result<uint32_t> free_id(uint32_t wish, uint32_t first) {
-  const std::set<uint32_t> used = used_ids();
-  if (wish != ublk::kAnyId) {
-    if (!used.contains(wish)) return wish;
-    return fail(EEXIST, fmt::format("device {0} exists already: choose another -n, or delete it "
-                                    "with 'sluice del -n {0}'",
-                                    wish));
-  }
-  while (used.contains(first)) ++first;
+  while (used->contains(first)) ++first;
   return first;
 }
 

@@ -1,27 +1,17 @@
-// Which number a new device gets. Devices of all front ends share one row of numbers, so that -n
-// says which one is meant.
+// Allocates the number of a new device. Devices of all front ends share one range of numbers, so
+// that -n identifies a device.
 //
-// The caller holds the StateLock from the choice until the device's record is written.
+// The caller holds the StateLock from this call until the device's record is written.
 #pragma once
 
 #include <cstdint>
 
-#include "core/descriptor.hpp"
 #include "core/error.hpp"
+#include "daemon/state_lock.hpp"
 
 namespace sluice {
 
-// Keeps other processes that use the same state directory from choosing numbers.
-class StateLock {
- public:
-  static Result<StateLock> take();
-
- private:
-  explicit StateLock(Descriptor directory) : directory_(std::move(directory)) {}
-  Descriptor directory_;
-};
-
-// `wish`, or with ublk::kAnyId the lowest one from `first` on that no device has. EEXIST: taken.
-Result<uint32_t> free_id(uint32_t wish, uint32_t first);
+// `wanted`, or for kAnyId the lowest free number from `first` on. EEXIST: `wanted` is taken.
+Result<uint32_t> free_id(uint32_t wanted, uint32_t first);
 
 }  // namespace sluice

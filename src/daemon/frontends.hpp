@@ -1,64 +1,41 @@
-// Which front end serves a device, and how each one is made from what the user asked for or from
-// what a record says. The only place that knows them all.
+// The front ends for the daemon: chooses the front end of a new device, and calls the functions of
+// a FrontendType with a device's record. frontend/registry.hpp lists all front ends.
 #pragma once
 
-#include <cstdint>
 #include <memory>
-#include <optional>
-#include <span>
 #include <string>
-#include <string_view>
 
 #include "core/error.hpp"
 #include "daemon/state.hpp"
-#include "frontend/frontend.hpp"
-#include "frontend/fuse/data_path.hpp"
-#include "frontend/ublk/device.hpp"
+#include "frontend/frontend_type.hpp"
 #include "target/stack.hpp"
 
 namespace sluice {
 
-enum class FrontendKind : uint8_t {
-  ublk,  // /dev/ublkbN, by the kernel's ublk driver
-  loop,  // /dev/loopN, on a file that FUSE serves
-  fuse,  // that file itself
-};
-
-// ublk, loop, fuse.
-std::string_view to_string(FrontendKind kind);
-std::optional<FrontendKind> parse_frontend(std::string_view name);
-std::span<const std::string_view> frontend_names();
-
-struct FrontendOptions {
-  std::optional<FrontendKind> kind;  // none: see choose_frontend()
-  ublk::DeviceOptions device;        // id, queues, depth and size of requests are for all kinds
-  std::string at;                    // fuse: where the file is to appear
-  std::optional<fuse::DataPath> path;
-  bool allow_other = false;    // fuse: let other users have the file
-  bool buffered_loop = false;  // loop: through the page cache
-};
-
 struct FrontendChoice {
-  FrontendKind kind = FrontendKind::ublk;
-  std::string reason;  // of a choice that the user has not made
+  const FrontendType* type = nullptr;
+  std::string reason;  // why the first one is not usable, if the user has not chosen
 };
 
-// The one that was asked for; or ublk, if this machine has it or can load it, else loop. ENODEV:
-// it has neither, and what would help.
+// The front end that the user chose, or the first that this machine can use. ENODEV: there is none,
+// with advice.
 Result<FrontendChoice> choose_frontend(const FrontendOptions& options);
 
-// Its kernel side exists, but nothing is served yet. options.device.id is its id.
-Result<std::unique_ptr<Frontend>> make_frontend(Stack& stack, const FrontendOptions& options);
+// The front end of a device whose server has died. EINVAL: it cannot be recovered.
+Result<std::unique_ptr<Frontend>> recover_frontend(Stack& stack, const DeviceRecord& record);
+// The same for a living server, with its Frontend::handover_state().
+Result<std::unique_ptr<Frontend>> adopt_frontend(Stack& stack, const DeviceRecord& record,
+                                                 const std::string& state);
 
-// Takes over what `record` describes, whose server has died or has let go of it, with what it has
-// handed over. EINVAL where that cannot be.
-Result<std::unique_ptr<Frontend>> take_over_frontend(Stack& stack, const DeviceRecord& record,
-                                                     Handover handover);
-
-// Whether the kernel still has something of a device whose server has died: a device of the ublk
-// driver, or a mount.
+// True if the kernel keeps the device for the next server after its server has ended.
+bool outlives_server(const DeviceRecord& record);
+// True if the device's path is a block device rather than a file.
+bool is_block_device(const DeviceRecord& record);
+// Null: the kernel does not know the device by our number.
+const KernelNumbers* kernel_numbers(const DeviceRecord& record);
+// True if the kernel still has remains of a device whose server has died.
 bool has_remains(const DeviceRecord& record);
-// Takes away what a dead server of a device that the ublk driver does not know has left mounted.
+// Removes them.
 Result<void> clear_remains(const DeviceRecord& record);
 
 }  // namespace sluice

@@ -2,14 +2,12 @@
 
 #include <algorithm>
 
-#include "core/ticks.hpp"
+#include "core/cycle_clock.hpp"
 
 namespace sluice {
 namespace {
 
-using nlohmann::json;
-
-// Appends the names from `from` to `to`, both included. False: `to` is not below `from`.
+// Appends the names from `from` to `to`, inclusive. False: `to` is not below `from`.
 bool find_way(const Target& from, const Target* to, std::vector<std::string>& names) {
   names.push_back(from.name());
   if (&from == to) return true;
@@ -20,11 +18,11 @@ bool find_way(const Target& from, const Target* to, std::vector<std::string>& na
   return false;
 }
 
-json request_json(const InFlight& request, const Target& from, bool with_first) {
+JsonValue request_json(const InFlight& request, const Target& from, bool with_first) {
   std::vector<std::string> way;
   const bool below = request.at != nullptr && find_way(from, request.at, way);
   if (below && !with_first) way.erase(way.begin());
-  json children = json::array();
+  JsonValue children = JsonValue::array();
   for (const InFlight& child : request.children) {
     children.push_back(request_json(child, below ? *request.at : from, with_first && !below));
   }
@@ -37,14 +35,14 @@ json request_json(const InFlight& request, const Target& from, bool with_first) 
 
 }  // namespace
 
-json in_flight_json(std::vector<InFlight> requests, const Target& root) {
-  std::ranges::sort(requests, std::ranges::greater(), &InFlight::age_ticks);
-  json list = json::array();
+JsonValue in_flight_json(std::vector<InFlight> requests, const Target& root) {
+  std::ranges::sort(requests, std::ranges::greater(), &InFlight::age_cycles);
+  JsonValue list = JsonValue::array();
   for (const InFlight& request : requests) {
-    json each = request_json(request, root, true);
-    each["queue"] = request.queue;
-    each["tag"] = request.tag;
-    each["age_ns"] = TickScale::process().nanoseconds(request.age_ticks);
+    JsonValue each = request_json(request, root, true);
+    each.set("queue", request.queue);
+    each.set("tag", request.tag);
+    each.set("age_ns", CycleScale::process().nanoseconds(request.age_cycles));
     list.push_back(std::move(each));
   }
   return list;

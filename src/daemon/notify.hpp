@@ -1,17 +1,18 @@
-// What a server tells the service manager that started it, if one did (sd_notify(3)).
+// Notifications to the service manager that started this server, if any (sd_notify(3)).
 #pragma once
 
 #include <string>
 
 namespace sluice {
 
-// Where the manager listens ($NOTIFY_SOCKET); empty: there is none.
+// The manager's socket: the one of use_manager_socket(), else $NOTIFY_SOCKET. Empty: none. These
+// functions are for the control thread.
 std::string manager_socket();
-// The manager of the server whose device we take over. Before the process has threads.
+// Uses the manager of the server whose device is taken over.
 void use_manager_socket(const std::string& path);
 
-// Sends `lines` ("READY=1\nSTATUS=...") to $NOTIFY_SOCKET. Without one, nothing happens; a manager
-// that does not listen is logged and does not matter to the device.
+// Sends `lines` ("READY=1\nSTATUS=...") to that socket. Does nothing without one; if the manager
+// does not listen, this is only logged.
 void notify_manager(const std::string& lines);
 
 }  // namespace sluice

@@ -4,11 +4,7 @@
 #include <fmt/format.h>
 #include <sched.h>
 #include <signal.h>
-#include <spdlog/sinks/rotating_file_sink.h>
-#include <spdlog/sinks/stdout_sinks.h>
-#include <spdlog/sinks/syslog_sink.h>
 #include <spdlog/spdlog.h>
-#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
@@ -18,31 +14,26 @@
 #include <array>
 #include <cstring>
 #include <fstream>
-#include <nlohmann/json.hpp>
-#include <sstream>
 #include <string_view>
 #include <vector>
 
 #include "core/descriptor.hpp"
-
-#ifndef PR_SET_IO_FLUSHER
-#define PR_SET_IO_FLUSHER 57
-#endif
+#include "core/mounts.hpp"
+#include "daemon/caller.hpp"
+#include "daemon/event_log.hpp"
+#include "daemon/log.hpp"
+#include "spec/json_value.hpp"
 
 namespace sluice {
 namespace {
 
-constexpr uint32_t kLogBytes = 1 << 20;
-constexpr size_t kKeptLines = 64;
-
 // Set once, before the process has threads.
 bool has_own_mounts = false;
-Viewpoint before;
 
 void log_failure(const char* what) { spdlog::debug("cannot {}: {}", what, std::strerror(errno)); }
 
-// Whether the server may still need what is mounted there: the root, system directories that nobody
-// unmounts, and what holds its state.
+// True if the server may still need the mount: the root, system directories that are never
+// unmounted, and the file system of its state.
 bool is_needed(const std::string& mount_point, const std::string& kept) {
   constexpr std::string_view kSystem[] = {"/", "/dev", "/proc", "/sys", "/run"};
   if (std::ranges::find(kSystem, mount_point) != std::end(kSystem)) return true;
@@ -50,39 +41,12 @@ bool is_needed(const std::string& mount_point, const std::string& kept) {
          (kept.size() == mount_point.size() || kept[mount_point.size()] == '/');
 }
 
-// Mount points contain no white space: the kernel writes \040 for a blank.
-std::vector<std::string> mount_points() {
-  std::vector<std::string> points;
-  std::ifstream file("/proc/self/mountinfo");
-  std::string line;
-  while (std::getline(file, line)) {
-    std::istringstream fields(line);
-    std::string skipped;
-    std::string point;
-    fields >> skipped >> skipped >> skipped >> skipped >> point;
-    points.push_back(point);
-  }
-  return points;
-}
-
-std::string unescape(const std::string& point) {
-  std::string plain;
-  for (size_t i = 0; i < point.size(); ++i) {
-    if (point[i] == '\\' && i + 3 < point.size()) {
-      plain.push_back(static_cast<char>(std::stoi(point.substr(i + 1, 3), nullptr, 8)));
-      i += 3;
-    } else {
-      plain.push_back(point[i]);
-    }
-  }
-  return plain;
-}
-
 bool make_mounts_private() {
   return mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0;
 }
 
-// A chroot need not be a mount point, and only of one can it be said. setns() leads out of it.
+// The root of a chroot need not be a mount point, but only a mount point can be made private.
+// setns() leaves a chroot.
 bool make_mounts_private_from_chroot() {
   const Descriptor mounts(open("/proc/thread-self/ns/mnt", O_RDONLY | O_CLOEXEC));
   const Descriptor root(open("/", O_PATH | O_DIRECTORY | O_CLOEXEC));
@@ -93,15 +57,15 @@ bool make_mounts_private_from_chroot() {
   return fchdir(directory.number()) == 0 && back && made;
 }
 
-// Whether the other side took it: it is gone when the caller was interrupted.
-bool send(int pipe, const nlohmann::json& message) {
-  const std::string text = message.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+// False: the other side has gone, as after an interrupt of the caller.
+bool send(int pipe, const JsonValue& message) {
+  const std::string text = to_text(message);
   const ssize_t written = write(pipe, text.data(), text.size());
   close(pipe);
   return written == static_cast<ssize_t>(text.size());
 }
 
-// In the one hierarchy of version 2; empty where there is none.
+// In the version 2 hierarchy; empty if there is none.
 std::string cgroup_of(int pid) {
   std::ifstream file(fmt::format("/proc/{}/cgroup", pid));
   std::string line;
@@ -111,7 +75,7 @@ std::string cgroup_of(int pid) {
   return {};
 }
 
-// Away from the terminal and from the caller's directory and files.
+// Detaches from the terminal and from the caller's directory and files.
 void detach() {
   setsid();
   [[maybe_unused]] const int moved = chdir("/");
@@ -120,9 +84,12 @@ void detach() {
   close(null);
 }
 
-[[noreturn]] void serve_in_child(int pipe, const std::function<Result<void>(const Ready&)>& serve) {
+[[noreturn]] void serve_in_child(int pipe, const std::function<Result<void>(const Ready&)>& serve,
+                                 std::span<const int> kept) {
   detach();
-  signal(SIGPIPE, SIG_IGN);
+  std::vector<int> needed(kept.begin(), kept.end());
+  needed.push_back(pipe);
+  leave_caller(needed);
   bool reported = false;
   const Ready ready = [&](const Announcement& announcement) {
     reported = true;
@@ -132,7 +99,8 @@ void detach() {
   if (!served && !std::exchange(reported, true)) {
     send(pipe, {{"errno", served.error().error}, {"error", served.error().text}});
   }
-  spdlog::shutdown();
+  finish_logging();
+  finish_events();
   _exit(served ? 0 : 1);
 }
 
@@ -145,28 +113,34 @@ Result<Announcement> receive(int pipe) {
     if (length > 0) text.append(buffer.data(), static_cast<size_t>(length));
   }
   try {
-    const nlohmann::json message = nlohmann::json::parse(text);
+    const JsonValue message = parse_json_tree(text, kMessageNestingMax).value_or(JsonValue());
     if (message.contains("error")) {
       return fail(message.at("errno").get<int>(), message.at("error").get<std::string>());
     }
     return Announcement{.id = message.at("id").get<uint32_t>(),
                         .notes = message.at("notes").get<std::vector<std::string>>()};
-  } catch (const nlohmann::json::exception&) {
+  } catch (const JsonMismatch&) {
     return fail(ECHILD,
-                "the server of the device ended before it was ready, without a word: look "
-                "at the system log");
+                "the server of the device ended before it was ready, without a message: see the "
+                "system log");
   }
 }
 
 }  // namespace
 
-void protect_process() {
-  if (prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0) != 0) log_failure("become an I/O flusher");
-  // MCL_ONFAULT: locks what is used, not what is only reserved.
-  if (mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) != 0) log_failure("lock memory");
-  std::ofstream score("/proc/self/oom_score_adj");
-  score << -1000 << std::flush;
-  if (!score) log_failure("change the out-of-memory score");
+void end_at_once_when_crashed() {
+#if !defined(__SANITIZE_ADDRESS__) && !__has_feature(address_sanitizer) && \
+    !__has_feature(thread_sanitizer)
+  struct sigaction action{};
+  action.sa_flags = static_cast<int>(SA_RESETHAND);
+  action.sa_handler = [](int number) {
+    prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+    raise(number);  // pending until this returns
+  };
+  for (const int each : {SIGSEGV, SIGBUS, SIGABRT, SIGILL, SIGFPE}) {
+    sigaction(each, &action, nullptr);
+  }
+#endif
 }
 
 void join_cgroup_of(int pid) {
@@ -178,29 +152,28 @@ void join_cgroup_of(int pid) {
 }
 
 void leave_mount_namespace() {
-  before = Viewpoint::here();
   if (unshare(CLONE_NEWNS) != 0) {
-    log_failure("get a mount namespace");
+    log_failure("create a mount namespace");
     return;
   }
   has_own_mounts = make_mounts_private() || make_mounts_private_from_chroot();
   if (!has_own_mounts) log_failure("make the mounts private");
 }
 
-const Viewpoint& home() { return before; }
-
 void drop_mounts(const std::string& kept) {
   if (!has_own_mounts) return;
-  // Innermost first.
-  std::vector<std::string> points = mount_points();
-  std::ranges::reverse(points);
-  for (const std::string& point : points) {
-    const std::string plain = unescape(point);
-    if (!is_needed(plain, kept)) umount2(plain.c_str(), MNT_DETACH);
+  // Outermost first: this also unmounts everything below, without looking up its paths, which could
+  // block on a file system that hangs.
+  std::string last;
+  for (const Mount& mount : read_mounts()) {
+    const std::string& point = mount.point;
+    if (is_needed(point, kept) || (!last.empty() && point.starts_with(last + '/'))) continue;
+    if (umount2(point.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW) == 0) last = point;
   }
 }
 
-Result<Announcement> run_in_background(const std::function<Result<void>(const Ready&)>& serve) {
+Result<Announcement> run_in_background(const std::function<Result<void>(const Ready&)>& serve,
+                                       std::span<const int> kept) {
   int pipe[2];
   if (pipe2(pipe, O_CLOEXEC) != 0) return fail(errno, "cannot make a pipe");
   const pid_t child = fork();
@@ -212,45 +185,13 @@ Result<Announcement> run_in_background(const std::function<Result<void>(const Re
   }
   if (child == 0) {
     close(pipe[0]);
-    serve_in_child(pipe[1], serve);
+    serve_in_child(pipe[1], serve, kept);
   }
   close(pipe[1]);
   auto report = receive(pipe[0]);
   close(pipe[0]);
   if (!report) waitpid(child, nullptr, 0);
   return report;
-}
-
-LogKeeper::LogKeeper() : sink_(std::make_shared<spdlog::sinks::ringbuffer_sink_mt>(kKeptLines)) {
-  auto logger = std::make_shared<spdlog::logger>("sluice", sink_);
-  logger->set_pattern("%v");
-  spdlog::set_default_logger(logger);
-}
-
-std::vector<std::string> LogKeeper::lines() const {
-  std::vector<std::string> lines = sink_->last_formatted();
-  for (std::string& line : lines) {
-    while (line.ends_with('\n')) line.pop_back();
-  }
-  return lines;
-}
-
-void start_logging(bool foreground, const std::string& path, uint32_t debug_mask) {
-  spdlog::sink_ptr sink;
-  try {
-    if (foreground) {
-      sink = std::make_shared<spdlog::sinks::stderr_sink_mt>();
-    } else if (access("/dev/log", F_OK) == 0) {
-      sink = std::make_shared<spdlog::sinks::syslog_sink_mt>("sluice", LOG_PID, LOG_DAEMON, true);
-    } else {
-      sink = std::make_shared<spdlog::sinks::rotating_file_sink_mt>(path, kLogBytes, 1);
-    }
-  } catch (const spdlog::spdlog_ex&) {
-    sink = std::make_shared<spdlog::sinks::stderr_sink_mt>();  // there is no other place
-  }
-  spdlog::set_default_logger(std::make_shared<spdlog::logger>("sluice", sink));
-  spdlog::set_level(debug_mask == 0 ? spdlog::level::info : spdlog::level::debug);
-  spdlog::flush_on(spdlog::level::debug);
 }
 
 }  // namespace sluice

@@ -1,65 +1,45 @@
-// What a device's server does to its own process before it takes requests.
+// Prepares the process of a device's server before it takes requests.
 #pragma once
-
-#include <spdlog/sinks/ringbuffer_sink.h>
 
 #include <cstdint>
 #include <functional>
-#include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "core/error.hpp"
-#include "core/viewpoint.hpp"
 
 namespace sluice {
 
-// So that memory reclaim never waits for a server that itself waits for memory: I/O flusher state,
-// locked memory, no out-of-memory kill. Each where the process may; what it may not is logged.
-void protect_process();
+// From here on a crash ends the process like SIGKILL, at once and without a core file, which might
+// go to the device that waits for the process to end. Not used with --debug_mask.
+void end_at_once_when_crashed();
 
-// A mount namespace of its own, in which mounts made later do not appear: a file system on the
-// server's own device must not be the last thing the dying server unmounts. Before the device goes
-// live, and before the process has threads.
+// Enters a new mount namespace, in which later mounts do not appear: otherwise the dying server
+// might unmount the last reference to a file system on its own device. Before the device goes live,
+// and before the process has threads.
 void leave_mount_namespace();
-// From where the process looked at files before that, and where paths of its caller are meant.
-const Viewpoint& home();
-// Lets go of the mounts that the server does not need, so that it keeps nobody's file system busy:
-// all but system directories and what holds the directory `kept`. After the backing files are open;
-// it may take a while.
+// Unmounts everything that the server does not need, so that it keeps no file system busy: all but
+// system directories and the file system of the directory `kept`. After the backing files are open;
+// may take a while.
 void drop_mounts(const std::string& kept);
 
-// Moves into the control group of process `pid`: a server that takes over is where the old one was,
-// in its service and under its limits, whoever started it. Where the process may.
+// Moves into the control group of process `pid`, if permitted, so that a new server has the service
+// and limits of the old server, no matter which process started it.
 void join_cgroup_of(int pid);
 
-// What a server says once its device can be opened.
+// The announcement of a server once its device can be opened.
 struct Announcement {
   uint32_t id = 0;
-  std::vector<std::string> notes;  // what the user should know of how the backing was opened
+  std::vector<std::string> notes;  // for the user, about how the backing was opened
 };
-// Returns whether anybody heard it: a server whose caller has gone must not serve unannounced.
+// Returns whether the caller received it: a server whose caller has gone must not serve.
 using Ready = std::function<bool(const Announcement&)>;
 
-// Runs `serve` in a new process without a terminal and returns what it announced, or the Error that
-// it returned before that. `serve` goes on after the announcement. The new process ends with
-// `serve`.
-Result<Announcement> run_in_background(const std::function<Result<void>(const Ready&)>& serve);
-
-// Keeps what is logged while it lives, instead of writing it: for the time before a server knows
-// where its log is.
-class LogKeeper {
- public:
-  LogKeeper();
-  // In the order in which they were logged.
-  std::vector<std::string> lines() const;
-
- private:
-  std::shared_ptr<spdlog::sinks::ringbuffer_sink_mt> sink_;
-};
-
-// Logs to the standard error in the foreground, otherwise to the system log, or to `path` where
-// there is none.
-void start_logging(bool foreground, const std::string& path, uint32_t debug_mask);
+// Runs `serve` in a new process without a terminal and returns its announcement, or its Error
+// before that. `serve` continues after the announcement; the new process ends with it. The process
+// keeps the caller's descriptors `kept`.
+Result<Announcement> run_in_background(const std::function<Result<void>(const Ready&)>& serve,
+                                       std::span<const int> kept = {});
 
 }  // namespace sluice

@@ -1,105 +1,257 @@
 #include "daemon/server.hpp"
 
 #include <fmt/format.h>
-#include <pthread.h>
 #include <signal.h>
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
+#include <chrono>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
 #include <memory>
+#include <new>
 #include <optional>
-#include <thread>
+#include <utility>
 
-#include "daemon/ask.hpp"
+#include "core/step.hpp"
+#include "core/thread.hpp"
+#include "daemon/caller.hpp"
 #include "daemon/control_socket.hpp"
 #include "daemon/device_commands.hpp"
+#include "daemon/device_event.hpp"
+#include "daemon/event_log.hpp"
+#include "daemon/handing_over.hpp"
+#include "daemon/log.hpp"
+#include "daemon/mailbox.hpp"
+#include "daemon/name_link.hpp"
 #include "daemon/notify.hpp"
+#include "daemon/residence.hpp"
+#include "daemon/server_death.hpp"
+#include "daemon/signal_watch.hpp"
+#include "daemon/taking_over.hpp"
 
 namespace sluice {
 namespace {
 
-constexpr std::chrono::seconds kHandoverPatience{40};  // longer than the old server's own
+constexpr std::chrono::seconds kEndTimeout{30};  // for requests that make no progress
+constexpr std::chrono::milliseconds kEndLook{100};
 
-// Stops the device when the process is told to end, until it goes out of scope. The signals are
-// blocked in every thread, those of the device included, and are waited for in one.
-class SignalWatch {
+std::unexpected<Error> not_as_it_should_be(const std::string& command) {
+  return fail(EINVAL, fmt::format("the request '{}' is malformed", command));
+}
+
+// The life of a served device, up to its end, on the control thread.
+class Server final : private FrontendListener {
  public:
-  explicit SignalWatch(Device& device) : device_(device) {
-    thread_ = std::thread([this] { watch(); });
-  }
-  ~SignalWatch() {
-    pthread_kill(thread_.native_handle(), kDone);
-    thread_.join();
+  explicit Server(std::unique_ptr<Device> device) : device_(std::move(device)) {}
+  ~Server() {
+    close_control_socket();
+    finish_events();
   }
 
-  static void block_signals() {
-    const sigset_t signals = watched();
-    pthread_sigmask(SIG_BLOCK, &signals, nullptr);
-  }
+  // Everything that may fail before clients notice.
+  Result<void> prepare();
+  // From here on this server answers on the control socket, and no other server of the device does.
+  Result<void> open_control_socket();
+  Device& device() { return *device_; }
+  // From here on the events of the device are recorded, `event` as the first.
+  void begin_events(std::string_view event, std::string_view text);
+  // Serves until the device is deleted or has another server.
+  Result<void> run();
+  // Stops the device again; `why` is the reason.
+  Error end(const Error& why);
 
  private:
-  static constexpr int kDone = SIGUSR1;
+  void frontend_changed() override { mailbox_.put({.kind = Letter::Kind::look}); }
+  void close_control_socket();
+  bool may_stop(bool even_if_used) const;
+  Result<void> handle(Letter letter);
+  Result<void> look();
+  void bound_the_end();
+  std::optional<Mailbox::Clock::time_point> next_look() const;
+  void carry_out(Letter& letter);
+  Result<void> stop(bool even_if_used);
+  Result<void> leave();
 
-  static sigset_t watched() {
-    sigset_t signals;
-    sigemptyset(&signals);
-    for (const int signal : {SIGTERM, SIGINT, SIGHUP, kDone}) sigaddset(&signals, signal);
-    return signals;
-  }
-
-  void watch() {
-    const sigset_t signals = watched();
-    int signal = 0;
-    while (sigwait(&signals, &signal) == 0 && signal != kDone) {
-      spdlog::info("signal {}: stopping device {}", signal, device_.id());
-      notify_manager("STOPPING=1");
-      if (const auto stopped = device_.stop(); !stopped) spdlog::error("{}", stopped.error().text);
-    }
-  }
-
-  Device& device_;
-  std::thread thread_;
+  Mailbox mailbox_;
+  std::unique_ptr<Device> device_;
+  HandingOver handing_over_{*device_};
+  std::unique_ptr<SignalWatch> signals_;
+  std::unique_ptr<ControlSocket> control_;
+  bool should_stop_ = false;  // unless a handover succeeds
+  bool stopping_ = false;
+  std::optional<Mailbox::Clock::time_point> progressed_;  // the last end of a request
+  uint64_t requests_seen_ = 0;
+  bool gone_ = false;
+  bool tells_events_ = false;
 };
 
-// Without it the device serves all the same: it only cannot be asked.
-std::unique_ptr<ControlSocket> open_control_socket(Device& device) {
-  auto socket = ControlSocket::open(control_path(device.id()), device_commands(device));
-  if (socket) return std::move(*socket);
-  spdlog::warn("{}", socket.error().text);
-  return nullptr;
+Result<void> Server::prepare() {
+  auto signals = SignalWatch::start(mailbox_);
+  if (!signals) return std::unexpected(signals.error());
+  signals_ = std::move(*signals);
+  return device_->prepare(*this);
 }
 
-// What came for this process while the device changed hands is meant for its next server.
-void pass_on_signal(uint32_t id) {
-  if (const auto record = read_record(id)) kill(record->pid, SIGTERM);
+Result<void> Server::open_control_socket() {
+  auto socket =
+      ControlSocket::open(control_path(device_->id()), device_commands(*device_, mailbox_));
+  if (!socket) return std::unexpected(socket.error());
+  control_ = std::move(*socket);
+  return {};
 }
 
-// A manager that is not told before this process ends takes that for the end of the service.
-void announce_successor(uint32_t id) {
-  if (const auto record = read_record(id)) notify_manager(fmt::format("MAINPID={}", record->pid));
+// Waits, so that the event is already written when the caller can use the device.
+void Server::begin_events(std::string_view event, std::string_view text) {
+  tells_events_ = true;
+  emit({.kind = event, .text = text});
+  emit_health(device_->health());
+  watch_health([this] { mailbox_.put({.kind = Letter::Kind::look}); });
+  finish_events();
 }
 
-// A handed over device may come back: then the control socket is opened again, because the server
-// that failed may have had its own in that place.
-Result<void> serve_until_gone(Device& device, std::unique_ptr<ControlSocket> control) {
-  const SignalWatch watch(device);
-  while (true) {
-    device.wait();
-    if (!device.leaving()) break;
-    const auto handed_over = device.hand_over();
-    if (!handed_over) return std::unexpected(handed_over.error());
-    if (*handed_over) {
-      if (control != nullptr) control->leave_file();
-      announce_successor(device.id());
-      if (device.should_stop()) pass_on_signal(device.id());
-      return {};
+// Pending clients get an error.
+void Server::close_control_socket() {
+  watch_health({});
+  mailbox_.close();
+  control_.reset();
+}
+
+Result<void> Server::run() {
+  while (!gone_) {
+    auto letter = mailbox_.take(next_look());
+    if (letter) {
+      if (auto handled = handle(std::move(*letter)); !handled) return handled;
     }
-    control = open_control_socket(device);
-    if (!device.should_stop()) continue;
-    if (const auto stopped = device.stop(); !stopped) spdlog::error("{}", stopped.error().text);
+    if (auto looked = look(); !looked) return looked;
+    if (handing_over_.is_over()) return leave();
   }
-  control.reset();
-  device.remove();
+  close_control_socket();
+  device_->remove();
+  if (tells_events_) {
+    emit({.kind = kDeleted,
+          .text = should_stop_ ? "its server was told to end"
+                  : stopping_  ? "by command"
+                               : "it was unmounted or detached"});
+  }
+  return {};
+}
+
+Result<void> Server::handle(Letter letter) {
+  switch (letter.kind) {
+    case Letter::Kind::look:
+      return {};
+    case Letter::Kind::terminate:
+      notify_manager("STOPPING=1");
+      should_stop_ = true;
+      if (may_stop(true)) [[maybe_unused]]
+        const auto stopped = stop(true);  // it logs errors itself; look() limits the time
+      return {};
+    case Letter::Kind::command:
+      if (!letter.answer.begin()) return {};  // the client has gone or timed out
+      try {
+        carry_out(letter);
+      } catch (const JsonMismatch& error) {
+        spdlog::debug("not a request: {}", error.what());
+        if (letter.answer.is_owed()) letter.answer(not_as_it_should_be(letter.command));
+      }
+      return {};
+  }
+  return {};
+}
+
+void Server::carry_out(Letter& letter) {
+  const bool is_begun = letter.command == "begin_handover" || letter.command == "quiesce" ||
+                        letter.command == "resize" || letter.command == "control";
+  if (stopping_ && is_begun) return letter.answer(fail(EBUSY, "the device is being stopped"));
+  if (letter.command != "stop" && letter.command != "resize" && letter.command != "control") {
+    return handing_over_.carry_out(letter);
+  }
+  const bool force = letter.request.value("force", false);
+  if (!may_stop(letter.command == "stop" && force)) {
+    return letter.answer(fail(EBUSY, "the device is being handed to another server: try again"));
+  }
+  if (letter.command == "stop") {
+    const auto stopped = stop(force);
+    if (!stopped) return letter.answer(std::unexpected(stopped.error()));
+    return letter.answer(ControlReply());
+  }
+  letter.answer(change_device(*device_, letter));
+}
+
+// Not during a handover. If no server can take over, the device may be stopped by force instead of
+// resuming here.
+bool Server::may_stop(bool even_if_used) const {
+  return !handing_over_.busy() || (handing_over_.is_refused() && even_if_used);
+}
+
+// Checks the progress of front end, keeper and the other server.
+Result<void> Server::look() {
+  if (handing_over_.busy()) {
+    if (auto looked = handing_over_.look(); !looked || handing_over_.busy()) return looked;
+    if (should_stop_) [[maybe_unused]]
+      const auto stopped = stop(true);
+  }
+  if (auto minded = device_->mind_keeper(); !minded) {
+    spdlog::error("device {} is lost: {}", device_->id(), minded.error().text);
+    return minded;
+  }
+  gone_ = device_->has_ended() && (stopping_ || !device_->revive());
+  if (tells_events_ && !stopping_ && !gone_) device_->note_health();
+  if (stopping_ && !gone_) bound_the_end();
+  return {};
+}
+
+// A device whose requests do not end is left to the kernel: the end of this process ends them. The
+// record lists the remains.
+void Server::bound_the_end() {
+  uint64_t requests = 0;
+  for (const QueueReport& report : device_->reports()) requests += report.requests;
+  if (requests != requests_seen_ || !progressed_) progressed_ = Mailbox::Clock::now();
+  requests_seen_ = requests;
+  if (Mailbox::Clock::now() - *progressed_ < kEndTimeout) return;
+  spdlog::error("device {}: its last requests do not end, so its server exits", device_->id());
+  finish_logging();
+  finish_events();
+  std::_Exit(EXIT_FAILURE);
+}
+
+std::optional<Mailbox::Clock::time_point> Server::next_look() const {
+  const auto next = handing_over_.next_look();
+  return next || !stopping_ ? next : Mailbox::Clock::now() + kEndLook;
+}
+
+Result<void> Server::stop(bool even_if_used) {
+  step("told to stop");
+  if (handing_over_.is_refused()) handing_over_.give_up();
+  stopping_ = stopping_ || even_if_used;
+  auto stopped = device_->stop(even_if_used);
+  step("stopped");
+  stopping_ = stopping_ || stopped;
+  if (!stopped) spdlog::error("{}", stopped.error().text);
+  return stopped;
+}
+
+Error Server::end(const Error& why) {
+  if (stop(true)) {
+    if (const auto ended = run(); !ended) spdlog::error("{}", ended.error().text);
+  }
+  return why;
+}
+
+// The manager must be notified before this process ends, or it considers the service ended. Signals
+// that arrived during the handover are for the next server.
+Result<void> Server::leave() {
+  if (control_ != nullptr) control_->leave_file();
+  close_control_socket();
+  const auto record = read_record(device_->id());
+  const bool quiesced = record && record->pid == getpid();  // no next server
+  if (quiesced) expect_server_end(*record);
+  if (quiesced) emit({.kind = kQuiesced, .text = "its server has ended; its requests wait"});
+  if (!record || quiesced) return {};
+  notify_manager(fmt::format("MAINPID={}", record->pid));
+  if (should_stop_ && life_of(mark_of(*record)) == Life::alive) kill(record->pid, SIGTERM);
   return {};
 }
 
@@ -110,85 +262,128 @@ void announce(const Device& device) {
                              record.path, record.mode));
 }
 
-// Serves until the device is gone, then frees what it held.
-Result<void> serve(Device& device, std::vector<std::string> notes, const Ready& ready) {
-  protect_process();
-  leave_mount_namespace();
-  auto announced = device.serve();
-  std::unique_ptr<ControlSocket> control;
-  if (announced) control = open_control_socket(device);
-  if (announced && !ready({.id = device.id(), .notes = std::move(notes)})) {
-    announced = fail(ECANCELED, "whoever asked for the device has gone");
-  }
-  if (announced) {
-    announce(device);
-    drop_mounts(state_directory());
-  } else if (const auto stopped = device.stop(); !stopped) {
-    spdlog::error("{}", stopped.error().text);
-  }
-  const auto served = serve_until_gone(device, std::move(control));
-  return announced ? served : announced;
+// Runs `make` in a thread that ends afterwards. If it waits for the ublk driver, the kernel gives
+// the thread io_uring workers, which live as long and stay in the mount namespace of the caller.
+Result<std::unique_ptr<Device>> begin(
+    const std::function<Result<std::unique_ptr<Device>>()>& make) {
+  Result<std::unique_ptr<Device>> device;
+  auto thread = start_thread("sluice-begin", [&] {
+    try {
+      device = make();
+    } catch (const std::bad_alloc&) {
+      device = fail(ENOMEM, "out of memory");
+    }
+  });
+  if (!thread) return std::unexpected(thread.error());
+  thread->join();
+  return device;
 }
 
-// Serves what another server still had a moment ago. If this cannot, that one is to have it back.
-Result<void> serve_in_place_of(const DeviceRecord& record, const Ready& ready) {
-  auto asked = ask_for_descriptors(record.id, {{"command", "hand_over"}, {"pid", getpid()}},
-                                   kHandoverPatience);
-  if (!asked) return std::unexpected(asked.error());
-  use_manager_socket(asked->body.value("manager", std::string()));
-  join_cgroup_of(record.pid);
-  Handover handover{.state = asked->body.value("state", std::string()),
-                    .descriptors = std::move(asked->descriptors)};
-  // A resize may have come since.
-  auto device = Device::take_over(read_record(record.id).value_or(record), std::move(handover));
-  Result<void> served;
-  if (!device) served = std::unexpected(device.error());
-  if (served) served = (*device)->serve_on();
-  if (!served) {
-    device = std::unexpected(served.error());  // and with it all that it holds is closed
-    [[maybe_unused]] const auto told = ask(record.id, {{"command", "take_back"}});
-    return fail(served.error().error,
-                fmt::format("the old server goes on: {}", served.error().text));
+// Steps before the process has threads, in this order: the keeper starts in the caller's mount
+// namespace, and the log's thread in that of the server.
+Result<void> settle_down(Device& device, bool foreground) {
+  const uint32_t debug_mask = device.record().debug_mask;
+  protect_process();
+  if (debug_mask == 0) end_at_once_when_crashed();
+  if (auto hired = device.hire_keeper(); !hired) return hired;
+  leave_mount_namespace();
+  if (chdir("/") != 0) return fail(errno, fmt::format("cannot enter /: {}", std::strerror(errno)));
+  step("namespace left");
+  const DeviceRecord record = device.record();
+  if (auto started = start_events(record.id, record.name); !started) return started;
+  return start_logging(foreground, log_path(device.id()), debug_mask);
+}
+
+// Serves until the end of the device, then frees its resources.
+Result<void> serve(std::unique_ptr<Device> device, std::string_view event, bool foreground,
+                   const LogKeeper& keeper, const Ready& ready) {
+  if (auto settled = settle_down(*device, foreground); !settled) return settled;
+  keeper.repeat();
+  Server server(std::move(device));
+  if (auto prepared = server.prepare(); !prepared) return prepared;
+  if (auto served = server.device().serve(); !served) {
+    if (!server.device().is_served()) return served;
+    return std::unexpected(server.end(served.error()));
   }
-  auto control = open_control_socket(**device);
-  ready({.id = record.id, .notes = {}});
-  announce(**device);
+  if (auto opened = server.open_control_socket(); !opened) {
+    return std::unexpected(server.end(opened.error()));
+  }
+  step("socket opened");
+  std::vector<std::string> notes = keeper.lines();
+  if (const auto linked = make_name_link(server.device().record()); !linked) {
+    spdlog::warn("{}", linked.error().text);
+    notes.push_back(linked.error().text);
+  }
+  if (event == kRecovered) forget_server_end(server.device().id());
+  server.begin_events(event,
+                      fmt::format("process {} serves {}", getpid(), server.device().record().path));
+  if (!ready({.id = server.device().id(), .notes = std::move(notes)})) {
+    return std::unexpected(
+        server.end({ECANCELED, "the process that requested the device has gone"}));
+  }
+  announce(server.device());
+  step("announced");
   drop_mounts(state_directory());
-  return serve_until_gone(**device, std::move(control));
+  return server.run();
+}
+
+// Serves the device of another server, which continues if this fails.
+Result<void> serve_in_place_of(const DeviceRecord& record, const Ready& ready) {
+  OldServer old{.id = record.id, .manager = {}};
+  auto offer = old.begin();
+  if (!offer) return std::unexpected(offer.error());
+  join_cgroup_of(record.pid);
+  auto device = begin([&] { return Device::take_over(std::move(*offer)); });
+  if (!device) return std::unexpected(old.give_back(device.error()));
+  auto prepared = settle_down(**device, /*foreground=*/false);
+  auto server = std::make_unique<Server>(std::move(*device));
+  if (prepared) prepared = server->prepare();
+  if (!prepared) return std::unexpected(old.give_back(prepared.error()));
+  auto handover = old.let_go();
+  if (!handover) return std::unexpected(handover.error());
+  use_manager_socket(old.manager);
+  auto served = server->device().take(std::move(*handover));
+  if (served) served = server->device().serve();
+  if (!served) {
+    server.reset();  // with everything that it holds of the device
+    return std::unexpected(old.give_back(served.error()));
+  }
+  if (auto committed = old.commit(); !committed) return committed;
+  server->device().settle();
+  if (const auto opened = server->open_control_socket(); !opened) {
+    spdlog::warn("this server has no control socket: {}", opened.error().text);  // but it serves
+  }
+  server->begin_events(kUpgraded,
+                       fmt::format("process {} serves it after process {}", getpid(), record.pid));
+  ready({.id = record.id, .notes = {}});
+  announce(server->device());
+  drop_mounts(state_directory());
+  return server->run();
 }
 
 }  // namespace
 
 Result<void> serve_new_device(const ServeOptions& options, const Ready& ready) {
-  std::optional<LogKeeper> keeper;
-  if (!options.foreground) keeper.emplace();
+  const LogKeeper keeper(options.debug_mask, options.quiet);
   SignalWatch::block_signals();
-  auto device = Device::add(options);
+  auto device = begin([&] { return Device::add(options); });
   if (!device) return std::unexpected(device.error());
-  std::vector<std::string> notes = keeper ? keeper->lines() : std::vector<std::string>();
-  start_logging(options.foreground, log_path((*device)->id()), options.debug_mask);
-  for (const std::string& note : notes) spdlog::info("{}", note);
-  return serve(**device, std::move(notes), ready);
+  for (const int each : named_descriptors(options.spec)) close(each);  // it has its own copies
+  return serve(std::move(*device), kAdded, options.foreground, keeper, ready);
 }
 
 Result<void> serve_recovered_device(const DeviceRecord& record, bool foreground,
                                     const Ready& ready) {
-  std::optional<LogKeeper> keeper;
-  if (!foreground) keeper.emplace();
+  const LogKeeper keeper(record.debug_mask);
   SignalWatch::block_signals();
-  auto device = Device::take_over(record, {});
+  auto device = begin([&] { return Device::recover(record); });
   if (!device) return std::unexpected(device.error());
-  std::vector<std::string> notes = keeper ? keeper->lines() : std::vector<std::string>();
-  start_logging(foreground, log_path(record.id), record.debug_mask);
-  for (const std::string& note : notes) spdlog::info("{}", note);
-  return serve(**device, std::move(notes), ready);
+  return serve(std::move(*device), kRecovered, foreground, keeper, ready);
 }
 
 Result<void> serve_upgraded_device(const DeviceRecord& record, const Ready& ready) {
+  const LogKeeper keeper(record.debug_mask);
   SignalWatch::block_signals();
-  protect_process();
-  leave_mount_namespace();
-  start_logging(false, log_path(record.id), record.debug_mask);
   return serve_in_place_of(record, ready);
 }
 

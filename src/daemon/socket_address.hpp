@@ -1,7 +1,7 @@
-// SocketAddress: where a Unix socket lies in the file system, however long its path is. The kernel
-// takes 107 bytes; a longer one is reached through a descriptor of its directory.
+// SocketAddress: the address of a Unix socket with a path of any length. The kernel takes 107
+// bytes; a longer path is reached through a descriptor of its directory.
 //
-// A value of the control path; it lives for as long as the address is in use.
+// A value for the control path; it must outlive the use of the address.
 #pragma once
 
 #include <sys/socket.h>
@@ -27,5 +27,8 @@ class SocketAddress {
   Descriptor directory_;
   sockaddr_un address_{};
 };
+
+// Tries to connect, without blocking: 0, or the errno of connect().
+int try_to_connect(const std::string& path);
 
 }  // namespace sluice

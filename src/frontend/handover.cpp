@@ -1,20 +1,27 @@
 #include "frontend/handover.hpp"
 
-#include <fcntl.h>
 #include <fmt/format.h>
 
-#include <cstring>
+#include <cerrno>
+
+#include "spec/json_value.hpp"
 
 namespace sluice {
+namespace {
 
-Result<Handover> duplicate(const Handover& handover) {
-  Handover copy{.state = handover.state, .descriptors = {}};
-  for (const Descriptor& descriptor : handover.descriptors) {
-    copy.descriptors.emplace_back(fcntl(descriptor.number(), F_DUPFD_CLOEXEC, 0));
-    if (copy.descriptors.back().valid()) continue;
-    return fail(errno, fmt::format("cannot duplicate a descriptor: {}", std::strerror(errno)));
-  }
-  return copy;
+constexpr std::string_view kVersionKey = "handover_version";
+
+}  // namespace
+
+void note_handover_version(JsonValue& message) { message.set(kVersionKey, kHandoverVersion); }
+
+Result<uint32_t> handover_version_of(const JsonValue& message) {
+  const auto version = message.value(kVersionKey, kHandoverVersionUnsaid);
+  if (version <= kHandoverVersion) return version;
+  return fail(EOPNOTSUPP, fmt::format("the server is of a younger sluice, which hands over in "
+                                      "version {}, and this one knows up to {}: use that sluice, "
+                                      "or delete the device and add it again",
+                                      version, kHandoverVersion));
 }
 
 }  // namespace sluice

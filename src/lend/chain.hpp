@@ -6,13 +6,13 @@
 //   Task running = chain.run(request);
 //   const Status status = co_await running;
 //
-// Without links all are begun in order, none waits for another, and what they have for the kernel
-// is one submission: several users of a buffer work at once (S101, P-7), and a put right behind
-// them is legal (P-11). A link makes the next command wait for this one, in the manner of the
-// kernel's links; a command that so waits for an I/O is a submission of its own.
+// Without links all commands start in order, none waits for another, and all their SQEs are one
+// submission: several users of a buffer run concurrently (S101, P-7), and a put right after them is
+// legal (P-11). Like the kernel's links, a link makes the next command wait for the linked one; a
+// command that waits for an I/O this way is a separate submission.
 //
-// A chain is stopped in the middle by being two: between them the program may look at what is in
-// the table, and decide (S102, P-13).
+// To stop in the middle, use two chains: between them the program may inspect the table, and decide
+// (S102, P-13).
 #pragma once
 
 #include <span>
@@ -23,12 +23,12 @@
 
 namespace sluice::lend {
 
-// How the command behind one waits for it.
+// How the next command waits for this one.
 enum class Link : uint8_t {
-  none,  // not at all
-  soft,  // until it has moved all its bytes; where it is short or fails the linked rest is not
-         // begun
-  hard,  // until it has ended, however
+  none,  // it does not wait
+  soft,  // until this one has moved all its bytes; if it is short or fails, the linked rest is not
+         // started
+  hard,  // until this one has ended, with any result
 };
 
 // Any command that has `Task run(Request&)`. Borrowed.
@@ -55,11 +55,11 @@ class Step {
 
 class Chain {
  public:
-  // The steps live as long as the chain runs. The link of the last one links nothing.
+  // The steps must outlive the run. The link of the last one has no effect.
   explicit Chain(std::span<const Step> steps) : steps_(steps) {}
 
-  // Ends when all have ended that were begun. The first error of any of them; what each has done is
-  // its own result(), ECANCELED where it was not begun.
+  // Ends when all started commands have ended. Returns the first error among them; each command has
+  // its own result(), ECANCELED if it was not started.
   Task run(Request& request);
 
  private:

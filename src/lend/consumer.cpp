@@ -51,7 +51,7 @@ Task Consumption::run_operation(Request& request) {
   status_ = co_await moving;
   running_ = nullptr;
   moved_ = moving.moved_bytes();
-  // The bytes are there: it is the file that wants an address.
+  // The pages have no address, but the file needs one.
   const bool no_address = lent_.status().ok() && !lent_.loan()->addressable();
   if (status_.error() == EFAULT && no_address) status_ = Status::from_errno(EOPNOTSUPP);
   lent_.drop();
@@ -73,7 +73,7 @@ Operation Consumption::operation(Ring& ring) {
       consumer_);
 }
 
-// The other device's request is lent the very same pages.
+// Makes a request for the other device, with the same pages.
 Task Consumption::run_device(Request& request, Device device, Op op, uint64_t offset, bool fua) {
   status_ = lent_.status();
   if (status_.ok() && lent_.loan()->direction() != direction_of(consumer_)) {

@@ -1,7 +1,7 @@
-// Consumer: what is done with lent bytes (the OP of dev_splice, S57, S61), as a value: read, write,
-// receive or send them, on a file or socket B, or on another device of ours.
+// Consumer: an operation on lent bytes (the OP of dev_splice, S57, S61), as a value: read, write,
+// receive or send, on a file or socket B, or on another device of Sluice.
 //
-// Consumption: a consumer at work on a view. Everything in src/lend/ ends in one.
+// Consumption: executes a consumer on a view. All commands in src/lend/ use it.
 //
 //   lend::Consumption reading(lent, lend::Read{.file = backing, .offset = 4096});
 //   Task running = reading.run(request);
@@ -18,7 +18,7 @@
 
 namespace sluice::lend {
 
-// Fill the lent bytes (a READ's) ...
+// These fill the lent bytes (of a READ) ...
 struct Read {
   File file;
   uint64_t offset = 0;
@@ -26,7 +26,7 @@ struct Read {
 struct Recv {
   File socket;
 };
-// ... or take them (a WRITE's).
+// ... and these drain them (of a WRITE).
 struct Write {
   File file;
   uint64_t offset = 0;
@@ -41,7 +41,7 @@ struct SendZc {
   int message_flags = 0;
 };
 
-// As Read and Write, on these pieces of the lent bytes, in this order. They live as long as the
+// Like Read and Write, on these pieces of the lent bytes, in this order. `pieces` must outlive the
 // consumption.
 struct Readv {
   File file;
@@ -55,7 +55,7 @@ struct Writev {
   bool durable = false;
 };
 
-// Another device of ours, in this process: whoever serves Requests (a Stack, a Target). Borrowed.
+// Another device of Sluice in this process: any server of Requests (a Stack, a Target). Borrowed.
 class Device {
  public:
   template <typename Server>
@@ -87,10 +87,11 @@ struct WriteDevice {
 using Consumer =
     std::variant<Read, Recv, Write, Send, SendZc, Readv, Writev, ReadDevice, WriteDevice>;
 
-// What a consumer does to the lent bytes: read from them (source), or fill them (destination).
+// source: the consumer reads the lent bytes; destination: it fills them.
 Direction direction_of(const Consumer& consumer);
 
-// What a CQE would say: the bytes moved, or a negative errno if none were; 0 where a file ends.
+// The result a CQE would have: the bytes moved, or a negative errno if none were; 0 at the end of a
+// file.
 int64_t cqe_result(uint64_t moved_bytes, Status status);
 
 class Consumption {
@@ -99,16 +100,16 @@ class Consumption {
   Consumption(const Consumption&) = delete;
   Consumption& operator=(const Consumption&) = delete;
 
-  // `request` gives ring and arena. All bytes were moved, or an errno: EACCES for the wrong
-  // direction, ENODATA when a file ends early, EOPNOTSUPP when the file wants an address and the
-  // pages have none (S68), and those of the view. The view is dropped at the end.
+  // Uses the ring and arena of `request`. Success means all bytes were moved. EACCES: wrong
+  // direction; ENODATA: the file ends early; EOPNOTSUPP: the file needs an address and the pages
+  // have none (S68); and the errors of the view. Drops the view at the end.
   Task run(Request& request);
-  // It ends with ECANCELED, unless it is done first. On the ring's thread, while it runs; not where
-  // a device of ours is the consumer.
+  // Makes run() end with ECANCELED, unless it ends before. On the ring's thread, while it runs; not
+  // if the consumer is a device of Sluice.
   void cancel(Ring& ring);
-  // Bytes moved so far, also when it failed. A device of ours moves all or none.
+  // Bytes moved so far, also after a failure. A device of Sluice moves all or none.
   uint64_t moved_bytes() const { return moved_; }
-  // ECANCELED before it has ended.
+  // ECANCELED until it has ended.
   int64_t result() const { return cqe_result(moved_, status_); }
 
  private:

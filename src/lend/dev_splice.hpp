@@ -5,8 +5,8 @@
 //   Task running = splicing.run(request);
 //   const Status status = co_await running;
 //
-// The operation is a value, and says the direction (S59). There is no pipe: whatever its length, it
-// is one operation of the ring (P-3). A request may be served by any number of them (S60).
+// The operation is a value, and determines the direction (S59). There is no pipe: at any length, a
+// splice is one operation of the ring (P-3). Any number of splices may serve a request (S60).
 #pragma once
 
 #include <optional>
@@ -22,10 +22,10 @@ class DevSplice {
   DevSplice(Provider& device, uint64_t offset, uint32_t length, const Consumer& op)
       : device_(device), at_(Position::unpack(offset)), length_(length), op_(op) {}
 
-  // `request` gives ring and arena. All bytes, or an errno: those of Provider::lend(), before
-  // anything is moved, and of Consumption::run().
+  // Uses the ring and arena of `request`. Errors: those of Provider::lend(), before a byte moves,
+  // and of Consumption::run().
   Task run(Request& request);
-  // As those of Consumption; ECANCELED before it has run.
+  // As in Consumption; ECANCELED before it has run.
   uint64_t moved_bytes() const { return consuming_ ? consuming_->moved_bytes() : 0; }
   int64_t result() const { return consuming_ ? consuming_->result() : -ECANCELED; }
 

@@ -24,7 +24,7 @@ Task DirectMove::run(Request& request, Status checked) {
   co_return status_;
 }
 
-// Ok: all that was produced has been consumed.
+// Moves a chunk. Ok: all produced bytes have been consumed.
 Task DirectMove::move_chunk(Request& request) {
   const auto most = static_cast<uint32_t>(std::min<uint64_t>(length_ - moved_, DirectPipe::kBytes));
   pipe_.ask(use_);
@@ -36,7 +36,7 @@ Task DirectMove::move_chunk(Request& request) {
   if (!status.ok()) co_return status;
   if (pipe_.empty()) co_return Status::from_errno(ENODATA);
   if (!pipe_.confirmed()) {
-    moved_ = 0;  // what went before does not count either (S42)
+    moved_ = 0;  // earlier chunks do not count either (S42)
     co_return Status::from_errno(EACCES);
   }
   Task consuming = pipe_.file_bytes() != 0 ? consume_file_pages(request) : consume_lent(request);

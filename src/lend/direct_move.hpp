@@ -1,5 +1,5 @@
-// DirectMove: the loop of a direct splice: a chunk of at most 64 KiB from the producer into the
-// direct pipe, all of it from there to or from the file, and again (S19, S30, S38). A part of
+// DirectMove: the loop of a direct splice: move a chunk of at most 64 KiB from the producer into
+// the direct pipe, then all of it to or from the file, and repeat (S19, S30, S38). A part of
 // SpliceDirect and SpliceReadToRead.
 #pragma once
 
@@ -25,8 +25,8 @@ class DirectMove {
   DirectMove(const DirectMove&) = delete;
   DirectMove& operator=(const DirectMove&) = delete;
 
-  // All bytes, or an errno; ENODATA at the end of a file. `checked`: what was found of the file;
-  // nothing happens if that is bad.
+  // Moves all bytes, or returns an errno; ENODATA at the end of a file. `checked`: the result of
+  // checking the file; an error is returned before a byte moves.
   Task run(Request& request, Status checked);
   uint64_t moved_bytes() const { return moved_; }
   int64_t result() const { return cqe_result(moved_, status_); }

@@ -1,7 +1,6 @@
 #include "lend/direct_pipe.hpp"
 
 #include <algorithm>
-#include <cassert>
 #include <utility>
 
 namespace sluice::lend {
@@ -44,15 +43,15 @@ Result<Pipe*> DirectPipe::file_pages() {
   return &kernel_pipe_->pipe();
 }
 
-// The slots lie side by side: one piece.
+// The slots are contiguous: one piece.
 View DirectPipe::lent_bytes(Arena& arena) const {
   return slots() == 0 ? View::broken(EINVAL) : pages_.slice(slots_[tail_].offset, bytes(), arena);
 }
 
 void DirectPipe::dismiss(uint32_t bytes) {
-  assert(bytes <= this->bytes());
+  bytes = std::min(bytes, this->bytes());
   if (file_bytes_ != 0) {
-    file_bytes_ -= bytes;  // the kernel has retired them
+    file_bytes_ -= bytes;  // the kernel has consumed them
     return;
   }
   while (bytes != 0) {

@@ -1,19 +1,18 @@
-// DirectPipe: the pipe through which a direct splice takes its bytes, chunk by chunk (S18, S27 to
-// S32, S40 to S43). Nobody else sees it: 16 slots, each a piece of lent pages that lies in one
-// page, held by reference. Pages of a file are in a pipe of the kernel behind it, made on first
-// use.
+// DirectPipe: the private pipe of a direct splice, which takes its bytes chunk by chunk (S18, S27
+// to S32, S40 to S43). It has 16 slots, each with a reference to a piece of lent pages within one
+// page. Pages of a file are in a kernel pipe behind it, made on first use.
 //
 // Owned by a server, one for each request in flight (the mails: one for each task), used by its
-// ring's thread for one call at a time. A call finds it empty and leaves it empty.
+// ring's thread for one call at a time. It is empty before and after each call.
 //
-// For each chunk the consumer asks for pages to fill or to read; the producer puts them in and
-// confirms what they are for. What was not confirmed is never used.
+// For each chunk the consumer asks for pages to fill or to read; the producer adds pages and
+// confirms this use. Unconfirmed pages are never used.
 #pragma once
 
 #include <array>
 #include <optional>
 
-#include "core/view.hpp"
+#include "core/loan.hpp"
 #include "lend/user_pipe.hpp"
 
 namespace sluice::lend {
@@ -28,42 +27,42 @@ class DirectPipe {
   DirectPipe(const DirectPipe&) = delete;
   DirectPipe& operator=(const DirectPipe&) = delete;
 
-  // --- The call.
-  // False while another call uses the pipe.
+  // --- The call. enter() returns false while another call uses the pipe.
   bool enter();
   void leave();
 
-  // --- The consumer.
-  // What it does with the next chunk: fill it (destination), or read from it. Nothing is confirmed.
+  // --- The consumer. Declares the use of the next chunk: fill it (destination), or read from it.
+  // Resets the confirmation.
   void ask(Direction use);
   bool confirmed() const { return confirmed_; }
-  // The lent bytes that wait in the slots.
+  // The lent bytes in the slots.
   View lent_bytes(Arena& arena) const;
-  // Retires exactly so many bytes from the tail: of a slot that is partly done the rest stays.
+  // Removes `bytes` from the tail, at most those in the pipe; the rest of a partly consumed slot
+  // stays.
   void dismiss(uint32_t bytes);
-  // Lets go of everything, also of what was confirmed.
+  // Releases all pages and resets the confirmation.
   void clear();
 
   // --- The producer.
   Direction use() const { return use_; }
-  // Puts in the first bytes of `pages`, as many as 16 slots hold. Returns how many: none while
-  // there are others.
+  // Adds the first bytes of `pages`, as many as 16 slots hold. Returns their number: 0 unless the
+  // pipe was empty.
   uint32_t put(const View& pages);
-  // The kernel's pipe, for pages of a file. EMFILE, EPERM: it allows no more.
+  // The kernel's pipe, for pages of a file. EMFILE, EPERM: the kernel allows no more.
   Result<Pipe*> file_pages();
   void put_file_pages(uint32_t bytes) { file_bytes_ = bytes; }
-  // These pages may be filled, or read from. Of no use if that was not asked.
+  // Allows filling, or reading, these pages. Has no effect if the consumer did not ask for it.
   void confirm(Direction use);
 
-  // --- What is in it.
+  // --- The content.
   uint32_t slots() const { return head_ - tail_; }
   uint32_t bytes() const;
   uint32_t file_bytes() const { return file_bytes_; }
   bool empty() const { return bytes() == 0; }
 
  private:
-  View pages_;                         // where the slots lie
-  std::array<Segment, kSlots> slots_;  // side by side in them, from tail_ to head_
+  View pages_;                         // contains the slots
+  std::array<Segment, kSlots> slots_;  // contiguous in pages_, from tail_ to head_
   uint32_t tail_ = 0;
   uint32_t head_ = 0;
   std::optional<UserPipe> kernel_pipe_;

@@ -1,6 +1,6 @@
-// FusedGroup: one command to a device that gives the buffer of one of its requests, and any number
-// of operations that use parts of it, all at once. Not in the mails: there a mirror of N files was
-// N fused commands (S64).
+// FusedGroup: one command to a device that provides the buffer of one of its requests, and any
+// number of concurrent operations that use parts of it. The mails have no such command: their
+// mirror of N files was N fused commands (S64).
 //
 //   std::array<lend::FusedGroup::Member, 2> mirror{{{{0, length}, lend::Write{.file = left}},
 //                                                   {{0, length}, lend::Write{.file = right}}}};
@@ -8,8 +8,9 @@
 //   Task running = moving.run(request);
 //   const Status status = co_await running;
 //
-// A mirror lends all of the buffer to each, a stripe its parts (P-7): one Writev for each file. The
-// operations are in one submission; the buffer is back when the last of them has ended.
+// A mirror lends the whole buffer to each member, a stripe lends each its parts (P-7), by one
+// Writev per file. The operations are in one submission; the buffer is released when the last of
+// them has ended.
 #pragma once
 
 #include <span>
@@ -21,17 +22,17 @@ namespace sluice::lend {
 class FusedGroup {
  public:
   struct Member {
-    Segment piece;  // which bytes of the buffer
+    Segment piece;  // its part of the buffer
     Consumer consumer = {};
-    int64_t result = -ECANCELED;  // what its CQE would say, at the end
+    int64_t result = -ECANCELED;  // the result its CQE would have, at the end
   };
 
-  // `members` live as long as the command runs.
+  // `members` must outlive the run.
   FusedGroup(FusedMaster master, std::span<Member> members) : master_(master), members_(members) {}
 
-  // The first error wins, and disturbs no other member. Those with which none of them begins, and
-  // which are the result of each: those of the buffer; EFAULT: a piece is beyond it; EACCES: one of
-  // them has the wrong direction.
+  // Returns the first error. The error of a member does not affect others. These errors prevent all
+  // members from starting, and are the result of each: those of the buffer; EFAULT: a piece is
+  // outside it; EACCES: a member has the wrong direction.
   Task run(Request& request);
 
  private:

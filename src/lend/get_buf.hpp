@@ -1,12 +1,13 @@
 // GetBuf, UseBuf, PutBuf: the commands of the table of registered buffers (S86-S105):
 //
-//   lend::GetBuf getting(table, slot, provider, at, length);      the buffer goes into a slot,
-//   lend::UseBuf writing(table, slot, {0, length}, consumer);     is used by any number of these,
-//   lend::PutBuf putting(table, slot);                            and goes back.
+//   lend::GetBuf getting(table, slot, provider, at, length);      puts the buffer into a slot
+//   lend::UseBuf writing(table, slot, {0, length}, consumer);     uses it; any number of these
+//   lend::PutBuf putting(table, slot);                            returns the buffer
 //
-// Each looks at the table when it runs and not before (S99, S119, P-12), so that they can be begun
-// one after the other without waiting, in a Chain (src/lend/chain.hpp). One at a time; it is like
-// an SQE with its result and may run again. On the thread of the table's ring.
+// Each command looks up the table when it runs and not before (S99, S119, P-12), so that commands
+// can be started one after the other without waiting, in a Chain (src/lend/chain.hpp). A command is
+// like an SQE with its result; it may run again, but not concurrently with itself. On the thread of
+// the table's ring.
 #pragma once
 
 #include <optional>
@@ -18,8 +19,8 @@
 
 namespace sluice::lend {
 
-// Whoever provides buffers by name (iou_get_buf of S86): a Provider, or what lends as it does. It
-// may give less than it is asked for. Borrowed. The empty one is a device that does not lend.
+// A device that provides buffers by name (iou_get_buf of S86): a Provider, or a type with the same
+// lend(). It may lend less than requested. Borrowed. An empty BufferSource never lends.
 class BufferSource {
  public:
   BufferSource() = default;
@@ -28,7 +29,7 @@ class BufferSource {
   BufferSource(Lends& provider)  // NOLINT(google-explicit-constructor)
       : provider_(&provider), lend_(&lend_by<Lends>) {}
 
-  // EOPNOTSUPP: it does not lend (S89); or what the provider says.
+  // EOPNOTSUPP: it does not lend (S89); or the provider's error.
   View lend(Position at, uint32_t length) const {
     return lend_ != nullptr ? lend_(provider_, at, length) : View::broken(EOPNOTSUPP);
   }
@@ -43,18 +44,18 @@ class BufferSource {
   View (*lend_)(void*, Position, uint32_t) = nullptr;
 };
 
-// The bytes [at.offset, + length) of a request's buffer into a slot. The direction is the request's
-// (S93).
+// Puts the bytes [at.offset, + length) of a request's buffer into a slot. The direction is the
+// request's (S93).
 class GetBuf {
  public:
   GetBuf(BufferTable& table, uint32_t slot, BufferSource source, Position at, uint32_t length,
          BufferTable::Into into = BufferTable::Into::empty)
       : table_(table), slot_(slot), source_(source), at_(at), length_(length), into_(into) {}
 
-  // Ends at once. ENODATA: the provider gave less, which is in the slot all the same and has to be
-  // put back (S91); and the errors of install() and of the source, with which nothing is installed.
+  // Ends immediately. ENODATA: the provider lent less; that part is in the slot and must be put
+  // back (S91). After the errors of install() and of the source nothing is installed.
   Task run(Request& request);
-  // Bytes provided, or a negative errno; ECANCELED before it has run.
+  // The bytes provided, or a negative errno; ECANCELED before it has run.
   int64_t result() const { return result_; }
 
  private:
@@ -67,17 +68,18 @@ class GetBuf {
   int64_t result_ = -ECANCELED;
 };
 
-// A consumer at work on a piece of what is in a slot.
+// Executes a consumer on a piece of the buffer in a slot.
 class UseBuf {
  public:
   UseBuf(BufferTable& table, uint32_t slot, Segment piece, const Consumer& consumer)
       : table_(table), slot_(slot), piece_(piece), consumer_(consumer) {}
 
-  // As Consumption::run(); and EINVAL: no such slot; EFAULT: it is empty or its buffer ends before
-  // the piece does. The buffer is held until the consumer has ended, also if it is put meanwhile.
+  // Errors: those of Consumption::run(); EINVAL: no such slot; EFAULT: it is empty or its buffer
+  // ends before the piece. Holds the buffer until the consumer has ended, even if it is put
+  // meanwhile.
   Task run(Request& request);
   uint64_t moved_bytes() const { return consuming_ ? consuming_->moved_bytes() : 0; }
-  // What a CQE would say; ECANCELED before it has run.
+  // The result a CQE would have; ECANCELED before it has run.
   int64_t result() const { return consuming_ ? consuming_->result() : -ECANCELED; }
 
  private:
@@ -88,12 +90,13 @@ class UseBuf {
   std::optional<Consumption> consuming_;
 };
 
-// What is in a slot leaves it.
+// Removes the buffer from a slot.
 class PutBuf {
  public:
   PutBuf(BufferTable& table, uint32_t slot) : table_(table), slot_(slot) {}
 
-  // Ends at once, also while the buffer is in use (S119). EINVAL: no such slot, or an empty one.
+  // Ends immediately, even while the buffer is in use (S119). EINVAL: no such slot, or an empty
+  // one.
   Task run(Request& request);
   // 0 or a negative errno; ECANCELED before it has run.
   int64_t result() const { return result_; }

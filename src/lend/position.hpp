@@ -1,9 +1,10 @@
-// Position: the name of a place in a request's buffer (S2): which queue, which tag, which byte.
+// Position: addresses a byte of a request's buffer (S2): queue, tag and offset.
 //
-// pack() is how ublk writes it into one 64-bit offset today: 25 bits of offset, 16 of tag, 12 of
-// queue. The series of 2022 had 30, 12 and the rest: pack_2022(). What has no room there, such as a
-// byte beyond the first 32 MiB, is packed as a name of nothing, and so is unpacked what is not
-// ublk's (bit 62: integrity). Nobody has a queue of that number: EINVAL.
+// pack() is ublk's present encoding in one 64-bit offset: 25 bits of offset, 16 of tag, 12 of
+// queue. The series of 2022 had 30 bits of offset, 12 of tag and the rest of queue: pack_2022(). A
+// position that does not fit, such as a byte beyond the first 32 MiB, is packed as an invalid
+// value; a value that is not ublk's (bit 62: integrity) is unpacked with an invalid queue. Using
+// either is EINVAL.
 #pragma once
 
 #include <cstdint>

@@ -3,7 +3,7 @@
 namespace sluice::lend {
 namespace {
 
-// What was there before is no longer lent by that name.
+// The previous request of this queue and tag is no longer lent.
 void put(std::atomic<Loan*>& place, Loan* loan) {
   Loan* const before = place.exchange(loan, std::memory_order_acq_rel);
   if (before != nullptr) before->close();

@@ -1,13 +1,13 @@
 // Provider: the device side of a loan (A in the mails): it lends the buffers of the requests that a
-// server has in its hands, by queue and tag.
+// server holds, by queue and tag.
 //
-//   provider.begin(request);                        it was delivered
+//   provider.begin(request);                        the request was delivered
 //   View lent = provider.lend(at, length, Direction::source);
 //   provider.end(request);                          before it is completed
 //
-// Any front end's requests can be lent; who serves them says so. begin() and end() are called by
-// the thread that serves the queue, the others by any thread (S75). What was lent keeps the loan:
-// a request that has ended here is completed only when the last view is gone (S6, P-4).
+// It works for requests of any front end; their server calls begin() and end(), on the thread that
+// serves the queue. The other functions may be called on any thread (S75). A lent view keeps the
+// loan: after end(), a request is completed only when its last view is dropped (S6, P-4).
 #pragma once
 
 #include <atomic>
@@ -21,29 +21,30 @@ namespace sluice::lend {
 
 class Provider {
  public:
-  // Of a device with so many queues, each of so many tags.
+  // For a device with `queues` queues of `depth` tags each.
   Provider(uint16_t queues, uint16_t depth);
   Provider(const Provider&) = delete;
   Provider& operator=(const Provider&) = delete;
 
-  // A request without data has a name, and nothing to lend. Its queue and tag are the device's.
+  // A request without data can begin, but has nothing to lend. Its queue and tag must be the
+  // device's.
   void begin(const Request& request) noexcept;
   void end(const Request& request) noexcept;
-  // The device is gone: nothing is lent any more. What is lent stays so.
+  // The device no longer exists: lend() fails from now on. Existing views stay valid.
   void withdraw() noexcept { gone_.store(true, std::memory_order_relaxed); }
 
-  // Where the buffer of a request begins.
+  // The position of a byte in a request's buffer.
   static Position position(const Request& request, uint32_t offset = 0) {
     return {.queue = request.queue, .tag = request.tag, .offset = offset};
   }
 
-  // The bytes [at.offset, at.offset + length) of a request's buffer, any number of times (S5). What
-  // cannot be lent is a view that carries the reason, with which every use of it ends before a byte
-  // moves: ENODEV: the device is gone; EINVAL: no such queue or tag, no request there or one
-  // without data, no length; EFAULT: beyond the buffer; EACCES: `use` is not what the request lets
-  // its server do: fill a READ's, read from a WRITE's (S3, P-5).
+  // Lends the bytes [at.offset, at.offset + length) of a request's buffer, any number of times
+  // (S5). On an error the view carries an errno, with which every use of it fails before a byte
+  // moves. ENODEV: the device no longer exists; EINVAL: no such queue or tag, no request there, a
+  // request without data, or length 0; EFAULT: outside the buffer; EACCES: `use` is not the
+  // request's direction: a READ is filled, a WRITE is read (S3, P-5).
   View lend(Position at, uint32_t length, Direction use) noexcept;
-  // The same, whatever the request lets its server do.
+  // The same, for the request's own direction.
   View lend(Position at, uint32_t length) noexcept;
   // The whole buffer.
   View lend_whole(uint16_t queue, uint16_t tag) noexcept;

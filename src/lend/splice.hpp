@@ -1,5 +1,5 @@
-// splice(): OP_SPLICE as something to co_await. The result is the kernel's: bytes moved, which may
-// be fewer than asked for, or a negative errno. The kernel hands it to a worker thread (S13).
+// splice(): OP_SPLICE as an awaitable. The result is the kernel's: bytes moved, possibly fewer than
+// requested, or a negative errno. The kernel runs it on a worker thread (S13).
 #pragma once
 
 #include "ring/operation.hpp"
@@ -7,7 +7,7 @@
 
 namespace sluice::lend {
 
-// A file and where in it; a pipe has no offset.
+// A file and an offset in it; a pipe has no offset.
 struct SpliceEnd {
   File file;
   uint64_t offset = 0;

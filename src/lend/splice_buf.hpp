@@ -1,17 +1,16 @@
-// ReadSpliceBuf, WriteSpliceBuf: IORING_OP_READ_SPLICE_BUF and IORING_OP_WRITE_SPLICE_BUF (seed 4):
-// an ordinary read or write of file B whose memory is the buffer of a request of device A (S45).
-// ReadSpliceBuf fills the buffer, WriteSpliceBuf takes from it (S46).
+// ReadSpliceBuf, WriteSpliceBuf: IORING_OP_READ_SPLICE_BUF and IORING_OP_WRITE_SPLICE_BUF of the
+// mails: an ordinary read or write of file B whose memory is the buffer of a request of device A
+// (S45). ReadSpliceBuf fills the buffer, WriteSpliceBuf drains it (S46).
 //
 //   lend::WriteSpliceBuf writing({.file = b, .offset = 0, .length = 4096,
 //                                 .device = &a, .position = at.pack()});
 //   Task running = writing.run(request);
 //   const Status status = co_await running;
 //
-// The buffer is fetched when the command is made (S47): it cannot be one that an earlier step is
-// still to make. Fetching is no system call, and any thread may do it: the posted code wanted the
-// queue's own task (S49), and cut silently what was longer than 254 segments (S50); this does
-// neither. The command holds the whole request until it has ended (the posted code: only its
-// pages, S51).
+// The buffer is fetched when the command is made (S47): an earlier step of a chain cannot provide
+// it. Fetching takes no system call, and any thread may do it; the posted code required the queue's
+// own task (S49) and silently truncated buffers of more than 254 segments (S50). The command holds
+// the whole request until it has ended (the posted code: only its pages, S51).
 #pragma once
 
 #include "lend/consumer.hpp"
@@ -20,7 +19,7 @@
 namespace sluice::lend {
 
 struct SpliceBufSqe {
-  File file;  // B, and where in it, in bytes
+  File file;  // B, with an offset in bytes
   uint64_t offset = 0;
   uint32_t length = 0;
   Provider* device = nullptr;  // A
@@ -30,12 +29,12 @@ struct SpliceBufSqe {
 
 class SpliceBuf {
  public:
-  // On a ring's thread; `request` gives the ring. All bytes were moved, or an errno, before a byte
-  // moves: EBADF: no device A; EINVAL: other rw_flags; those of Provider::lend() (S48, S52); and
-  // those of reading or writing B.
+  // On the thread of the ring of `request`. Success means all bytes were moved. Errors before a
+  // byte moves: EBADF: no device A; EINVAL: other rw_flags; those of Provider::lend() (S48, S52).
+  // Then those of reading or writing B.
   Task run(Request& request) { return moving_.run(request); }
   uint64_t moved_bytes() const { return moving_.moved_bytes(); }
-  // What a CQE would say (S53).
+  // The result a CQE would have (S53).
   int64_t result() const { return moving_.result(); }
 
  protected:

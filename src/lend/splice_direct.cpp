@@ -7,4 +7,9 @@ Task SpliceDirect::run(Request& request) {
   return move_.run(request, sink.ok() ? check_range(offset_, length_) : sink);
 }
 
+Task SpliceReadToRead::run(Request& request) {
+  const Status file = from_.as_read_consumer();
+  return move_.run(request, file.ok() ? check_range(offset_, length_) : file);
+}
+
 }  // namespace sluice::lend

@@ -1,5 +1,5 @@
-// SpliceFile: an open file and what splice asks of it, looked at once, when the file is opened: the
-// data path asks the kernel nothing. A plain value that owns nothing.
+// SpliceFile: an open file and its properties that matter to splice, read once, when the file is
+// opened, so that the data path needs no system call. A plain value that owns nothing.
 #pragma once
 
 #include <cstdint>
@@ -10,27 +10,27 @@
 namespace sluice::lend {
 
 struct SpliceFile {
-  File file;  // where the ring has it registered, its slot may be put here
+  File file;  // may be its slot, if registered with the ring
   bool readable = false;
   bool writable = false;
   bool seekable = false;
   bool appends = false;  // O_APPEND
   bool plain = false;    // a regular file
 
-  // Control path. Of what is not open nothing is true.
+  // Control path. All properties are false if the descriptor is not open.
   static SpliceFile of(int descriptor);
 
-  // As what a direct splice takes bytes from or puts them into (S17). EBADF: not open for that;
-  // EINVAL: no offsets in it, or O_APPEND.
+  // Check that the file can be source or sink of a direct splice (S17). EBADF: not open for this
+  // direction; EINVAL: not seekable, or O_APPEND.
   Status as_source() const;
   Status as_sink() const;
-  // As what a request's pages are filled from (S24, S25). EBADF: not open for reading; EINVAL: not
-  // a regular file.
+  // Checks that the file can fill a request's pages (S24, S25). EBADF: not open for reading;
+  // EINVAL: not a regular file.
   Status as_read_consumer() const;
 };
 
-// EINVAL for -1, which splice(2) takes for "the file's own position", and for what no file has
-// (S26).
+// EINVAL for offset -1, by which splice(2) means the file's own position, and for ranges beyond the
+// largest file (S26).
 Status check_range(uint64_t offset, uint64_t length);
 
 }  // namespace sluice::lend

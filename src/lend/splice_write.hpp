@@ -1,14 +1,13 @@
-// SpliceWrite: serves a WRITE with plain splice: its pages into a pipe by reference, and from there
-// into a file at an offset (S8 to S13).
+// SpliceWrite: serves a WRITE with plain splice: puts its pages into a pipe by reference, and from
+// there into a file at an offset (S8 to S13).
 //
 //   lend::SpliceWrite writing(pipe, provider, at, length, file, offset);
 //   Task running = writing.run(request);
 //   const Status status = co_await running;
 //
-// Memory goes into the pipe by vmsplice, pages that came in a pipe by tee: a system call of the
-// ring's thread for each pipe that is filled; out of it by OP_SPLICE. Pages of ublk cannot be
-// spliced since its splice_read is gone: what took its place are registered buffers (SpliceDirect,
-// DevSplice).
+// Memory goes into the pipe by vmsplice, piped pages by tee: one system call of the ring's thread
+// per filled pipe. OP_SPLICE moves them out. Pages of ublk cannot be spliced, since ublk no longer
+// has splice_read: use registered buffers (SpliceDirect, DevSplice).
 #pragma once
 
 #include "core/request.hpp"
@@ -28,10 +27,10 @@ class SpliceWrite {
   SpliceWrite(const SpliceWrite&) = delete;
   SpliceWrite& operator=(const SpliceWrite&) = delete;
 
-  // The pipe is empty, and so it is afterwards (S12). All bytes were moved, or an errno: those of
-  // Provider::lend(), such as EACCES for a READ (S8); EOPNOTSUPP: the pages cannot be put into a
-  // pipe; EBADF, EINVAL: those of SpliceFile::as_sink(), which refuses sockets: they would hold the
-  // pages after the request (S6); and the kernel's.
+  // The pipe must be empty before, and is empty afterwards (S12). Success means all bytes were
+  // moved. Errors: those of Provider::lend(), such as EACCES for a READ (S8); EOPNOTSUPP: the pages
+  // cannot go into a pipe; EBADF, EINVAL: those of SpliceFile::as_sink(), which refuses sockets,
+  // because they would hold the pages after the request (S6); and the kernel's.
   Task run(Request& request);
   uint64_t moved_bytes() const { return moved_; }
   int64_t result() const { return cqe_result(moved_, status_); }

@@ -1,6 +1,6 @@
 // The io_uring and block constants that are newer than Debian 12's headers (liburing 2.3,
 // kernel 6.1). Values from the Linux user-space ABI (include/uapi/linux/io_uring.h, blkdev.h of
-// Linux 7.2).
+// Linux 7.3.4).
 #pragma once
 
 #include <liburing.h>
@@ -18,11 +18,11 @@ inline constexpr uint32_t kBlockUringCmdDiscard = 0x1200;
 // IORING_RECVSEND_FIXED_BUF on plain SEND and RECV: Linux 7.2 (S129).
 inline constexpr uint16_t kRecvsendFixedBuf = 1U << 2;
 
-// Most bytes that one operation moves (MAX_RW_COUNT): plain ones are cut short there, fixed ones
-// fail.
+// The most bytes that one operation moves (MAX_RW_COUNT): longer plain operations are short, longer
+// fixed ones fail.
 inline constexpr uint32_t kMaxTransferBytes = 0x7ffff000;
 
-// Most vectors that one READV or WRITEV may carry (UIO_MAXIOV).
+// The most vectors of one READV or WRITEV (UIO_MAXIOV).
 inline constexpr uint32_t kMaxVectors = 1024;
 
 }  // namespace sluice::abi

@@ -1,6 +1,6 @@
-// Completion: anything the ring can submit and be told the result of.
+// Completion: anything that the ring can submit and receives a result for.
 //
-// The object stays where it is from submit() until its last CQE: it usually is an awaitable in a
+// The object must not move from submit() until its last CQE. It usually is an awaitable in a
 // coroutine frame.
 #pragma once
 
@@ -8,22 +8,24 @@
 
 #include <cstdint>
 
+#include "core/fifo.hpp"
+
 namespace sluice {
 
-// What the kernel says of one that was submitted.
+// The kernel's result of a submitted operation.
 struct Cqe {
   uint64_t user_data = 0;
   int32_t result = 0;
   uint32_t flags = 0;
 };
 
-class Completion {
+class Completion : public FifoLink<Completion> {
  public:
-  // Fills a zeroed SQE. Called when there is room for one, which may be later than submit(). The
-  // ring sets user_data.
+  // Fills a zeroed SQE. Called when an SQE is free, which may be later than submit(). The ring sets
+  // user_data.
   virtual void prepare(io_uring_sqe& sqe) = 0;
 
-  // A CQE has arrived. May submit again; must not resume a coroutine, only make it ready.
+  // Handles a CQE. May submit again; must not resume a coroutine, only make it ready.
   virtual void complete(int32_t result, uint32_t flags) = 0;
 
  protected:
@@ -32,16 +34,15 @@ class Completion {
   Completion& operator=(const Completion&) = delete;
   ~Completion() = default;
 
-  // Ring::cancel was called: what is short now must not go on.
+  // True after Ring::cancel(): a short operation must not be continued.
   bool cancelled() const { return cancelled_; }
 
  private:
   friend class Ring;
-  Completion* next_waiting_ = nullptr;
   bool cancelled_ = false;
 };
 
-// Message: work handed to a ring by another thread (Ring::post). Owned by the sender until it ran.
+// Message: work for a ring from another thread (Ring::post). Owned by the sender until it has run.
 class Message {
  public:
   // Runs on the ring's thread, between completions and coroutines.

@@ -1,7 +1,7 @@
-// FileSlots: which files a ring has registered, and in which slots. Set when the ring is made.
+// FileSlots: the registered files of a ring, by slot.
 //
-// A target knows the slot that its file has in the rings of its own device. It may be asked to
-// serve a request of another one, on that one's ring, where the slot is empty or another file.
+// The slot of a file is the same in every ring, and no other file of the process has it (FileSlot).
+// A target may have to serve a request of a ring that has not registered its file.
 #pragma once
 
 #include <cstddef>
@@ -17,7 +17,7 @@ class FileSlots {
     if (slot >= descriptors_.size()) descriptors_.resize(slot + 1, -1);
     descriptors_[slot] = descriptor;
   }
-  // The slot, where it is this descriptor; otherwise the descriptor itself.
+  // The slot if it holds this descriptor, otherwise the descriptor itself.
   File find(File slot, int descriptor) const {
     const auto index = static_cast<size_t>(slot.number);
     const bool is_here = index < descriptors_.size() && descriptors_[index] == descriptor;

@@ -7,20 +7,31 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cassert>
 #include <cstdlib>
 #include <cstring>
 #include <vector>
 
+#include "core/log.hpp"
 #include "ring/abi.hpp"
 #include "ring/probe.hpp"
 
 namespace sluice {
 namespace {
 
-// Orders the end of one ring before the beginning of the next, which may be mapped at the same
+// Orders the end of one ring before the start of the next, which may be mapped at the same
 // addresses. ThreadSanitizer does not see liburing unmap them, and would report races.
 std::atomic<uint32_t> open_rings = 0;
+
+// No argument of a caller leads here: a bad file, buffer or length fails its operation. The ring
+// itself is lost, with I/O in flight: it is unknown which pages the kernel still uses, so no
+// operation can be reported as done. Another thread may write the log, and gets a moment for it; if
+// the log is off, the reason is on the standard error.
+[[noreturn]] void give_up(const char* why) {
+  log().critical("io_uring_enter: {}", why);
+  if (!log().should_log(spdlog::level::critical)) fmt::print(stderr, "io_uring_enter: {}\n", why);
+  log().flush();
+  std::abort();
+}
 
 }  // namespace
 
@@ -31,7 +42,10 @@ Result<std::unique_ptr<KernelRing>> KernelRing::create(const Options& options) {
 }
 
 Result<void> KernelRing::open(const Options& options) {
-  assert(options.slots <= kMaxSlots);
+  if (options.slots > kMaxSlots) {
+    return fail(EINVAL, fmt::format("a buffer table has at most {} slots, not {}", kMaxSlots,
+                                    options.slots));
+  }
   wake_fd_ = eventfd(0, EFD_CLOEXEC);
   zero_fd_ = ::open("/dev/zero", O_RDONLY | O_CLOEXEC);
   if (wake_fd_ < 0 || zero_fd_ < 0) {
@@ -40,6 +54,7 @@ Result<void> KernelRing::open(const Options& options) {
   }
   if (auto opened = open_io_uring(options); !opened) return opened;
   if (auto tables = register_tables(options); !tables) return tables;
+  warm_up(ring_, options.warm_up);
   for (size_t i = 0; i < options.files.size(); ++i) files_.set(i, options.files[i]);
   set_limits(ring_.cq.ring_entries, options.slots);
   set_abilities(probe(static_cast<int>(options.files.size())));
@@ -48,10 +63,10 @@ Result<void> KernelRing::open(const Options& options) {
   return {};
 }
 
-// The cheapest way of running completions that this kernel knows.
+// The cheapest way of running completions that this kernel supports.
 Result<void> KernelRing::open_io_uring(const Options& options) {
   constexpr uint32_t kFlags[] = {
-      // Linux 6.1; the flag tells enter() that there is something to collect inside the kernel.
+      // Linux 6.1; the flag tells enter() that completions are pending inside the kernel.
       IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG |
           IORING_SETUP_SUBMIT_ALL,
       IORING_SETUP_COOP_TASKRUN,  // Linux 5.19
@@ -69,6 +84,7 @@ Result<void> KernelRing::open_io_uring(const Options& options) {
   }
   if (open_) {
     ++open_rings;
+    io_uring_ring_dontfork(&ring_);     // a child that outlives this process must not keep the ring
     io_uring_register_ring_fd(&ring_);  // saves a table lookup per enter; old kernels refuse
     return {};
   }
@@ -88,6 +104,22 @@ Result<void> KernelRing::register_tables(const Options& options) {
   return fail(-result,
               fmt::format("cannot register {} files and {} buffer slots with an I/O ring: {}",
                           files.size(), options.slots, std::strerror(-result)));
+}
+
+Result<void> KernelRing::set_file(size_t slot, int descriptor) {
+  const int result =
+      io_uring_register_files_update(&ring_, static_cast<unsigned>(slot), &descriptor, 1);
+  if (result < 0) {
+    return fail(-result,
+                fmt::format("cannot register a file with an I/O ring: {}", std::strerror(-result)));
+  }
+  files_.set(slot, descriptor);
+  return {};
+}
+
+void KernelRing::put_file(File slot, int descriptor) {
+  const auto set = set_file(static_cast<size_t>(slot.number), descriptor);
+  if (!set) log().debug("{}", set.error().text);
 }
 
 Result<void> KernelRing::register_memory(int slot, std::span<std::byte> memory) {
@@ -114,15 +146,15 @@ Ring::Abilities KernelRing::probe(int zero_slot) {
   io_uring_free_probe(found);
   abilities.socket_fixed = kernel_has_socket_fixed();
   abilities.block_discard = kernel_has_block_discard();
-  // Without SUBMIT_ALL a leader that is refused at once would leave its follower to itself.
+  // Without SUBMIT_ALL a leader that is refused at submission would start its linked command.
   abilities.links =
       (ring_.flags & IORING_SETUP_SUBMIT_ALL) != 0 && (ring_.features & IORING_FEAT_CQE_SKIP) != 0;
   return abilities;
 }
 
 KernelRing::~KernelRing() {
-  // The kernel takes a ring apart in the background. Let go of the files now: a block device would
-  // stay claimed, and could not be opened again for a moment.
+  // The kernel frees a ring in the background. Unregister the files now: otherwise a block device
+  // would stay claimed for a moment and could not be opened again.
   if (open_) {
     --open_rings;
     io_uring_unregister_files(&ring_);
@@ -144,7 +176,8 @@ uint32_t KernelRing::free_sqes() const { return io_uring_sq_space_left(&ring_); 
 
 void KernelRing::enter(bool wait) {
   if (unsubmitted_ == 0 && (!wait || io_uring_cq_ready(&ring_) != 0)) {
-    // Completions of a DEFER_TASKRUN ring appear only inside the kernel: look there when asked to.
+    // Completions of a DEFER_TASKRUN ring are pending inside the kernel: enter it if the flag says
+    // so.
     if (!wait && (ring_.flags & IORING_SETUP_DEFER_TASKRUN) != 0 &&
         (*ring_.sq.kflags & IORING_SQ_TASKRUN) != 0) {
       io_uring_get_events(&ring_);
@@ -158,20 +191,18 @@ void KernelRing::enter(bool wait) {
   if (result >= 0) {
     unsubmitted_ -= std::min(unsubmitted_, static_cast<uint32_t>(result));
     if (unsubmitted_ == 0 || !link_was_cut()) return;
-    fmt::print(stderr, "sluice: io_uring_enter: no memory in the midst of a link\n");
-    std::abort();
+    give_up("no memory in the midst of a link");
   }
-  // EINTR: a signal; EAGAIN, EBUSY: no memory or too many completions now. All go away by
-  // collecting what is there and coming back.
+  // EINTR: a signal; EAGAIN, EBUSY: no memory or too many completions now. All are resolved by
+  // collecting completions and retrying.
   if (result != -EINTR && result != -EAGAIN && result != -EBUSY) {
-    fmt::print(stderr, "sluice: io_uring_enter: {}\n", std::strerror(-result));
-    std::abort();
+    give_up(std::strerror(-result));
   }
 }
 
-// Whether the kernel has taken a leader and left its follower, which would be taken for a command
-// of its own the next time: a request would be answered that was not served. It happens only where
-// the kernel has no memory for a single request.
+// True if the kernel consumed a leader but not its linked command. The next submission would start
+// the command alone, and complete a request that was not served. It happens only if the kernel has
+// no memory for a single request.
 bool KernelRing::link_was_cut() const {
   const unsigned next = *ring_.sq.khead;
   const unsigned slots_each = (ring_.flags & IORING_SETUP_SQE128) != 0 ? 2 : 1;

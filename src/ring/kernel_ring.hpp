@@ -1,7 +1,7 @@
 // KernelRing: a Ring on the kernel's io_uring.
 //
-// Created by, and bound to, the thread that runs it (SINGLE_ISSUER, DEFER_TASKRUN where the kernel
-// has them). The registered files are given at creation and have the same slots in every ring of a
+// Created by, and bound to, the thread that runs it (SINGLE_ISSUER, DEFER_TASKRUN if the kernel has
+// them). The registered files are given at creation and have the same slots in every ring of a
 // device; the buffer table starts empty.
 #pragma once
 
@@ -12,6 +12,7 @@
 
 #include "core/error.hpp"
 #include "ring/ring.hpp"
+#include "ring/warm_up.hpp"
 
 namespace sluice {
 
@@ -20,21 +21,27 @@ class KernelRing final : public Ring {
   static constexpr uint32_t kMaxSlots = 16384;  // IORING_MAX_REG_BUFFERS (S103)
 
   struct Options {
-    uint32_t entries = 256;        // submission queue; a full one queues
-    uint32_t cq_entries = 0;       // most that can be in flight; 0: four times `entries`
-    uint32_t slots = 0;            // size of the buffer table, at most kMaxSlots
-    bool wide_sqes = false;        // 128 bytes, for commands that need them; zeroed only up to 64
-    std::span<const int> files{};  // slot i is files[i]
+    uint32_t entries = 256;   // submission queue; if full, operations wait
+    uint32_t cq_entries = 0;  // most operations in flight; 0: four times `entries`
+    uint32_t slots = 0;       // size of the buffer table, at most kMaxSlots
+    WarmUp warm_up{};
+    bool wide_sqes = false;        // 128-byte SQEs, zeroed only up to 64
+    std::span<const int> files{};  // slot i is files[i]; -1: set_file() comes later
   };
 
-  // ENOSYS, EPERM, ENOMEM: the kernel has no io_uring, forbids it, or has no memory for it.
+  // EINVAL: more slots than that. ENOSYS, EPERM, ENOMEM: the kernel has no io_uring, forbids it, or
+  // has no memory for it.
   static Result<std::unique_ptr<KernelRing>> create(const Options& options);
   ~KernelRing() override;
 
-  // Makes `memory` the registered buffer of `slot`, in place of what was there; no memory empties
-  // the slot. It stays pinned until then, and until the last operation that uses it has ended
-  // (P-12). The ring's thread only. EINVAL: no such slot; EFAULT: no such memory; ENOMEM: more than
-  // RLIMIT_MEMLOCK allows.
+  // Replaces the registered file of `slot`. The ring's thread only.
+  Result<void> set_file(size_t slot, int descriptor);
+  void put_file(File slot, int descriptor) override;
+
+  // Replaces the registered buffer of `slot`; empty `memory` clears the slot. The memory stays
+  // pinned until it is replaced and the last operation that uses it has ended (P-12). The ring's
+  // thread only. EINVAL: no such slot; EFAULT: no such memory; ENOMEM: more than RLIMIT_MEMLOCK
+  // allows.
   Result<void> register_memory(int slot, std::span<std::byte> memory);
 
  private:

@@ -2,12 +2,11 @@
 
 #include <algorithm>
 #include <cassert>
-#include <cstring>
 #include <utility>
 
-#include "core/arena.hpp"
+#include "core/memory_cursor.hpp"
 #include "ring/abi.hpp"
-#include "ring/follower.hpp"
+#include "ring/linked_command.hpp"
 #include "ring/ring.hpp"
 
 namespace sluice {
@@ -50,7 +49,9 @@ Operation Ring::recv(File socket, View destination) {
 }
 
 Operation Ring::copy_in(View destination, std::span<const std::byte> memory) {
-  assert(!destination.status().ok() || memory.size() == destination.length());
+  if (destination.status().ok() && memory.size() != destination.length()) {
+    destination = View::broken(EINVAL);
+  }
   return {*this,
           {.verb = Operation::Verb::copy_in,
            .view = std::move(destination),
@@ -58,7 +59,7 @@ Operation Ring::copy_in(View destination, std::span<const std::byte> memory) {
 }
 
 Operation Ring::copy_out(View source, std::span<std::byte> memory) {
-  assert(!source.status().ok() || memory.size() == source.length());
+  if (source.status().ok() && memory.size() != source.length()) source = View::broken(EINVAL);
   return {*this,
           {.verb = Operation::Verb::copy_out, .view = std::move(source), .memory = memory.data()}};
 }
@@ -89,6 +90,15 @@ Operation Ring::discard(File block_device, uint64_t offset, uint64_t length) {
       {.verb = Operation::Verb::discard, .file = block_device, .offset = offset, .length = length}};
 }
 
+Operation Ring::prefetch(File file, uint64_t offset, uint64_t length) {
+  constexpr uint64_t kMost = 1 << 30;  // the kernel takes 32 bits
+  return {*this,
+          {.verb = Operation::Verb::prefetch,
+           .file = file,
+           .offset = offset,
+           .length = std::min(length, kMost)}};
+}
+
 Operation Ring::sleep(std::chrono::nanoseconds duration) {
   return {*this,
           {.verb = Operation::Verb::sleep, .offset = static_cast<uint64_t>(duration.count())}};
@@ -103,22 +113,22 @@ bool Operation::await_ready() {
 
 void Operation::await_suspend(std::coroutine_handle<> coroutine) {
   coroutine_ = coroutine;
-  if (follower_ != nullptr && submit_linked()) return;
-  follower_ = nullptr;
+  if (linked_command_ != nullptr && submit_linked()) return;
+  linked_command_ = nullptr;
   piped() ? go_on_piped() : ring_.submit(*this);
 }
 
-// Only for all pages of a request in one piece: what follows may be the end of the loan.
+// Only for all pages of a request in one piece: the linked command may end the loan.
 bool Operation::submit_linked() {
   const View& view = plan_.view;
   const bool transfers = plan_.verb <= Verb::recv || plan_.verb == Verb::zero;
-  if (!transfers || plan_.verb == Verb::send_zc || !follower_->offered()) return false;
+  if (!transfers || plan_.verb == Verb::send_zc || !linked_command_->offered()) return false;
   if (view.scattered() || view.length() != view.loan()->length() || piped()) return false;
-  if (view.length() > abi::kMaxTransferBytes) return false;
-  return ring_.submit_linked(*this, *follower_, static_cast<int32_t>(view.length()));
+  if (view.length() > abi::kMaxTransferBytes || !view.loan()->vectors().empty()) return false;
+  return ring_.submit_linked(*this, *linked_command_, static_cast<int32_t>(view.length()));
 }
 
-// Everything that can be refused is refused here, before a byte moves.
+// All refusals happen here, before a byte moves.
 Status Operation::check() const {
   if (!moves_data()) return kOk;
   if (!plan_.view.status().ok()) return plan_.view.status();
@@ -129,12 +139,10 @@ Status Operation::check() const {
   if (loan.piped()) return ring_.pipes().is_open() ? kOk : Status::from_errno(EOPNOTSUPP);
   const bool copies = plan_.verb == Verb::copy_in || plan_.verb == Verb::copy_out;
   if (copies && !loan.copy_file().valid()) return Status::from_errno(EOPNOTSUPP);
-  if (plan_.verb == Verb::zero && !ring_.abilities().zero.valid()) {
-    return Status::from_errno(EOPNOTSUPP);
-  }
   const bool plain_socket = plan_.verb == Verb::send || plan_.verb == Verb::recv;
-  if (plain_socket && !ring_.abilities().socket_fixed) return Status::from_errno(EOPNOTSUPP);
-  return kOk;
+  const bool possible = plain_socket ? ring_.abilities().socket_fixed
+                                     : plan_.verb != Verb::zero || ring_.abilities().zero.valid();
+  return possible ? kOk : Status::from_errno(EOPNOTSUPP);
 }
 
 bool Operation::fills() const {
@@ -142,7 +150,7 @@ bool Operation::fills() const {
          plan_.verb == Verb::zero;
 }
 
-// Copies and zeroes need no kernel where the pages have an address.
+// Copies and zeroes need no system call if the pages have an address.
 bool Operation::copy_at_once() {
   const bool copies = plan_.verb == Verb::copy_in || plan_.verb == Verb::copy_out;
   if (!copies && plan_.verb != Verb::zero) return false;
@@ -150,27 +158,6 @@ bool Operation::copy_at_once() {
   if (loan.addressable()) copy_mapped();
   if (loan.piped()) copy_piped();
   return loan.addressable() || loan.piped();
-}
-
-void Operation::copy_mapped() {
-  Loan& loan = *plan_.view.loan();
-  for (const Segment& piece : plan_.view.segments()) {
-    std::byte* const place = loan.address() + piece.offset;
-    switch (plan_.verb) {
-      case Verb::copy_in:
-        std::memcpy(place, plan_.memory + moved_, piece.length);
-        break;
-      case Verb::copy_out:
-        std::memcpy(plan_.memory + moved_, place, piece.length);
-        break;
-      default:
-        std::memset(place, 0, piece.length);
-        break;
-    }
-    if (fills()) loan.fill(piece);
-    moved_ += piece.length;
-  }
-  if (plan_.verb != Verb::zero) ring_.counters_.copied_bytes += moved_;
 }
 
 void Operation::prepare(io_uring_sqe& sqe) {
@@ -182,6 +169,10 @@ void Operation::prepare(io_uring_sqe& sqe) {
       io_uring_prep_rw(IORING_OP_FALLOCATE, &sqe, plan_.file.number, nullptr, plan_.flags,
                        plan_.offset);
       sqe.addr = plan_.length;
+      break;
+    case Verb::prefetch:
+      io_uring_prep_fadvise(&sqe, plan_.file.number, plan_.offset,
+                            static_cast<uint32_t>(plan_.length), POSIX_FADV_WILLNEED);
       break;
     case Verb::discard:
       io_uring_prep_rw(IORING_OP_URING_CMD, &sqe, plan_.file.number, nullptr, 0, 0);
@@ -203,12 +194,12 @@ void Operation::prepare(io_uring_sqe& sqe) {
 
 void Operation::prepare_transfer(io_uring_sqe& sqe) {
   if (piped()) return prepare_piped(sqe);
-  const Segment piece = current_piece();
+  const Segment piece = current_run();
   File file = plan_.file;
   switch (plan_.verb) {
     case Verb::read:
     case Verb::write:
-      if (plan_.view.scattered()) {
+      if (plan_.view.scattered() || !plan_.view.loan()->vectors().empty()) {
         prepare_vectored(sqe);
       } else {
         prepare_file_io(sqe, piece);
@@ -238,35 +229,7 @@ void Operation::prepare_file_io(io_uring_sqe& sqe, Segment piece) {
   const int op = fills() ? (fixed ? IORING_OP_READ_FIXED : IORING_OP_READ)
                          : (fixed ? IORING_OP_WRITE_FIXED : IORING_OP_WRITE);
   io_uring_prep_rw(op, &sqe, plan_.file.number, nullptr, piece.length, plan_.offset + moved_);
-  sqe.addr = reinterpret_cast<uint64_t>(loan.address()) + piece.offset;
-  if (fixed) sqe.buf_index = static_cast<uint16_t>(loan.slot());
-  sqe.rw_flags = static_cast<int>(plan_.flags);
-}
-
-// All that is left of the pieces, in one operation where the kernel can do that; otherwise only the
-// current piece, and go_on() comes back for the next.
-void Operation::prepare_vectored(io_uring_sqe& sqe) {
-  const Loan& loan = *plan_.view.loan();
-  const bool fixed = loan.slot() != Loan::kNoSlot;
-  const std::span<const Segment> pieces = plan_.view.segments();
-  if (fixed && !ring_.abilities().vectored_fixed) {
-    prepare_file_io(sqe, current_piece());
-    return;
-  }
-  const uint32_t most = std::min(static_cast<uint32_t>(pieces.size()), abi::kMaxVectors);
-  if (vectors_ == nullptr) vectors_ = plan_.view.arena()->array<iovec>(most).data();
-  const uint32_t left = std::min(static_cast<uint32_t>(pieces.size()) - piece_, most);
-  uint32_t count = 0;
-  for (uint32_t bytes = 0; count < left && bytes < abi::kMaxTransferBytes; ++count) {
-    const Segment piece = count == 0 ? current_piece() : pieces[piece_ + count];
-    const uint32_t length = std::min(piece.length, abi::kMaxTransferBytes - bytes);
-    const uint64_t address = reinterpret_cast<uint64_t>(loan.address()) + piece.offset;
-    vectors_[count] = {reinterpret_cast<void*>(address), length};
-    bytes += length;
-  }
-  const int op = fills() ? (fixed ? int{abi::kOpReadvFixed} : int{IORING_OP_READV})
-                         : (fixed ? int{abi::kOpWritevFixed} : int{IORING_OP_WRITEV});
-  io_uring_prep_rw(op, &sqe, plan_.file.number, vectors_, count, plan_.offset + moved_);
+  sqe.addr = MemoryCursor(loan, piece.offset).address();
   if (fixed) sqe.buf_index = static_cast<uint16_t>(loan.slot());
   sqe.rw_flags = static_cast<int>(plan_.flags);
 }
@@ -277,7 +240,7 @@ void Operation::prepare_socket_io(io_uring_sqe& sqe, Segment piece) {
                  : plan_.verb == Verb::send ? IORING_OP_SEND
                                             : IORING_OP_SEND_ZC;
   io_uring_prep_rw(op, &sqe, plan_.file.number, nullptr, piece.length, 0);
-  sqe.addr = reinterpret_cast<uint64_t>(loan.address()) + piece.offset;
+  sqe.addr = MemoryCursor(loan, piece.offset).address();
   sqe.msg_flags = plan_.flags | MSG_WAITALL | MSG_NOSIGNAL;
   const bool fixed = loan.slot() != Loan::kNoSlot;
   if (fixed && (plan_.verb == Verb::send_zc || ring_.abilities().socket_fixed)) {
@@ -294,11 +257,18 @@ void Operation::prepare_copy(io_uring_sqe& sqe, Segment piece) {
                    loan.copy_position() + piece.offset);
 }
 
-// What is left of it, as far as one operation can move it.
+// The rest of the piece, as far as one operation can move it.
 Segment Operation::current_piece() const {
   const Segment piece = plan_.view.segments()[piece_];
   return {piece.offset + piece_moved_,
           std::min(piece.length - piece_moved_, abi::kMaxTransferBytes)};
+}
+
+// ... and as far as it is contiguous in memory.
+Segment Operation::current_run() const {
+  const Segment piece = current_piece();
+  return {piece.offset,
+          std::min(piece.length, MemoryCursor(*plan_.view.loan(), piece.offset).left())};
 }
 
 void Operation::complete(int32_t result, uint32_t flags) {
@@ -309,13 +279,13 @@ void Operation::complete(int32_t result, uint32_t flags) {
     return;
   }
   if ((flags & IORING_CQE_F_NOTIF) != 0) {
-    go_on();  // SEND_ZC: the kernel has let go of the pages
+    go_on();  // SEND_ZC: the kernel has released the pages
     return;
   }
   if (plan_.verb == Verb::sleep && result == -ETIME) result = 0;
   interrupted_ = result == -EINTR || is_unlinked(result);
   if (interrupted_) {
-    // Nothing was moved: the same again.
+    // Nothing was moved: retry.
   } else if (piped()) {
     complete_piped(result);
   } else if (result < 0) {
@@ -330,28 +300,28 @@ void Operation::complete(int32_t result, uint32_t flags) {
   if ((flags & IORING_CQE_F_MORE) == 0) go_on();
 }
 
-// What nearly always happens: one transfer has moved all there is.
+// The usual case: one transfer has moved everything.
 bool Operation::is_all(int32_t result) const {
   const View& view = plan_.view;
   return plan_.verb <= Verb::recv && result > 0 && static_cast<uint32_t>(result) == view.length() &&
-         moved_ == 0 && !view.scattered() && follower_ == nullptr && !view.loan()->piped();
+         moved_ == 0 && !view.scattered() && linked_command_ == nullptr && !view.loan()->piped();
 }
 
-// A disk that cannot read a sector says ENODATA, which here means that a file has ended.
+// A disk that cannot read a sector returns ENODATA, which here would mean the end of a file.
 Status Operation::status_of(int32_t result) {
   return result == -ENODATA ? Status::from_errno(EIO) : Status::from_result(result);
 }
 
-// A linked operation reports only that it was short or has failed, and its follower is gone. Where
-// that is because the kernel could not take the follower, the operation is only cancelled.
+// A linked operation has a CQE only if it was short or failed; its linked command is then
+// cancelled. If the kernel could not accept the linked command, the operation itself is cancelled.
 bool Operation::is_unlinked(int32_t result) {
-  if (follower_ == nullptr || follower_->done()) return false;
-  follower_->drop();
-  follower_ = nullptr;
+  if (linked_command_ == nullptr || linked_command_->done()) return false;
+  linked_command_->drop();
+  linked_command_ = nullptr;
   return result == -ECANCELED && !cancelled();
 }
 
-// What it means that nothing was moved and nothing is wrong.
+// The error for a transfer of 0 bytes without an error.
 int Operation::end_of_data_error() const {
   switch (plan_.verb) {
     case Verb::recv:
@@ -364,7 +334,7 @@ int Operation::end_of_data_error() const {
   }
 }
 
-// Continues what is short (P-9), or makes the waiting coroutine ready.
+// Continues a short transfer (P-9), or makes the waiting coroutine ready.
 void Operation::go_on() {
   if (piped()) return go_on_piped();
   const bool unfinished = moves_data() ? moved_ < plan_.view.length() : interrupted_;

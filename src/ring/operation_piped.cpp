@@ -1,8 +1,8 @@
 // Operations on piped loans. Bytes of a source are gathered into a spare pipe and spliced from
 // there to the file; a fill is spliced from the file into a spare, which the loan then keeps. Both
-// go on until all bytes are moved. What cannot be spliced, because it is a socket (which would hold
-// the pages after the loan is back, P-10), or because the kernel says EINVAL (O_DIRECT and pages
-// that are not aligned for it), is copied through the bounce buffer of the spare and counted.
+// continue until all bytes are moved. Data that cannot be spliced is copied through the bounce
+// buffer of the spare and counted: for sockets, which would hold the pages after the loan is back
+// (P-10), and after EINVAL (O_DIRECT with unaligned pages).
 #include <algorithm>
 #include <cassert>
 #include <utility>
@@ -13,7 +13,7 @@
 
 namespace sluice {
 
-// Copies are done at once: they never wait, for a spare neither.
+// Copies finish immediately: they never wait, not even for a spare.
 void Operation::copy_piped() {
   const Loan& loan = *plan_.view.loan();
   while (status_.ok() && moved_ < plan_.view.length()) {
@@ -29,7 +29,7 @@ void Operation::copy_piped() {
   if (piped_.pipe != nullptr) leave_pipe();
 }
 
-// Fills the next `length` bytes with memory, or with zeroes where that is null.
+// Fills the next `length` bytes from memory, or with zeroes if it is null.
 bool Operation::put(const std::byte* memory, uint32_t length) {
   for (uint32_t done = 0; done < length;) {
     if (!have_pipe()) return false;
@@ -57,20 +57,20 @@ void Operation::fill(Segment piece) {
   piped_.fill_end = piece.end();
 }
 
-// Submits what is to be done next, or ends.
+// Submits the next step, or ends.
 void Operation::go_on_piped() {
   const bool unfinished = moved_ < plan_.view.length();
   if (status_.ok() && unfinished && cancelled()) status_ = Status::from_errno(ECANCELED);
   if (status_.ok() && unfinished) {
     if (!have_pipe()) {
-      if (!fills()) return;  // resume_with() comes back
+      if (!fills()) return;  // resume_with() continues
       status_ = Status::from_errno(errno);
     } else if (fills() || stage()) {
       ring_.submit(*this);
       return;
     }
   } else if (status_.ok() && plan_.flags != 0 && plan_.verb == Verb::write && !piped_.synced) {
-    ring_.submit(*this);  // splicing knows no RWF_DSYNC
+    ring_.submit(*this);  // splice has no RWF_DSYNC
     return;
   }
   if (piped_.pipe != nullptr) leave_pipe();
@@ -82,8 +82,8 @@ void Operation::resume_with(Pipe& spare) {
   go_on_piped();
 }
 
-// A spare for what comes next. In one of a fill the pieces ascend: one that is further down in the
-// loan begins another.
+// Gets a spare for the next bytes. In the spare of a fill the pieces ascend: a piece at a lower
+// offset of the loan starts another spare.
 bool Operation::have_pipe() {
   if (piped_.pipe != nullptr && fills() && current_piece().offset < piped_.fill_end) leave_pipe();
   if (piped_.pipe == nullptr) {
@@ -99,7 +99,7 @@ std::byte* Operation::bounce_buffer() {
   return piped_.pipe->bounce->bytes().data();
 }
 
-// What is in a fill's spare belongs to the loan from now on.
+// Passes the content of a fill's spare to the loan.
 void Operation::leave_pipe() {
   Pipe& spare = *std::exchange(piped_.pipe, nullptr);
   piped_.fill_end = 0;
@@ -110,7 +110,8 @@ void Operation::leave_pipe() {
   }
 }
 
-// The next bytes of a source, into the spare and from there to the bounce buffer if need be.
+// Moves the next bytes of a source into the spare, and from there to the bounce buffer if
+// necessary.
 bool Operation::stage() {
   if (piped_.staged == 0) piped_.staged = ring_.pipes().gather(plan_.view, moved_, *piped_.pipe);
   if (piped_.staged != 0 && bounces() && piped_.bounced == 0) {
@@ -130,7 +131,7 @@ bool Operation::bounces() const {
          plan_.verb == Verb::recv;
 }
 
-// How many of the next bytes can go into one pipe: as long as their pieces ascend.
+// The number of next bytes that can go into one pipe: as long as their pieces ascend.
 uint32_t Operation::fill_bytes() const {
   const std::span<const Segment> pieces = plan_.view.segments();
   uint32_t bytes = pieces[piece_].length - piece_moved_;
@@ -220,8 +221,8 @@ void Operation::complete_source(uint32_t bytes) {
   advance(bytes);
 }
 
-// From the bounce buffer into the spare. That may get full: then the loan keeps it, and the buffer
-// goes on with the next one.
+// Moves the bounce buffer into the spare. If the spare gets full, the loan keeps it, and the rest
+// goes into the next one.
 void Operation::complete_bounced_fill(uint32_t bytes) {
   std::unique_ptr<Buffer> bounce = std::move(piped_.pipe->bounce);
   ring_.counters_.copied_bytes += bytes;

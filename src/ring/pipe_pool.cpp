@@ -12,6 +12,7 @@
 #include <cstring>
 #include <utility>
 
+#include "core/memory_cursor.hpp"
 #include "ring/operation.hpp"
 
 namespace sluice {
@@ -38,7 +39,7 @@ uint32_t move(const Pipe& from, int to, uint32_t bytes) {
 
 }  // namespace
 
-// A request whose pages begin in the middle of one has a page more, and a reply has a header.
+// A request that begins inside a page has a page more, and a reply has a header.
 Result<void> PipePool::open(uint32_t request_bytes, uint32_t limit) {
   assert(spares_.empty() && limit != 0);
   pipe_bytes_ = std::bit_ceil(request_bytes + 2 * kPageBytes);
@@ -47,7 +48,7 @@ Result<void> PipePool::open(uint32_t request_bytes, uint32_t limit) {
   auto made = make();
   if (!made) return std::unexpected(made.error());
   scratch_ = std::move(*made);
-  free_for_sources_ = make_spare();  // with one there is progress, whatever the kernel allows later
+  free_for_sources_ = make_spare();  // one ensures progress, whatever the kernel allows later
   if (free_for_sources_ == nullptr) {
     return fail(errno, fmt::format("cannot make a second pipe of {} bytes: {}", pipe_bytes_,
                                    std::strerror(errno)));
@@ -108,8 +109,8 @@ bool PipePool::move_run(const PipedFills::Run& run, Pipe& reply) {
   return true;
 }
 
-// A pipe is full when it holds so many pieces, however small they are: makes whole pages of them.
-// For requests that were put together of very many.
+// A pipe holds a fixed number of pieces, however small they are: merges them into whole pages. For
+// requests that consist of very many pieces.
 bool PipePool::compact(Pipe& pipe) {
   int held = 0;
   if (ioctl(pipe.read_end.number(), FIONREAD, &held) != 0) return false;
@@ -124,17 +125,11 @@ bool PipePool::compact(Pipe& pipe) {
 }
 
 Pipe* PipePool::take(Operation& waiter) {
-  if (waiting_head_ == nullptr) {
+  if (waiting_.empty()) {
     Pipe* const spare = take_free();
     if (spare != nullptr) return spare;
   }
-  waiter.piped_.next = nullptr;
-  if (waiting_head_ == nullptr) {
-    waiting_head_ = &waiter;
-  } else {
-    waiting_tail_->piped_.next = &waiter;
-  }
-  waiting_tail_ = &waiter;
+  waiting_.push(waiter);
   return nullptr;
 }
 
@@ -148,15 +143,15 @@ Pipe* PipePool::take_free() {
   return spare;
 }
 
-// Who is resumed may give its spare back at once: this loop, not a deeper call, serves the next.
+// A resumed operation may return its spare immediately: this loop, not a nested call, serves the
+// next.
 void PipePool::give(Pipe& spare, bool empty) {
   if (!empty) drain(spare);
   spare.next = std::exchange(free_for_sources_, &spare);
   if (serving_) return;
   serving_ = true;
-  while (waiting_head_ != nullptr && free_for_sources_ != nullptr) {
-    Operation* const waiter = std::exchange(waiting_head_, waiting_head_->piped_.next);
-    waiter->resume_with(*take_free());
+  while (!waiting_.empty() && free_for_sources_ != nullptr) {
+    waiting_.pop()->resume_with(*take_free());
   }
   serving_ = false;
 }
@@ -188,14 +183,14 @@ uint32_t PipePool::gather(const View& view, uint32_t from, Pipe& into) {
   return gathered < 0 ? 0 : static_cast<uint32_t>(gathered);
 }
 
-// The scratch pipe walks over the loan: bytes before a piece are thrown away, the piece is moved
-// on. A piece before the last one starts the walk anew.
+// The scratch pipe steps through the loan: bytes before a piece are discarded, the piece is moved.
+// A piece at a lower offset than the last one starts again.
 uint32_t PipePool::gather_scattered(const View& view, uint32_t from, Pipe& into) {
   const Loan& loan = *view.loan();
   uint32_t end = 0;
   for (const Segment& piece : view.segments()) end = std::max(end, piece.end());
   uint32_t gathered = 0;
-  uint32_t front = end;  // what of the loan is next in the scratch pipe
+  uint32_t front = end;  // offset in the loan of the next byte in the scratch pipe
   for (Segment piece : view.segments()) {
     const uint32_t done = std::min(from, piece.length);
     from -= done;
@@ -218,7 +213,7 @@ uint32_t PipePool::gather_scattered(const View& view, uint32_t from, Pipe& into)
   return gathered;
 }
 
-// Bytes [begin, end) of the loan into the scratch pipe.
+// Tees bytes [begin, end) of the loan into the scratch pipe.
 bool PipePool::fill_scratch(const Loan& loan, uint32_t begin, uint32_t end) {
   const ssize_t got =
       tee(loan.pipe()->read_end.number(), scratch_.write_end.number(), end, SPLICE_F_NONBLOCK);
@@ -238,7 +233,9 @@ ssize_t PipePool::refer(const View& view, uint32_t from, Pipe& into) {
   if (!loan.addressable()) return -EOPNOTSUPP;
   const Segment* piece = view.segments().data();
   for (; from >= piece->length; ++piece) from -= piece->length;
-  const iovec memory{loan.address() + piece->offset + from, piece->length - from};
+  const MemoryCursor at(loan, piece->offset + from);
+  const iovec memory{reinterpret_cast<void*>(at.address()),
+                     std::min(piece->length - from, at.left())};
   const ssize_t put = vmsplice(into.write_end.number(), &memory, 1, SPLICE_F_NONBLOCK);
   return put < 0 ? -errno : put;
 }
@@ -254,7 +251,7 @@ bool PipePool::copy(const Loan& loan, Segment piece, std::byte* memory) {
   return fine;
 }
 
-// Zeroes are always the same few pages: the pipe refers to them.
+// Zeroes are always the same few pages, which the pipe references.
 ssize_t PipePool::put(const std::byte* memory, uint32_t length, Pipe& into) {
   if (memory != nullptr) return write(into.write_end.number(), memory, length);
   iovec zeroes{const_cast<std::byte*>(kZeroes.data()), std::min<size_t>(length, kZeroBytes)};

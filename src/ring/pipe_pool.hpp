@@ -1,14 +1,14 @@
-// PipePool: the spare pipes of a ring, and everything that is done with pages between two pipes.
+// PipePool: the spare pipes of a ring, and all operations between two pipes.
 //
-// Users of a piped loan never take bytes out of its pipe: they tee them into a spare, which costs a
-// reference per page and no copy. What fills a READ stays in spares until the lender collects it.
-// All of this is done by system calls of the ring's thread, which never block here and cost far
-// less than the same as submissions (docs/decisions/0005-piped-loans.md); only I/O on files and
-// sockets goes through the ring.
+// Users of a piped loan never remove bytes from its pipe: they tee them into a spare, which costs a
+// reference per page and no copy. Bytes that fill a READ stay in spares until the lender collects
+// them. The ring's thread does all of this by system calls, which never block here and cost far
+// less than submissions (docs/decisions/0005-piped-loans.md); only I/O on files and sockets goes
+// through the ring.
 //
-// Owned by a Ring, used by its thread only. Sources share a number of spares and wait for one when
-// all are taken. What fills a destination never waits, because its spare stays with the request
-// until that is done: who waits for others to be done may be what the others wait for.
+// Owned by a Ring, used by its thread only. Sources share a limited number of spares and wait if
+// all are taken. A fill of a destination never waits: its spare stays with the request until the
+// request is done, so waiting for other requests could deadlock.
 #pragma once
 
 #include <memory>
@@ -16,8 +16,9 @@
 #include <vector>
 
 #include "core/error.hpp"
+#include "core/fifo.hpp"
+#include "core/loan.hpp"
 #include "core/pipe.hpp"
-#include "core/view.hpp"
 #include "ring/counters.hpp"
 
 namespace sluice {
@@ -33,43 +34,40 @@ class PipePool {
   PipePool(const PipePool&) = delete;
   PipePool& operator=(const PipePool&) = delete;
 
-  // --- Control path. Before the ring serves piped loans, of at most `request_bytes` each; `limit`:
-  // spares that operations on sources share. EPERM, EMFILE: the kernel allows no pipes so large or
-  // so many.
+  // --- Control path. Called before the ring serves piped loans, of at most `request_bytes` each;
+  // `limit`: the number of spares for sources. EPERM, EMFILE: the kernel allows no pipes of this
+  // size or number.
   Result<void> open(uint32_t request_bytes, uint32_t limit = kDefaultLimit);
   bool is_open() const { return null_.valid(); }
   // A pipe of a lender, as large as the spares.
   Result<Pipe> make() const { return make_pipe(pipe_bytes_); }
-  // One of this size. EPERM, EMFILE: as above.
+  // A pipe of this size. EPERM, EMFILE: as above.
   static Result<Pipe> make_pipe(uint32_t bytes);
 
-  // --- For lenders.
-  // Throws away what is in it.
+  // --- For lenders. Discards the content of the pipe.
   void drain(Pipe& pipe);
-  // All bytes of a destination that is back, in order, behind what `reply` holds. Gives the spares
-  // back in any case. ENODATA: not all of it was filled (P-8); EMSGSIZE: it does not fit.
+  // Appends all bytes of a returned destination, in order, to the content of `reply`. Always
+  // releases the spares. ENODATA: not all bytes were filled (P-8); EMSGSIZE: they do not fit.
   Status collect(Loan& loan, Pipe& reply);
-  // Throws away what filled it.
+  // Discards the bytes that filled the loan.
   void discard(Loan& loan);
 
-  // --- For operations.
-  // A spare for a source, to be given back. Null: none is free, and `waiter` is resumed with one as
-  // soon as there is.
+  // --- For operations. Takes a spare for a source, until give(). Null: none is free, and `waiter`
+  // is resumed with one later.
   Pipe* take(Operation& waiter);
   void give(Pipe& spare, bool empty);
-  // A spare for what fills a destination; put back by collect() or discard(), or by hand when
-  // nothing filled it. Null: the kernel allows no more; see errno.
+  // Takes a spare to fill a destination, until collect() or discard(), or put_back() if it stays
+  // empty. Null: the kernel allows no more; see errno.
   Pipe* take_for_fill();
   void put_back(Pipe& spare);
-  // Puts the bytes of a source from `from` on into `into`. Fewer than all where it is full; errno
-  // tells why none.
+  // Puts the bytes of a source from `from` on into `into`, as many as fit. 0: see errno.
   uint32_t gather(const View& view, uint32_t from, Pipe& into);
-  // The same for any source whose pages can be put into a pipe, memory too: as many bytes as fit,
-  // by reference. A negative errno if none: EOPNOTSUPP where they cannot.
+  // The same by reference for any source whose pages can go into a pipe, including memory. Returns
+  // a negative errno if none fit: EOPNOTSUPP if the pages cannot go into a pipe.
   ssize_t refer(const View& view, uint32_t from, Pipe& into);
-  // Copies a piece of a source out. False: see errno.
+  // Copies a piece of a source to memory. False: see errno.
   bool copy(const Loan& loan, Segment piece, std::byte* memory);
-  // Puts memory, or zeroes where that is null, into a spare, as far as it fits; negative: errno.
+  // Puts memory, or zeroes if it is null, into a spare, as many bytes as fit; negative: errno.
   ssize_t put(const std::byte* memory, uint32_t length, Pipe& into);
 
  private:
@@ -90,8 +88,7 @@ class PipePool {
   uint32_t made_for_sources_ = 0;
   Pipe* free_for_sources_ = nullptr;
   Pipe* free_for_fills_ = nullptr;
-  Operation* waiting_head_ = nullptr;
-  Operation* waiting_tail_ = nullptr;
+  Fifo<Operation> waiting_;  // for a spare
   bool serving_ = false;
 };
 

@@ -1,4 +1,4 @@
-// PipedProgress: how far an Operation on a piped loan has come. A part of it.
+// PipedProgress: the progress of an Operation on a piped loan. A member of Operation.
 #pragma once
 
 #include <cstdint>
@@ -7,16 +7,13 @@
 
 namespace sluice {
 
-class Operation;
-
 struct PipedProgress {
   Pipe* pipe = nullptr;        // the spare in use
-  Operation* next = nullptr;   // among those that wait for one
-  uint32_t staged = 0;         // bytes of a source that are in the spare or its bounce buffer ...
-  uint32_t bounced = 0;        // ... the first of them in the bounce buffer ...
-  uint32_t bounce_done = 0;    // ... behind those that were written from it
-  uint32_t fill_end = 0;       // where in the loan the last bytes of the spare belong
-  bool cannot_splice = false;  // the kernel does not splice these pages to or from this file
+  uint32_t staged = 0;         // bytes of a source in the spare or its bounce buffer ...
+  uint32_t bounced = 0;        // ... those in the bounce buffer, which come first ...
+  uint32_t bounce_done = 0;    // ... and those already written from it
+  uint32_t fill_end = 0;       // end, in the loan, of the bytes in the spare
+  bool cannot_splice = false;  // the kernel cannot splice these pages to or from this file
   bool synced = false;
 };
 

@@ -14,7 +14,7 @@
 namespace sluice {
 namespace {
 
-// What the kernel says to sending one byte as a part of registered buffer 0.
+// The result of sending one byte of registered buffer 0.
 int send_fixed(io_uring& ring, int socket, const char* byte) {
   io_uring_sqe* const sqe = io_uring_get_sqe(&ring);
   io_uring_prep_send(sqe, socket, byte, 1, MSG_DONTWAIT | MSG_NOSIGNAL);
@@ -27,7 +27,7 @@ int send_fixed(io_uring& ring, int socket, const char* byte) {
   return result;
 }
 
-// A kernel that ignored the flag would send what is not in the buffer, too.
+// A kernel that ignores the flag would also send bytes outside the buffer.
 bool sends_only_what_is_registered(io_uring& ring, int socket) {
   char bytes[2] = {};
   const iovec first{bytes, 1};

@@ -1,4 +1,4 @@
-// RawOperation: an SQE as the caller made it; the CQE's result as it came.
+// RawOperation: submits the caller's SQE unchanged and returns the CQE's result.
 #pragma once
 
 #include <liburing.h>

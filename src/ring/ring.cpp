@@ -5,12 +5,12 @@
 #include <cassert>
 #include <utility>
 
-#include "ring/follower.hpp"
+#include "ring/linked_command.hpp"
 
 namespace sluice {
 namespace {
 
-// Result of a cancellation: of no interest, the cancelled operation reports for itself.
+// The result of a cancellation is ignored: the cancelled operation has its own CQE.
 class CancelResult final : public Completion {
  public:
   explicit CancelResult(Completion& target) : target_(&target) {}
@@ -25,7 +25,7 @@ class CancelResult final : public Completion {
 
 void Ring::run() {
   while (!abandoned_.load(std::memory_order_acquire)) {
-    // Asked before the messages are looked at: what was posted before stop() is seen, and runs.
+    // Read before the messages: messages posted before stop() still run.
     const bool stopping = stopping_.load(std::memory_order_acquire);
     if (stopping && idle()) return;
     run_once(true);
@@ -33,8 +33,8 @@ void Ring::run() {
 }
 
 bool Ring::idle() const {
-  return ready_.empty() && waiting_head_ == nullptr && in_flight_ == standing_ &&
-         messages_.load(std::memory_order_acquire) == nullptr;
+  return ready_.empty() && first_.empty() && waiting_.empty() && in_flight_ == standing_ &&
+         external_ == 0 && messages_.load(std::memory_order_acquire) == nullptr;
 }
 
 void Ring::run_once(bool wait) {
@@ -66,24 +66,43 @@ void Ring::post(Message& message) {
 }
 
 void Ring::submit(Completion& completion) {
-  if (waiting_head_ == nullptr && try_submit(completion)) return;
-  completion.next_waiting_ = nullptr;
-  if (waiting_head_ == nullptr) {
-    waiting_head_ = &completion;
-  } else {
-    waiting_tail_->next_waiting_ = &completion;
-  }
-  waiting_tail_ = &completion;
+  if (waiting_.empty() && try_submit(completion)) return;
+  waiting_.push(completion);
 }
 
+void Ring::submit_first(Completion& completion) {
+  if (first_.empty() && submit_now(completion)) return;
+  first_.push(completion);
+}
+
+// A cancellation in the ordinary queue could wait for the very operation that it is to end.
 void Ring::cancel(Completion& completion) {
+  if (!cancel_waiting(completion)) submit_first(*new CancelResult(completion));
+}
+
+bool Ring::cancel_waiting(Completion& completion) {
   completion.cancelled_ = true;
-  submit(*new CancelResult(completion));
+  if (!waiting_.remove(completion)) return false;
+  completion.complete(-ECANCELED, 0);
+  return true;
 }
 
 bool Ring::try_submit(Completion& completion) {
   if (in_flight_ >= cq_entries_) return false;
   io_uring_sqe* const sqe = next_sqe();
+  if (sqe == nullptr) return false;
+  fill_sqe(*sqe, completion);
+  ++in_flight_;
+  return true;
+}
+
+// The kernel keeps completions for which its queue has no room (IORING_FEAT_NODROP).
+bool Ring::submit_now(Completion& completion) {
+  io_uring_sqe* sqe = next_sqe();
+  if (sqe == nullptr) {
+    enter(false);  // the submission queue is full: hand it over and continue
+    sqe = next_sqe();
+  }
   if (sqe == nullptr) return false;
   fill_sqe(*sqe, completion);
   ++in_flight_;
@@ -98,27 +117,24 @@ io_uring_sqe& Ring::fill_sqe(io_uring_sqe& sqe, Completion& completion) {
 }
 
 bool Ring::has_room(uint32_t sqes) const {
-  return waiting_head_ == nullptr && in_flight_ + sqes <= cq_entries_ && free_sqes() >= sqes;
+  return waiting_.empty() && in_flight_ + sqes <= cq_entries_ && free_sqes() >= sqes;
 }
 
-bool Ring::submit_linked(Completion& leader, Follower& follower, int32_t leader_result) {
+bool Ring::submit_linked(Completion& leader, LinkedCommand& linked_command, int32_t leader_result) {
   if (!abilities_.links || !has_room(2)) return false;
   fill_sqe(*next_sqe(), leader).flags |= IOSQE_IO_LINK | IOSQE_CQE_SKIP_SUCCESS;
-  fill_sqe(*next_sqe(), follower);
-  follower.link_to(leader, leader_result);
+  fill_sqe(*next_sqe(), linked_command);
+  linked_command.link_to(leader, leader_result);
   ++in_flight_;
   return true;
 }
 
 void Ring::submit_waiting() {
-  while (waiting_head_ != nullptr) {
-    Completion* const completion = waiting_head_;
-    if (!try_submit(*completion)) {
-      if (in_flight_ >= cq_entries_) return;
-      enter(false);  // the submission queue is full: hand it over and go on
-      if (!try_submit(*completion)) return;
-    }
-    waiting_head_ = completion->next_waiting_;
+  for (; !first_.empty(); first_.pop()) {
+    if (!submit_now(*first_.front())) return;
+  }
+  for (; !waiting_.empty(); waiting_.pop()) {
+    if (in_flight_ >= cq_entries_ || !submit_now(*waiting_.front())) return;
   }
 }
 
@@ -137,7 +153,7 @@ void Ring::collect() {
 void Ring::run_messages() {
   if (messages_.load(std::memory_order_relaxed) == nullptr) return;
   Message* message = messages_.exchange(nullptr, std::memory_order_acq_rel);
-  Message* oldest = nullptr;  // the list is newest first: turn it round
+  Message* oldest = nullptr;  // the list is newest first: reverse it
   while (message != nullptr) {
     Message* const next = std::exchange(message->next_message_, oldest);
     oldest = std::exchange(message, next);
@@ -155,34 +171,28 @@ void Ring::set_limits(uint32_t cq_entries, uint32_t slots) {
   for (uint32_t i = 0; i < slots; ++i) free_slots_[i] = static_cast<int>(slots - 1 - i);
 }
 
-Ring::SlotWait Ring::acquire_slot() { return SlotWait(*this); }
+SlotWait Ring::acquire_slot() { return SlotWait(*this); }
 
 void Ring::release_slot(int slot) {
-  SlotWait* const waiter = slot_waiters_head_;
+  SlotWait* const waiter = slot_waiters_.pop();
   if (waiter == nullptr) {
     free_slots_.push_back(slot);
     return;
   }
-  slot_waiters_head_ = waiter->next_;
   waiter->slot_ = slot;
   ready_.push(waiter->coroutine_);
 }
 
-bool Ring::SlotWait::await_ready() {
+bool SlotWait::await_ready() {
   if (ring_.free_slots_.empty()) return false;
   slot_ = ring_.free_slots_.back();
   ring_.free_slots_.pop_back();
   return true;
 }
 
-void Ring::SlotWait::await_suspend(std::coroutine_handle<> coroutine) {
+void SlotWait::await_suspend(std::coroutine_handle<> coroutine) {
   coroutine_ = coroutine;
-  if (ring_.slot_waiters_head_ == nullptr) {
-    ring_.slot_waiters_head_ = this;
-  } else {
-    ring_.slot_waiters_tail_->next_ = this;
-  }
-  ring_.slot_waiters_tail_ = this;
+  ring_.slot_waiters_.push(*this);
 }
 
 }  // namespace sluice

@@ -1,12 +1,11 @@
-// Ring: one thread's io_uring with its registered files and buffer table. Only it submits, resumes.
+// Ring: one thread's io_uring with its files and buffer table. Only it submits and resumes.
 //
-// Owned by a reactor thread and used by it alone, except post(), stop() and abandon(): whoever may
-// call these keeps the ring alive until the call has returned. The loop: submit, wait, collect
-// *all* completions, run messages, run the ready list.
+// Owned by a reactor thread and used by it alone, except post(), stop() and abandon(): their
+// callers keep the ring alive meanwhile. The loop: submit, wait, collect *all* completions, run
+// messages, run the ready list.
 //
-// Every limit queues and none fails: a caller without an SQE, a CQE or a slot waits its turn.
-//
-// This class holds all but the io_uring calls: on KernelRing, and on the tests' ManualRing.
+// Every limit queues, none fails: an operation without an SQE, a CQE or a slot waits its turn.
+// KernelRing and the tests' ManualRing implement the io_uring calls.
 #pragma once
 
 #include <atomic>
@@ -15,39 +14,37 @@
 #include <span>
 #include <vector>
 
+#include "core/fifo.hpp"
 #include "core/ready_list.hpp"
+#include "ring/abilities.hpp"
 #include "ring/counters.hpp"
+#include "ring/deadlines.hpp"
 #include "ring/file_slots.hpp"
 #include "ring/operation.hpp"
 #include "ring/pipe_pool.hpp"
+#include "ring/ring_residents.hpp"
+#include "ring/slot_wait.hpp"
 
 namespace sluice {
 
 class Ring {
  public:
-  // What the kernel under this ring can do.
-  struct Abilities {
-    bool vectored_fixed = false;  // READV_FIXED, WRITEV_FIXED
-    bool socket_fixed = false;    // fixed buffers on plain SEND and RECV
-    bool block_discard = false;   // BLOCK_URING_CMD_DISCARD
-    bool links = false;           // links of which only what goes wrong, or the end, is reported
-    File zero;                    // /dev/zero, to clear pages that have no address
-  };
+  using Abilities = RingAbilities;
 
   Ring(const Ring&) = delete;
   Ring& operator=(const Ring&) = delete;
   virtual ~Ring() = default;
 
   // --- I/O on lent buffers. Offsets and lengths in bytes; EACCES for the wrong direction, EFAULT
-  // for a view that is broken, ENODATA when a file ends before the view is filled.
+  // for a broken view, ENODATA if a file ends before the view is filled.
   Operation read(File file, uint64_t offset, View destination);
   Operation write(File file, uint64_t offset, View source, bool durable = false);  // RWF_DSYNC
   Operation send(File socket, View source, int message_flags = 0);
   Operation send_zc(File socket, View source, int message_flags = 0);
-  Operation recv(File socket, View destination);  // ECONNRESET when the peer closes early
+  Operation recv(File socket, View destination);  // ECONNRESET if the peer closes early
 
   // --- The explicit copy path (P-14): between a lent buffer and memory of the server.
-  // EOPNOTSUPP where the lender offers no way to the bytes. `memory` has the view's length.
+  // EOPNOTSUPP where the lender offers no way to the bytes; EINVAL: `memory` has another length.
   Operation copy_in(View destination, std::span<const std::byte> memory);
   Operation copy_out(View source, std::span<std::byte> memory);
   Operation zero(View destination);
@@ -56,60 +53,76 @@ class Ring {
   Operation sync(File file, bool data_only);
   Operation fallocate(File file, int mode, uint64_t offset, uint64_t length);
   Operation discard(File block_device, uint64_t offset, uint64_t length);
+  Operation prefetch(File file, uint64_t offset, uint64_t length);  // at most its first GiB
   Operation sleep(std::chrono::nanoseconds duration);
 
   // --- Slots of the buffer table (P-18). co_await acquire_slot() waits while all are taken.
-  class SlotWait;
   SlotWait acquire_slot();
   void release_slot(int slot);
   uint32_t free_slots() const { return static_cast<uint32_t>(free_slots_.size()); }
 
   // --- The loop.
-  void run();  // until stop() was called and nothing is in flight
+  void run();  // until stop() is called and nothing is in flight
   void run_once(bool wait);
   void stop();     // any thread
-  void abandon();  // any thread: run() returns at once, what is in flight dies with the ring
+  void abandon();  // any thread: run() returns at once, operations in flight die with the ring
   void post(Message& message);  // any thread
 
   void submit(Completion& completion);
-  bool has_room(uint32_t sqes) const;  // for as many as one submission, as linked ones must be
-  // Submits `leader` and has the kernel go on with `follower` once the leader's result is
-  // `leader_result`. Both have one CQE together: the follower's, or that of a leader which ended
-  // otherwise. False, and nothing submitted, where the kernel or the moment does not allow it.
-  bool submit_linked(Completion& leader, Follower& follower, int32_t leader_result);
+  bool has_room(uint32_t sqes) const;  // for this many in one submission, as links need
+  // Submits `leader`, and `linked_command` for the kernel to start once the leader's result is
+  // `leader_result`. There is one CQE: the command's, or the leader's if it ends otherwise. Returns
+  // false, and submits nothing, if the kernel or the present room does not allow it.
+  bool submit_linked(Completion& leader, LinkedCommand& linked_command, int32_t leader_result);
   void cancel(Completion& completion);  // its result becomes ECANCELED, unless it is done first
+  // Cancels at once an operation that still waits for an SQE. False: the kernel has it.
+  bool cancel_waiting(Completion& completion);
+  // Goes before all others, past the limit on operations in flight: for commands that end others.
+  void submit_first(Completion& completion);
 
   ReadyList& ready() { return ready_; }
   PipePool& pipes() { return pipes_; }  // for piped loans
+  Deadlines& deadlines() { return deadlines_; }
   const Abilities& abilities() const { return abilities_; }
   const FileSlots& files() const { return files_; }
+  // Registers the file, or none if it is -1. Best effort: FileSlots::find() knows the result.
+  virtual void put_file(File slot, int descriptor) = 0;
   const RingCounters& counters() const { return counters_; }
   uint32_t in_flight() const { return in_flight_; }
-  bool waiting() const { return waiting_head_ != nullptr; }
+  bool waiting() const { return !waiting_.empty(); }
+
+  RingResidents& residents() { return residents_; }  // for RingLocal
+  const RingResidents& residents() const { return residents_; }
+  // Counts a completion in flight that must not keep run() from ending.
+  void count_standing() { ++standing_; }
+  void end_standing() { --standing_; }
+  // Counts a message to come, before which run() must not end (ExternalCount).
+  void begin_external() { ++external_; }
+  void end_external() { --external_; }
 
  protected:
   Ring() = default;
 
   virtual io_uring_sqe* next_sqe() = 0;  // zeroed; null when the submission queue is full
   virtual uint32_t free_sqes() const = 0;
-  virtual void enter(bool wait) = 0;  // hands over SQEs; with `wait`, until there is a completion
-  // Takes completions that are there. Returns how many, at most the size of `batch`.
+  virtual void enter(bool wait) = 0;  // submits SQEs; with `wait`, until there is a completion
+  // Takes available completions; returns their number, at most the size of `batch`.
   virtual uint32_t reap(std::span<Cqe> batch) = 0;
   virtual void wake() = 0;  // makes enter(true) return; any thread
 
   void set_limits(uint32_t cq_entries, uint32_t slots);
   void set_abilities(const Abilities& abilities) { abilities_ = abilities; }
-  // A completion that is always in flight and must not keep run() from ending.
-  void count_standing() { ++standing_; }
 
   RingCounters counters_;
   FileSlots files_;
 
  private:
   friend class Operation;
+  friend class SlotWait;
 
   bool idle() const;
   bool try_submit(Completion& completion);
+  bool submit_now(Completion& completion);
   io_uring_sqe& fill_sqe(io_uring_sqe& sqe, Completion& completion);
   void submit_waiting();
   void collect();
@@ -120,31 +133,18 @@ class Ring {
   uint32_t cq_entries_ = 0;
   uint32_t in_flight_ = 0;
   uint32_t standing_ = 0;
-  Completion* waiting_head_ = nullptr;  // FIFO of those without an SQE
-  Completion* waiting_tail_ = nullptr;
+  uint32_t external_ = 0;
+  Fifo<Completion> first_;    // wait for an SQE: of submit_first() ...
+  Fifo<Completion> waiting_;  // ... and of submit()
   std::vector<int> free_slots_;
   PipePool pipes_{counters_};
-  SlotWait* slot_waiters_head_ = nullptr;
-  SlotWait* slot_waiters_tail_ = nullptr;
+  Deadlines deadlines_{*this};
+  Fifo<SlotWait> slot_waiters_;
+  RingResidents residents_;
 
   std::atomic<Message*> messages_ = nullptr;  // newest first
   std::atomic<bool> stopping_ = false;
   std::atomic<bool> abandoned_ = false;
-};
-
-class [[nodiscard]] Ring::SlotWait {
- public:
-  explicit SlotWait(Ring& ring) : ring_(ring) {}
-  bool await_ready();
-  void await_suspend(std::coroutine_handle<> coroutine);
-  int await_resume() const { return slot_; }
-
- private:
-  friend class Ring;
-  Ring& ring_;
-  int slot_ = Loan::kNoSlot;
-  std::coroutine_handle<> coroutine_;
-  SlotWait* next_ = nullptr;
 };
 
 }  // namespace sluice

@@ -1,8 +1,6 @@
 #include <fmt/format.h>
 
 #include <cerrno>
-#include <nlohmann/json.hpp>
-#include <optional>
 #include <string>
 #include <utility>
 
@@ -14,13 +12,11 @@
 namespace sluice {
 namespace {
 
-// A target and its array of children are two levels; the last one may hold a {"hex":...}.
+// A target and its array of children are two levels; the innermost may contain a {"hex":...}.
 constexpr size_t kJsonNestingMax = 2 * kSpecNestingMax + 1;
 
 constexpr std::string_view kTargetKey = "target";
 constexpr std::string_view kChildrenKey = "children";
-constexpr std::string_view kHexKey = "hex";
-constexpr std::string_view kHexDigits = "0123456789abcdef";
 
 Result<Spec> read_target(const JsonValue& json, std::span<const TargetSyntax> vocabulary,
                          size_t depth, const JsonStep& step);
@@ -38,10 +34,8 @@ Result<OptionValue> read_option(const OptionSyntax& option, const JsonValue& jso
 std::unexpected<Error> wrong_type(const OptionSyntax& option, const JsonValue& json,
                                   const JsonStep& step);
 std::string_view kind_name(JsonValue::Kind kind);
-nlohmann::ordered_json write_target(const Spec& spec, std::span<const TargetSyntax> vocabulary);
-nlohmann::ordered_json write_option(const OptionSyntax* option, const OptionValue& value);
-std::string write_hex(std::string_view bytes);
-std::optional<std::string> read_hex(std::string_view digits);
+JsonValue write_target(const Spec& spec, std::span<const TargetSyntax> vocabulary);
+JsonValue write_option(const OptionSyntax* option, const OptionValue& value);
 
 }  // namespace
 
@@ -53,24 +47,25 @@ Result<Spec> parse_json(std::string_view text, std::span<const TargetSyntax> voc
 }
 
 std::string to_json(const Spec& spec, std::span<const TargetSyntax> vocabulary) {
-  // With `replace` it throws nothing: check_spec() lets only known names through, and values that
-  // are not UTF-8 are written as hex.
-  return write_target(spec, vocabulary)
-      .dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+  return to_text(write_target(spec, vocabulary));
+}
+
+JsonValue spec_json(const Spec& spec, std::span<const TargetSyntax> vocabulary) {
+  return write_target(spec, vocabulary);
 }
 
 namespace {
 
 Result<Spec> read_target(const JsonValue& json, std::span<const TargetSyntax> vocabulary,
                          size_t depth, const JsonStep& step) {
-  const Place place = Place::at(step);
+  const SourceLocation location = SourceLocation::at(step);
   if (json.kind == JsonValue::Kind::text) return parse_text(json.text, vocabulary, depth, &step);
   if (json.kind != JsonValue::Kind::object) {
     return fail(EINVAL, fmt::format("a target should stand{}, found {}: write an object or a spec"
                                     " text in double quotes",
-                                    place.describe(), kind_name(json.kind)));
+                                    location.describe(), kind_name(json.kind)));
   }
-  Result<void> checked = check_nesting(depth, place);
+  Result<void> checked = check_nesting(depth, location);
   if (!checked) return std::unexpected(std::move(checked).error());
   const Result<const TargetSyntax*> target = find_named_target(json, vocabulary, step);
   if (!target) return std::unexpected(target.error());
@@ -81,13 +76,13 @@ Result<Spec> read_target(const JsonValue& json, std::span<const TargetSyntax> vo
     const JsonStep here = step / member.name;
     for (size_t before = 0; before < index; ++before) {
       if (json.items[before].name != member.name) continue;
-      return fail(EINVAL, fmt::format("the key{} is there twice: give it once",
-                                      Place::at(here).describe()));
+      return fail(EINVAL, fmt::format("the key{} occurs twice: give it once",
+                                      SourceLocation::at(here).describe()));
     }
     checked = read_member(spec, member, **target, vocabulary, depth, here);
     if (!checked) return std::unexpected(std::move(checked).error());
   }
-  checked = check_complete(spec, **target, place);
+  checked = check_complete(spec, **target, location);
   if (!checked) return std::unexpected(std::move(checked).error());
   return spec;
 }
@@ -100,15 +95,15 @@ Result<const TargetSyntax*> find_named_target(const JsonValue& json,
     const JsonStep here = step / kTargetKey;
     if (member.kind != JsonValue::Kind::text) {
       return fail(EINVAL, fmt::format("a target's name should stand{}, found {}",
-                                      Place::at(here).describe(), kind_name(member.kind)));
+                                      SourceLocation::at(here).describe(), kind_name(member.kind)));
     }
     const TargetSyntax* target = find_target(vocabulary, member.text);
-    if (target == nullptr) return unknown_target(member.text, Place::at(here), vocabulary);
+    if (target == nullptr) return unknown_target(member.text, SourceLocation::at(here), vocabulary);
     return target;
   }
   return fail(EINVAL, fmt::format("the object{} has no key \"{}\": add it, such as {{\"{}\":"
                                   "\"stripe\", ...}}",
-                                  Place::at(step).describe(), kTargetKey, kTargetKey));
+                                  SourceLocation::at(step).describe(), kTargetKey, kTargetKey));
 }
 
 Result<void> read_member(Spec& spec, const JsonValue& member, const TargetSyntax& target,
@@ -121,11 +116,11 @@ Result<void> read_member(Spec& spec, const JsonValue& member, const TargetSyntax
   const OptionSyntax* option = find_option(target, member.name);
   if (option == nullptr) {
     const std::string_view keys[] = {kTargetKey, kChildrenKey};
-    return unknown_option(target, member.name, Place::at(step), keys);
+    return unknown_option(target, member.name, SourceLocation::at(step), keys);
   }
   Result<OptionValue> value = read_option(*option, member, step);
   if (!value) return std::unexpected(std::move(value).error());
-  return add_option(spec, target, *option, *std::move(value), Place::at(step));
+  return add_option(spec, target, *option, *std::move(value), SourceLocation::at(step));
 }
 
 Result<void> read_children(Spec& spec, const JsonValue& json, const TargetSyntax& target,
@@ -133,11 +128,11 @@ Result<void> read_children(Spec& spec, const JsonValue& json, const TargetSyntax
                            const JsonStep& step) {
   if (json.kind != JsonValue::Kind::array) {
     return fail(EINVAL, fmt::format("an array of targets should stand{}, found {}",
-                                    Place::at(step).describe(), kind_name(json.kind)));
+                                    SourceLocation::at(step).describe(), kind_name(json.kind)));
   }
   for (size_t index = 0; index < json.items.size(); ++index) {
     const JsonStep here = step[index];
-    Result<void> checked = check_child_limit(target, index + 1, Place::at(here));
+    Result<void> checked = check_child_limit(target, index + 1, SourceLocation::at(here));
     if (!checked) return checked;
     Result<Spec> child = read_target(json.items[index], vocabulary, depth + 1, here);
     if (!child) return std::unexpected(std::move(child).error());
@@ -153,19 +148,14 @@ Result<OptionValue> read_option(const OptionSyntax& option, const JsonValue& jso
     case OptionKind::size:
     case OptionKind::count:
       if (json.kind == JsonValue::Kind::whole_number) return json.whole_number;
-      if (is_text) return read_value(option, json.text, Place::at(step));
+      if (is_text) return read_value(option, json.text, SourceLocation::at(step));
       break;
     case OptionKind::flag:
       if (json.kind == JsonValue::Kind::boolean) return json.boolean;
       break;
     case OptionKind::text:
     case OptionKind::path:
-      if (is_text) return json.text;
-      if (json.kind == JsonValue::Kind::object && json.items.size() == 1 &&
-          json.items[0].name == kHexKey && json.items[0].kind == JsonValue::Kind::text) {
-        std::optional<std::string> bytes = read_hex(json.items[0].text);
-        if (bytes) return *std::move(bytes);
-      }
+      if (auto bytes = bytes_of(json)) return *std::move(bytes);
       break;
   }
   return wrong_type(option, json, step);
@@ -189,8 +179,9 @@ std::unexpected<Error> wrong_type(const OptionSyntax& option, const JsonValue& j
       wanted = "a text in double quotes, or {\"hex\":\"...\"} for bytes that are not UTF-8";
       break;
   }
-  return fail(EINVAL, fmt::format("the value of option '{}'{} is {}: write {}", option.name,
-                                  Place::at(step).describe(), kind_name(json.kind), wanted));
+  return fail(EINVAL,
+              fmt::format("the value of option '{}'{} is {}: write {}", option.name,
+                          SourceLocation::at(step).describe(), kind_name(json.kind), wanted));
 }
 
 std::string_view kind_name(JsonValue::Kind kind) {
@@ -213,57 +204,27 @@ std::string_view kind_name(JsonValue::Kind kind) {
   return "something else";
 }
 
-nlohmann::ordered_json write_target(const Spec& spec, std::span<const TargetSyntax> vocabulary) {
+JsonValue write_target(const Spec& spec, std::span<const TargetSyntax> vocabulary) {
   const TargetSyntax* target = find_target(vocabulary, spec.target);
-  nlohmann::ordered_json json = nlohmann::ordered_json::object();
-  json[std::string(kTargetKey)] = spec.target;
+  JsonValue json = JsonValue::object();
+  json.set(kTargetKey, spec.target);
   for (const auto& [name, value] : spec.options) {
-    json[name] = write_option(target == nullptr ? nullptr : find_option(*target, name), value);
+    json.set(name, write_option(target == nullptr ? nullptr : find_option(*target, name), value));
   }
   if (spec.children.empty()) return json;
-  nlohmann::ordered_json children = nlohmann::ordered_json::array();
+  JsonValue children = JsonValue::array();
   for (const Spec& child : spec.children) children.push_back(write_target(child, vocabulary));
-  json[std::string(kChildrenKey)] = std::move(children);
+  json.set(kChildrenKey, std::move(children));
   return json;
 }
 
-nlohmann::ordered_json write_option(const OptionSyntax* option, const OptionValue& value) {
+JsonValue write_option(const OptionSyntax* option, const OptionValue& value) {
   if (const auto* flag = std::get_if<bool>(&value)) return *flag;
   if (const auto* number = std::get_if<uint64_t>(&value)) {
     if (option != nullptr && option->kind == OptionKind::size) return write_value(*option, value);
     return *number;
   }
-  const std::string& text = std::get<std::string>(value);
-  if (is_utf8(text)) return text;
-  nlohmann::ordered_json hex = nlohmann::ordered_json::object();
-  hex[std::string(kHexKey)] = write_hex(text);
-  return hex;
-}
-
-std::string write_hex(std::string_view bytes) {
-  std::string digits;
-  for (const char byte : bytes) {
-    const auto value = static_cast<unsigned char>(byte);
-    digits += kHexDigits[value >> 4];
-    digits += kHexDigits[value & 15];
-  }
-  return digits;
-}
-
-std::optional<std::string> read_hex(std::string_view digits) {
-  const auto digit_value = [](char digit) {
-    const size_t value = kHexDigits.find(digit);
-    return value == std::string_view::npos ? std::optional<size_t>() : value;
-  };
-  if (digits.size() % 2 != 0) return std::nullopt;
-  std::string bytes;
-  for (size_t index = 0; index < digits.size(); index += 2) {
-    const std::optional<size_t> high = digit_value(digits[index]);
-    const std::optional<size_t> low = digit_value(digits[index + 1]);
-    if (!high || !low) return std::nullopt;
-    bytes += static_cast<char>(*high * 16 + *low);
-  }
-  return bytes;
+  return bytes_json(std::get<std::string>(value));
 }
 
 }  // namespace

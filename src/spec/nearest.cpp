@@ -9,7 +9,7 @@
 namespace sluice {
 namespace {
 
-// Words of the vocabulary are short; what is longer is no typo of one.
+// The words of the vocabulary are short; a longer word is no typo of any of them.
 constexpr size_t kLongestWord = 64;
 
 size_t edit_distance(std::string_view a, std::string_view b);
@@ -25,7 +25,7 @@ std::string_view nearest_match(std::string_view word,
   for (const std::string_view candidate : candidates) {
     if (candidate.size() > kLongestWord) continue;
     const size_t distance = edit_distance(word, candidate);
-    // A distance of the whole word says that nothing but the length is alike.
+    // At a distance of the word's length, no letter needs to match.
     if (distance >= best_distance || distance >= word.size()) continue;
     best_distance = distance;
     best = candidate;

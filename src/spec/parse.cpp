@@ -15,10 +15,10 @@ namespace {
 constexpr std::string_view kSpace = " \t\n\v\f\r";
 constexpr std::string_view kWordEnd = " \t\n\v\f\r,()=\"";
 
-// A piece of text between the language's own signs.
+// A piece of text between punctuation of the spec language.
 struct Word {
   std::string text = {};  // without the quotes and escapes
-  std::string lead = {};  // what stands before an opening quote: the `file:` of file:"a b"
+  std::string lead = {};  // text before an opening quote: the `file:` of file:"a b"
   bool quoted = false;
   size_t offset = 0;  // of its first byte, quote or lead included
 
@@ -51,7 +51,7 @@ class TextParser {
   void skip_space();
   bool at_end() const { return position_ == text_.size(); }
   bool next_is(char sign) const { return !at_end() && text_[position_] == sign; }
-  Place place(size_t offset) const { return Place::at(text_, offset, step_); }
+  SourceLocation location(size_t offset) const { return SourceLocation::at(text_, offset, step_); }
 
   const std::string_view text_;
   const std::span<const TargetSyntax> vocabulary_;
@@ -102,9 +102,9 @@ Result<Spec> TextParser::parse(size_t depth) {
   return spec;
 }
 
-// `word` has been read, and the white space behind it.
+// `word` and the white space after it have been read.
 Result<Spec> TextParser::parse_target(const Word& word, size_t depth) {
-  if (Result<void> checked = check_nesting(depth, place(word.offset)); !checked) {
+  if (Result<void> checked = check_nesting(depth, location(word.offset)); !checked) {
     return std::unexpected(std::move(checked).error());
   }
   if (next_is('(') && word.is_bare()) return parse_call(word, depth);
@@ -112,12 +112,12 @@ Result<Spec> TextParser::parse_target(const Word& word, size_t depth) {
 }
 
 Result<Spec> TextParser::parse_call(const Word& name, size_t depth) {
-  // No name holds these, so that this is a file name rather than a typo.
+  // No name contains these, so this is a file name rather than a typo.
   if (name.text.find_first_of("./:") != std::string::npos) {
     return unexpected_sign("write a name that holds it in double quotes");
   }
   const TargetSyntax* target = find_target(vocabulary_, name.text);
-  if (target == nullptr) return unknown_target(name.text, place(name.offset), vocabulary_);
+  if (target == nullptr) return unknown_target(name.text, location(name.offset), vocabulary_);
 
   const size_t open = position_++;
   Spec spec{.target = name.text};
@@ -125,7 +125,7 @@ Result<Spec> TextParser::parse_call(const Word& name, size_t depth) {
   while (!next_is(')')) {
     if (at_end()) {
       return fail(EINVAL, fmt::format("the '(' of {}{} is not closed: add a ')'", target->name,
-                                      place(open).describe()));
+                                      location(open).describe()));
     }
     if (Result<void> argument = parse_argument(spec, *target, depth); !argument) {
       return std::unexpected(std::move(argument).error());
@@ -141,7 +141,7 @@ Result<Spec> TextParser::parse_call(const Word& name, size_t depth) {
     }
   }
   ++position_;
-  if (Result<void> checked = check_complete(spec, *target, place(name.offset)); !checked) {
+  if (Result<void> checked = check_complete(spec, *target, location(name.offset)); !checked) {
     return std::unexpected(std::move(checked).error());
   }
   return spec;
@@ -159,48 +159,48 @@ Result<void> TextParser::parse_argument(Spec& spec, const TargetSyntax& target, 
   Result<Spec> child = parse_target(*word, depth + 1);
   if (!child) return std::unexpected(std::move(child).error());
   spec.children.push_back(*std::move(child));
-  return check_child_limit(target, spec.children.size(), place(word->offset));
+  return check_child_limit(target, spec.children.size(), location(word->offset));
 }
 
 Result<void> TextParser::parse_option(Spec& spec, const TargetSyntax& target, const Word& name) {
   const OptionSyntax* option = find_option(target, name.text);
-  if (option == nullptr) return unknown_option(target, name.text, place(name.offset));
+  if (option == nullptr) return unknown_option(target, name.text, location(name.offset));
   ++position_;
   skip_space();
   const size_t offset = position_;
   if (at_end() || next_is(',') || next_is(')')) {
     return fail(EINVAL, fmt::format("option '{0}'{1} has no value: write {0}=..., or \"\" for an"
                                     " empty one",
-                                    name.text, place(name.offset).describe()));
+                                    name.text, location(name.offset).describe()));
   }
   Result<Word> word = read_word();
   if (!word) return std::unexpected(std::move(word).error());
   if (!word->lead.empty()) {
     return fail(EINVAL, fmt::format("the value of option '{}'{} is quoted in part: put the quotes"
                                     " around all of it",
-                                    name.text, place(offset).describe()));
+                                    name.text, location(offset).describe()));
   }
-  Result<OptionValue> value = read_value(*option, word->text, place(offset));
+  Result<OptionValue> value = read_value(*option, word->text, location(offset));
   if (!value) return std::unexpected(std::move(value).error());
-  return add_option(spec, target, *option, *std::move(value), place(name.offset));
+  return add_option(spec, target, *option, *std::move(value), location(name.offset));
 }
 
-// The name of an option without a value.
+// Handles the name of an option without a value.
 Result<void> TextParser::parse_bare_option(Spec& spec, const TargetSyntax& target,
                                            const OptionSyntax& option, const Word& name) {
   if (option.kind == OptionKind::flag) {
-    return add_option(spec, target, option, true, place(name.offset));
+    return add_option(spec, target, option, true, location(name.offset));
   }
   return fail(EINVAL,
               fmt::format("option '{0}'{1} has no value: write {0}=..., or \"{0}\" in double"
                           " quotes if that is a file's name",
-                          name.text, place(name.offset).describe()));
+                          name.text, location(name.offset).describe()));
 }
 
-// The argument of a target without children that is no option: 250G in null(250G).
+// Handles the argument that is no option, of a target without children: 250G in null(250G).
 Result<void> TextParser::parse_leaf_argument(Spec& spec, const TargetSyntax& target,
                                              const Word& word) {
-  const Place here = place(word.offset);
+  const SourceLocation here = location(word.offset);
   const OptionSyntax* option = find_option(target, target.leaf_option);
   if (next_is('(') || option == nullptr) {
     return fail(EINVAL, fmt::format("target '{}' takes no children, found {}{}", target.name,
@@ -211,7 +211,7 @@ Result<void> TextParser::parse_leaf_argument(Spec& spec, const TargetSyntax& tar
                                     " it, without a prefix",
                                     option->name, target.name, here.describe()));
   }
-  // A second one is rather a flag with a typo.
+  // A second such argument is more likely a mistyped flag.
   if (spec.has(option->name)) return unknown_option(target, word.text, here);
   Result<OptionValue> value = read_value(*option, word.text, here);
   if (!value) return std::unexpected(std::move(value).error());
@@ -224,7 +224,7 @@ Result<Spec> TextParser::parse_leaf(const Word& word) {
   if (word.is_bare() && find_target(vocabulary_, text) != nullptr) {
     return fail(EINVAL, fmt::format("{0}{1} is the name of a target: write {2}(...), or \"{2}\" in"
                                     " double quotes for a file of that name",
-                                    shown(text), place(word.offset).describe(), text));
+                                    shown(text), location(word.offset).describe(), text));
   }
   const size_t colon = word.lead.empty() ? text.find(':') : word.lead.size() - 1;
   const bool is_path = word.lead.empty() && (word.quoted || text.find('/') <= colon);
@@ -237,7 +237,7 @@ Result<Spec> TextParser::parse_leaf(const Word& word) {
   const TargetSyntax* target = find_prefix(vocabulary_, prefix);
   if (target == nullptr) {
     const std::string name = word.lead.empty() ? text : fmt::format("\"{}{}\"", word.lead, text);
-    return unknown_prefix(name, prefix, place(word.offset), vocabulary_);
+    return unknown_prefix(name, prefix, location(word.offset), vocabulary_);
   }
   const std::string_view value =
       word.lead.empty() ? std::string_view(text).substr(colon + 1) : text;
@@ -250,18 +250,19 @@ Result<Spec> TextParser::make_leaf(const TargetSyntax* target, std::string_view 
       target == nullptr ? nullptr : find_option(*target, target->leaf_option);
   if (option == nullptr) {
     return fail(EINVAL, fmt::format("{}{} is no target, and there is none for a bare file name",
-                                    shown(value), place(offset).describe()));
+                                    shown(value), location(offset).describe()));
   }
   Spec spec{.target = std::string(target->name)};
-  Result<OptionValue> read = read_value(*option, value, place(value_offset));
+  Result<OptionValue> read = read_value(*option, value, location(value_offset));
   if (!read) return std::unexpected(std::move(read).error());
-  Result<void> checked = add_option(spec, *target, *option, *std::move(read), place(value_offset));
-  if (checked) checked = check_complete(spec, *target, place(offset));
+  Result<void> checked =
+      add_option(spec, *target, *option, *std::move(read), location(value_offset));
+  if (checked) checked = check_complete(spec, *target, location(offset));
   if (!checked) return std::unexpected(std::move(checked).error());
   return spec;
 }
 
-// A word and the white space around it.
+// Reads a word and the white space around it.
 Result<Word> TextParser::read_word() {
   skip_space();
   Word word{.quoted = next_is('"'), .offset = position_};
@@ -280,7 +281,7 @@ Result<Word> TextParser::read_word() {
     }
   }
   if (next_is('"')) {
-    // Only the first colon makes a prefix, and only where no slash makes it a path.
+    // Only the first colon makes a prefix, and only if no slash makes it a path.
     const size_t prefix_end = word.text.find_first_of(":/");
     if (!word.quoted && (prefix_end + 1 != word.text.size() || word.text.back() != ':')) {
       return unexpected_sign("put the quotes around all of the text, and write \\\" for one in it");
@@ -303,14 +304,14 @@ Result<std::string> TextParser::read_quoted() {
       if (!next_is('"') && !next_is('\\')) {
         return fail(EINVAL, fmt::format("the '\\'{} stands before neither '\"' nor '\\': write \\\\"
                                         " for one backslash",
-                                        place(backslash).describe()));
+                                        location(backslash).describe()));
       }
     }
     out += text_[position_++];
   }
   if (at_end()) {
     return fail(EINVAL,
-                fmt::format("the '\"'{} is not closed: add a '\"'", place(open).describe()));
+                fmt::format("the '\"'{} is not closed: add a '\"'", location(open).describe()));
   }
   ++position_;
   return out;
@@ -318,12 +319,12 @@ Result<std::string> TextParser::read_quoted() {
 
 std::unexpected<Error> TextParser::unexpected_sign(std::string_view advice) {
   if (at_end()) {
-    return fail(EINVAL,
-                fmt::format("the spec ends too early{}: {}", place(position_).describe(), advice));
+    return fail(EINVAL, fmt::format("the spec ends too early{}: {}", location(position_).describe(),
+                                    advice));
   }
   const size_t length = std::max<size_t>(utf8_length(text_.substr(position_)), 1);
   return fail(EINVAL, fmt::format("unexpected {}{}: {}", shown(text_.substr(position_, length)),
-                                  place(position_).describe(), advice));
+                                  location(position_).describe(), advice));
 }
 
 void TextParser::skip_space() {

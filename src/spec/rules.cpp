@@ -17,11 +17,13 @@ namespace {
 
 std::vector<std::string_view> option_names(const TargetSyntax& target);
 Result<OptionValue> read_count(const OptionSyntax& option, std::string_view text,
-                               const Place& place);
+                               const SourceLocation& location);
 Result<OptionValue> read_flag(const OptionSyntax& option, std::string_view text,
-                              const Place& place);
-Result<void> check_value(const OptionSyntax& option, const OptionValue& value, const Place& place);
-Result<void> check_range(const OptionSyntax& option, uint64_t number, const Place& place);
+                              const SourceLocation& location);
+Result<void> check_value(const OptionSyntax& option, const OptionValue& value,
+                         const SourceLocation& location);
+Result<void> check_range(const OptionSyntax& option, uint64_t number,
+                         const SourceLocation& location);
 std::string children_wanted(const TargetSyntax& target);
 
 }  // namespace
@@ -47,18 +49,18 @@ const TargetSyntax* find_prefix(std::span<const TargetSyntax> vocabulary, std::s
   return found == vocabulary.end() ? nullptr : &*found;
 }
 
-std::unexpected<Error> unknown_target(std::string_view name, const Place& place,
+std::unexpected<Error> unknown_target(std::string_view name, const SourceLocation& location,
                                       std::span<const TargetSyntax> vocabulary) {
   std::vector<std::string_view> names;
   for (const TargetSyntax& target : vocabulary) names.push_back(target.name);
   const std::string nearest = did_you_mean(name, names);
-  const std::string what = fmt::format("unknown target {}{}", shown(name), place.describe());
+  const std::string what = fmt::format("unknown target {}{}", shown(name), location.describe());
   if (nearest.empty()) return fail(EINVAL, fmt::format("{}: sluice targets lists all", what));
   return fail(EINVAL, fmt::format("{}: {} (sluice targets lists all)", what, nearest));
 }
 
 std::unexpected<Error> unknown_prefix(std::string_view word, std::string_view prefix,
-                                      const Place& place,
+                                      const SourceLocation& location,
                                       std::span<const TargetSyntax> vocabulary) {
   std::vector<std::string_view> prefixes;
   for (const TargetSyntax& target : vocabulary) {
@@ -74,14 +76,15 @@ std::unexpected<Error> unknown_prefix(std::string_view word, std::string_view pr
     advice = fmt::format("{} If not, write", nearest);
   }
   return fail(EINVAL, fmt::format("unknown prefix {}{}: {} {} for a file of that name",
-                                  shown(prefix), place.describe(), advice,
+                                  shown(prefix), location.describe(), advice,
                                   shown(fmt::format("{}:{}", kFilePrefix, word))));
 }
 
 std::unexpected<Error> unknown_option(const TargetSyntax& target, std::string_view name,
-                                      const Place& place, std::span<const std::string_view> more) {
+                                      const SourceLocation& location,
+                                      std::span<const std::string_view> more) {
   std::vector<std::string_view> names = option_names(target);
-  const std::string what = fmt::format("option {}{}", shown(name), place.describe());
+  const std::string what = fmt::format("option {}{}", shown(name), location.describe());
   const std::string known =
       names.empty()
           ? fmt::format("{} is refused: {} takes no options", what, target.name)
@@ -92,17 +95,17 @@ std::unexpected<Error> unknown_option(const TargetSyntax& target, std::string_vi
 }
 
 Result<OptionValue> read_value(const OptionSyntax& option, std::string_view text,
-                               const Place& place) {
+                               const SourceLocation& location) {
   switch (option.kind) {
     case OptionKind::size: {
       if (const Result<uint64_t> bytes = parse_size(text)) return *bytes;
-      // Read again for the error, which alone needs the place.
-      return std::unexpected(parse_size(text, place.describe()).error());
+      // Parsed again, because only the error needs the location.
+      return std::unexpected(parse_size(text, location.describe()).error());
     }
     case OptionKind::count:
-      return read_count(option, text, place);
+      return read_count(option, text, location);
     case OptionKind::flag:
-      return read_flag(option, text, place);
+      return read_flag(option, text, location);
     case OptionKind::text:
     case OptionKind::path:
       break;
@@ -119,39 +122,41 @@ std::string write_value(const OptionSyntax& option, const OptionValue& value) {
 }
 
 Result<void> add_option(Spec& spec, const TargetSyntax& target, const OptionSyntax& option,
-                        OptionValue value, const Place& place) {
+                        OptionValue value, const SourceLocation& location) {
   if (spec.has(option.name)) {
     return fail(EINVAL, fmt::format("option '{}' of {} is given again{}: give it once", option.name,
-                                    target.name, place.describe()));
+                                    target.name, location.describe()));
   }
-  if (Result<void> checked = check_value(option, value, place); !checked) return checked;
+  if (Result<void> checked = check_value(option, value, location); !checked) return checked;
   spec.options.emplace_back(option.name, std::move(value));
   return {};
 }
 
-Result<void> check_nesting(size_t depth, const Place& place) {
+Result<void> check_nesting(size_t depth, const SourceLocation& location) {
   if (depth <= kSpecNestingMax) return {};
   return fail(EINVAL, fmt::format("the target{} is nested too deeply: {} levels are the limit",
-                                  place.describe(), kSpecNestingMax));
+                                  location.describe(), kSpecNestingMax));
 }
 
-Result<void> check_child_limit(const TargetSyntax& target, size_t count, const Place& place) {
+Result<void> check_child_limit(const TargetSyntax& target, size_t count,
+                               const SourceLocation& location) {
   if (count <= kSpecChildrenMax) return {};
   return fail(EINVAL, fmt::format("child {} of target '{}'{} is one too many: {} are the limit",
-                                  count, target.name, place.describe(), kSpecChildrenMax));
+                                  count, target.name, location.describe(), kSpecChildrenMax));
 }
 
-Result<void> check_complete(const Spec& spec, const TargetSyntax& target, const Place& place) {
+Result<void> check_complete(const Spec& spec, const TargetSyntax& target,
+                            const SourceLocation& location) {
   for (const OptionSyntax& option : target.options) {
     if (!option.required || spec.has(option.name)) continue;
     return fail(EINVAL, fmt::format("target '{}'{} lacks its option '{}'{}: add it", target.name,
-                                    place.describe(), option.name,
+                                    location.describe(), option.name,
                                     option.help.empty() ? "" : fmt::format(" ({})", option.help)));
   }
   const size_t found = spec.children.size();
   if (found < target.children_minimum || found > target.children_maximum) {
     return fail(EINVAL, fmt::format("target '{}'{} takes {}, found {}", target.name,
-                                    place.describe(), children_wanted(target), found));
+                                    location.describe(), children_wanted(target), found));
   }
   return {};
 }
@@ -173,7 +178,7 @@ std::vector<std::string_view> option_names(const TargetSyntax& target) {
 }
 
 Result<OptionValue> read_count(const OptionSyntax& option, std::string_view text,
-                               const Place& place) {
+                               const SourceLocation& location) {
   uint64_t number = 0;
   const char* const begin = text.data();
   const char* const end = begin + text.size();
@@ -181,14 +186,14 @@ Result<OptionValue> read_count(const OptionSyntax& option, std::string_view text
   if (error == std::errc() && stop == end) return number;
   if (error == std::errc::result_out_of_range && stop == end) {
     return fail(ERANGE, fmt::format("{}{} is too large a number for '{}'", shown(text),
-                                    place.describe(), option.name));
+                                    location.describe(), option.name));
   }
   return fail(EINVAL, fmt::format("{}{} is not a whole number, which '{}' takes: write digits only",
-                                  shown(text), place.describe(), option.name));
+                                  shown(text), location.describe(), option.name));
 }
 
 Result<OptionValue> read_flag(const OptionSyntax& option, std::string_view text,
-                              const Place& place) {
+                              const SourceLocation& location) {
   for (const std::string_view word : {"yes", "true", "on", "1"}) {
     if (text == word) return true;
   }
@@ -198,17 +203,18 @@ Result<OptionValue> read_flag(const OptionSyntax& option, std::string_view text,
   return fail(EINVAL,
               fmt::format("{}{} is neither yes nor no, which '{}' takes: write yes, true, on"
                           " or 1, or no, false, off or 0",
-                          shown(text), place.describe(), option.name));
+                          shown(text), location.describe(), option.name));
 }
 
-Result<void> check_value(const OptionSyntax& option, const OptionValue& value, const Place& place) {
+Result<void> check_value(const OptionSyntax& option, const OptionValue& value,
+                         const SourceLocation& location) {
   const auto wrong_kind = [&](std::string_view wanted) {
     return fail(EINVAL, fmt::format("the value of option '{}'{} has the wrong type: give {}",
-                                    option.name, place.describe(), wanted));
+                                    option.name, location.describe(), wanted));
   };
   if (option.kind == OptionKind::size || option.kind == OptionKind::count) {
     const auto* number = std::get_if<uint64_t>(&value);
-    return number == nullptr ? wrong_kind("a number") : check_range(option, *number, place);
+    return number == nullptr ? wrong_kind("a number") : check_range(option, *number, location);
   }
   if (option.kind == OptionKind::flag) {
     return std::holds_alternative<bool>(value) ? Result<void>() : wrong_kind("yes or no");
@@ -218,25 +224,26 @@ Result<void> check_value(const OptionSyntax& option, const OptionValue& value, c
   if (option.kind != OptionKind::path) return {};
   if (text->empty()) {
     return fail(EINVAL, fmt::format("the file name for '{}'{} is empty: give one", option.name,
-                                    place.describe()));
+                                    location.describe()));
   }
-  // The kernel would take what stands before it for the whole name and open another file.
+  // The kernel would take the part before the NUL as the whole name and open another file.
   if (text->find('\0') != std::string::npos) {
     return fail(EINVAL, fmt::format("the file name {}{} holds a NUL byte, which no file name can",
-                                    shown(*text), place.describe()));
+                                    shown(*text), location.describe()));
   }
   return {};
 }
 
-Result<void> check_range(const OptionSyntax& option, uint64_t number, const Place& place) {
+Result<void> check_range(const OptionSyntax& option, uint64_t number,
+                         const SourceLocation& location) {
   const uint64_t maximum =
       option.kind == OptionKind::size ? std::min(option.maximum, kSizeMax) : option.maximum;
   if (number >= option.minimum && number <= maximum) return {};
   const bool is_low = number < option.minimum;
-  return fail(EINVAL,
-              fmt::format("option '{}'{} must be {} or {}, found {}", option.name, place.describe(),
-                          write_value(option, is_low ? option.minimum : maximum),
-                          is_low ? "more" : "less", write_value(option, number)));
+  return fail(EINVAL, fmt::format("option '{}'{} must be {} or {}, found {}", option.name,
+                                  location.describe(),
+                                  write_value(option, is_low ? option.minimum : maximum),
+                                  is_low ? "more" : "less", write_value(option, number)));
 }
 
 std::string children_wanted(const TargetSyntax& target) {

@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <cmath>
 #include <cstddef>
@@ -24,11 +23,17 @@ constexpr size_t kFractionDigitsMax = 18;
 using Wide = unsigned __int128;
 
 struct Number {
-  uint64_t whole = 0;     // kSizeMax + 1 where it is more than that
+  uint64_t whole = 0;     // kSizeMax + 1 if larger
   uint64_t fraction = 0;  // in units of 1 / scale
   uint64_t scale = 1;     // a power of ten
 };
 
+struct Rounded {
+  double amount = 0;  // to a tenth
+  char unit = 'K';
+};
+
+Rounded rounded(uint64_t bytes);
 std::string_view trim(std::string_view text);
 std::optional<Number> read_number(std::string_view text);
 std::optional<uint64_t> read_unit(std::string_view unit);
@@ -75,11 +80,33 @@ std::string format_size(uint64_t bytes) {
   return fmt::format("{}{}", bytes, kLetters[steps - 1]);
 }
 
+std::string advise_multiple(uint64_t bytes, uint64_t unit, uint64_t lowest, uint64_t highest) {
+  const uint64_t below = bytes / unit * unit;
+  const bool fits_below = below >= lowest && below <= highest;
+  const bool fits_above = highest >= unit && below <= highest - unit && below + unit >= lowest;
+  if (fits_below && fits_above) return fmt::format("give {} or {}", below, below + unit);
+  if (!fits_below && !fits_above) return "there is no room for any";
+  return fmt::format("give {}", fits_below ? below : below + unit);
+}
+
 std::string describe_size(uint64_t bytes) {
-  static constexpr std::array<std::string_view, 6> kUnits = {"KiB", "MiB", "GiB",
-                                                             "TiB", "PiB", "EiB"};
   if (bytes == 1) return "1 byte";
   if (bytes < 1024) return fmt::format("{} bytes", bytes);
+  const Rounded size = rounded(bytes);
+  return fmt::format("{} {}iB", size.amount, size.unit);
+}
+
+std::string short_size(uint64_t bytes) {
+  if (bytes < 1024) return fmt::format("{}B", bytes);
+  const Rounded size = rounded(bytes);
+  return fmt::format("{}{}", size.amount, size.unit);
+}
+
+namespace {
+
+// From 1024 bytes on.
+Rounded rounded(uint64_t bytes) {
+  constexpr std::string_view kUnits = "KMGTPE";
   double amount = static_cast<double>(bytes) / 1024;
   size_t unit = 0;
   // 1023.95 would be shown as 1024.0, which is 1 of the next unit.
@@ -87,11 +114,8 @@ std::string describe_size(uint64_t bytes) {
     amount /= 1024;
     ++unit;
   }
-  const double rounded = std::round(amount * 10) / 10;
-  return fmt::format("{} {}", rounded, kUnits[unit]);
+  return {.amount = std::round(amount * 10) / 10, .unit = kUnits[unit]};
 }
-
-namespace {
 
 std::string_view trim(std::string_view text) {
   const size_t first = text.find_first_not_of(kSpace);
@@ -99,7 +123,7 @@ std::string_view trim(std::string_view text) {
   return text.substr(first, text.find_last_not_of(kSpace) - first + 1);
 }
 
-// "12" or "1.5": digits on both sides of the point. Zeros that say nothing do not count.
+// "12" or "1.5": digits on both sides of the point. Insignificant zeros do not count.
 std::optional<Number> read_number(std::string_view text) {
   const size_t point = text.find('.');
   const std::string_view whole = text.substr(0, point);
@@ -123,7 +147,7 @@ std::optional<Number> read_number(std::string_view text) {
   return number;
 }
 
-// The bytes of one unit.
+// The size of one unit in bytes.
 std::optional<uint64_t> read_unit(std::string_view unit) {
   if (unit.empty() || unit == "b" || unit == "B") return 1;
   if (unit == "s") return 512;

@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cassert>
 
 #include "spec/rules.hpp"
 
@@ -58,9 +57,11 @@ std::string to_text(const Spec& spec, std::span<const TargetSyntax> vocabulary) 
   return out;
 }
 
-void make_paths_absolute(Spec& spec, std::span<const TargetSyntax> vocabulary,
-                         std::string_view directory) {
-  assert(directory.starts_with('/'));
+Result<void> make_paths_absolute(Spec& spec, std::span<const TargetSyntax> vocabulary,
+                                 std::string_view directory) {
+  if (!directory.starts_with('/')) {
+    return fail(EINVAL, fmt::format("'{}' is no absolute path", directory));
+  }
   if (const TargetSyntax* target = find_target(vocabulary, spec.target); target != nullptr) {
     for (auto& [name, value] : spec.options) {
       const OptionSyntax* option = find_option(*target, name);
@@ -70,7 +71,10 @@ void make_paths_absolute(Spec& spec, std::span<const TargetSyntax> vocabulary,
       *path = fmt::format("{}{}{}", directory, directory.ends_with('/') ? "" : "/", *path);
     }
   }
-  for (Spec& child : spec.children) make_paths_absolute(child, vocabulary, directory);
+  for (Spec& child : spec.children) {
+    if (auto made = make_paths_absolute(child, vocabulary, directory); !made) return made;
+  }
+  return {};
 }
 
 namespace {
@@ -84,33 +88,30 @@ const OptionValue* find_value(const Spec& spec, std::string_view option) {
 
 template <typename Value>
 Value value_or(const Spec& spec, std::string_view option, Value fallback) {
-  const OptionValue* value = find_value(spec, option);
-  if (value == nullptr) return fallback;
-  const Value* typed = std::get_if<Value>(value);
-  assert(typed != nullptr && "the option is of another kind");
-  return *typed;
+  const Value* const typed = std::get_if<Value>(find_value(spec, option));
+  return typed == nullptr ? fallback : *typed;
 }
 
 Result<void> check_target(const Spec& spec, std::span<const TargetSyntax> vocabulary, size_t depth,
                           const JsonStep& step) {
-  const Place place = Place::at(step);
-  if (Result<void> checked = check_nesting(depth, place); !checked) return checked;
+  const SourceLocation location = SourceLocation::at(step);
+  if (Result<void> checked = check_nesting(depth, location); !checked) return checked;
   const TargetSyntax* target = find_target(vocabulary, spec.target);
-  if (target == nullptr) return unknown_target(spec.target, place, vocabulary);
+  if (target == nullptr) return unknown_target(spec.target, location, vocabulary);
 
-  Spec seen;  // add_option() finds what is there twice
+  Spec seen;  // add_option() detects duplicates
   for (const auto& [name, value] : spec.options) {
     const JsonStep here = step / name;
     const OptionSyntax* option = find_option(*target, name);
-    if (option == nullptr) return unknown_option(*target, name, Place::at(here));
-    Result<void> added = add_option(seen, *target, *option, value, Place::at(here));
+    if (option == nullptr) return unknown_option(*target, name, SourceLocation::at(here));
+    Result<void> added = add_option(seen, *target, *option, value, SourceLocation::at(here));
     if (!added) return added;
   }
-  if (Result<void> checked = check_complete(spec, *target, place); !checked) return checked;
+  if (Result<void> checked = check_complete(spec, *target, location); !checked) return checked;
   const JsonStep children = step / "children";
   for (size_t index = 0; index < spec.children.size(); ++index) {
     const JsonStep here = children[index];
-    Result<void> checked = check_child_limit(*target, index + 1, Place::at(here));
+    Result<void> checked = check_child_limit(*target, index + 1, SourceLocation::at(here));
     if (checked) checked = check_target(spec.children[index], vocabulary, depth + 1, here);
     if (!checked) return checked;
   }
@@ -141,7 +142,7 @@ void write_target(std::string& out, const Spec& spec, std::span<const TargetSynt
   out += ')';
 }
 
-// Nothing but the leaf option: `a.img`, `null:250G`.
+// Only the leaf option: `a.img`, `null:250G`.
 bool is_plain_leaf(const Spec& spec, const TargetSyntax* target) {
   return target != nullptr && !target->leaf_option.empty() && spec.children.empty() &&
          spec.options.size() == 1 && spec.options[0].first == target->leaf_option;
@@ -163,7 +164,7 @@ void write_plain_leaf(std::string& out, const Spec& spec, const TargetSyntax& ta
 void write_option(std::string& out, const Spec& spec, size_t index, const TargetSyntax* target) {
   const auto& [name, value] = spec.options[index];
   const auto* text = std::get_if<std::string>(&value);
-  // The file name of a leaf, where a reader looks for it first: loop(a.img, offset=1M).
+  // The file name of a leaf, which comes first: loop(a.img, offset=1M).
   if (index == 0 && text != nullptr && target != nullptr && target->children_maximum == 0 &&
       name == target->leaf_option) {
     out += quote_unless_plain(*text, true);
@@ -182,8 +183,8 @@ std::string written_value(const TargetSyntax* target, std::string_view option,
   return write_value(syntax == nullptr ? OptionSyntax() : *syntax, value);
 }
 
-// Plain text is what no reader, human or parser, could take for something else. As an argument it
-// must not look like a name or a prefix either, and no name holds '.' or '/'.
+// Plain text is unambiguous for people and for the parser. As an argument it must not look like a
+// name or a prefix either; no name contains '.' or '/'.
 std::string quote_unless_plain(std::string_view text, bool is_argument) {
   const bool is_harmless = std::ranges::all_of(text, [](char byte) {
     return (byte >= 'a' && byte <= 'z') || (byte >= 'A' && byte <= 'Z') ||

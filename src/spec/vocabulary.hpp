@@ -1,11 +1,11 @@
-// The words a Spec may use: the targets that exist and the options each one takes.
+// The words that a Spec may use: all targets and their options.
 //
-// Plain constant tables, owned by whoever defines the targets (src/target/registry.cpp) and handed
-// to the parser, so that the language itself knows no target by name.
+// Plain constant tables, owned by the targets' registry (src/target/registry.cpp) and passed to the
+// parser, so that the parser knows no target by name.
 //
-// What the language takes for granted: names are made of a-z, 0-9, '_' and '-' and begin with a
-// letter (never '.', '/' or ':'); no option is called "target" or "children", which JSON needs; a
-// name, or an option of one target, occurs once.
+// The notation requires: names are made of a-z, 0-9, '_' and '-' and begin with a letter (never
+// '.', '/' or ':'); no option is called "target" or "children", which JSON needs; names of targets,
+// and of the options of a target, are unique.
 #pragma once
 
 #include <cstdint>
@@ -22,7 +22,7 @@ enum class OptionKind : uint8_t {
   path,   // a file name; relative ones are made absolute when the Spec is stored
 };
 
-// Every member has an initializer, so that a table may name only those it needs.
+// Every member has an initializer, so that tables name only the members they need.
 struct OptionSyntax {
   std::string_view name = {};
   OptionKind kind = OptionKind::text;
@@ -38,8 +38,8 @@ struct TargetSyntax {
   std::string_view summary = {};  // a few words, lower case, no full stop
   uint32_t children_minimum = 0;
   uint32_t children_maximum = 0;      // UINT32_MAX: any number
-  std::string_view leaf_option = {};  // what `name:TEXT` sets ("file" of loop, "size" of null)
-  std::string_view prefix = {};       // what stands before the colon if not the name ("file")
+  std::string_view leaf_option = {};  // set by `name:TEXT` ("file" of loop, "size" of null)
+  std::string_view prefix = {};       // the word before the colon if not the name ("file")
   std::span<const OptionSyntax> options = {};
 };
 

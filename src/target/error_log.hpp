@@ -1,5 +1,5 @@
-// ErrorLog: the I/O errors of one target, for people. An error is logged where it is born, the
-// first of each errno only: the others are counted, and the counts are logged when the target goes.
+// ErrorLog: logs the I/O errors of one target. Only the first error of each errno is logged; later
+// ones are counted, and the counts are logged when the target is destroyed.
 //
 // A member of a target; any thread may report.
 #pragma once
@@ -17,7 +17,7 @@ namespace sluice {
 
 class ErrorLog {
  public:
-  // `name`: what failed, as a person knows it, e.g. the path of a file.
+  // `name`: the failing object for the message, e.g. the path of a file.
   explicit ErrorLog(std::string name) : name_(std::move(name)) {}
   ErrorLog(const ErrorLog&) = delete;
   ErrorLog& operator=(const ErrorLog&) = delete;

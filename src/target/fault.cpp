@@ -1,11 +1,11 @@
 #include "target/fault.hpp"
 
-#include <spdlog/spdlog.h>
-
 #include <algorithm>
 #include <optional>
 #include <vector>
 
+#include "core/events.hpp"
+#include "core/log.hpp"
 #include "core/private_loan.hpp"
 #include "ring/ring.hpp"
 #include "target/open.hpp"
@@ -13,8 +13,8 @@
 namespace sluice {
 namespace {
 
-constexpr uint32_t kCachedIoBytes = 1 << 20;     // of one request: bounds the copies
-constexpr uint64_t kCachedZeroBytes = 16 << 20;  // likewise: bounds the blocks of one request
+constexpr uint32_t kCachedIoBytes = 1 << 20;     // per request: bounds the copies
+constexpr uint64_t kCachedZeroBytes = 16 << 20;  // per request: bounds the blocks
 constexpr uint64_t kVictimBlocks = 8;
 
 }  // namespace
@@ -34,8 +34,29 @@ Fault::Fault(Children child, const FaultOptions& options)
 }
 
 void Fault::power_cut() {
-  powered_.store(false, std::memory_order_release);
+  const bool was_powered = powered_.exchange(false, std::memory_order_acq_rel);
   cache_.clear();
+  if (was_powered) {
+    emit({.kind = kHealthChanged, .text = "failed: its power is cut", .target = name()});
+  }
+}
+
+Task Fault::control(Request&, ControlCall&) {
+  power_cut();
+  return kOk;
+}
+
+Health Fault::health() const {
+  const std::scoped_lock guard(mutex_);
+  Health health{.numbers = {{.name = "injected_errors", .value = failed_}}};
+  if (!powered()) {
+    health.state = HealthState::failed;
+    health.reason = "its power is cut";
+  } else if (failed_ != 0) {
+    health.state = HealthState::degraded;
+    health.reason = "it makes requests fail";
+  }
+  return health;
 }
 
 Result<uint64_t> Fault::do_resize(std::optional<uint64_t> wanted) {
@@ -62,7 +83,9 @@ Fault::Verdict Fault::judge(const Request& request) {
     verdict.fails = true;
     verdict.prefix_bytes = random_() % (request.length / block) * block;
   }
-  if (verdict.fails) ++failed_;
+  if (verdict.fails && ++failed_ == 1) {
+    emit({.kind = kHealthChanged, .text = "degraded: it makes requests fail", .target = name()});
+  }
   return verdict;
 }
 
@@ -102,13 +125,15 @@ Task Fault::serve(Request& request) {
       return read_cached(request);
     case Op::flush:
       return flush_cached(request);
+    case Op::prefetch:
+      return child(0).submit(request);
     default:
       return write_cached(request);
   }
 }
 
-// The cache is looked at before the child is read: a block that is written back meanwhile is in the
-// one or in the other.
+// Reads the cache before the child: a block that is written back meanwhile is in at least one of
+// them.
 Task Fault::read_cached(Request& request) {
   std::vector<FaultCache::Run> cached;
   uint64_t cached_bytes = 0;
@@ -140,7 +165,7 @@ Task Fault::read_cached(Request& request) {
 }
 
 Task Fault::write_cached(Request& request) {
-  const Buffer bytes(request.data.length());  // none for zeroes
+  const Buffer bytes(request.data.length());  // empty for zeroes
   if (request.has_data()) {
     auto copying = request.ring->copy_out(request.data, bytes.bytes());
     const Status copied = co_await copying;
@@ -151,8 +176,8 @@ Task Fault::write_cached(Request& request) {
     Task making_room = make_room(request);
     co_return co_await making_room;
   }
-  // Held from before it is stored: nobody else may write it back, less durably, and leave us
-  // nothing.
+  // Locked before the store: otherwise another request could write the blocks back, less durably,
+  // and leave none for this one.
   RangeLock::Hold hold(writing_back_, *request.ring, request.offset, request.length,
                        RangeLock::Mode::exclusive);
   co_await hold;
@@ -165,13 +190,13 @@ void Fault::store(const Request& request, const Buffer& bytes) {
   if (request.has_data()) {
     cache_.store(request.offset, bytes.bytes());
   } else {
-    // What a discard leaves behind is anything: zeroes are the easiest to remember.
+    // Discarded blocks may read as any data: zeroes are the easiest to store.
     const bool may_unmap = request.op == Op::discard || request.may_unmap;
     cache_.store_zeroes(request.offset, request.length, may_unmap);
   }
 }
 
-// A plain write is in the cache: what of the cache goes to the child now?
+// After a plain write is in the cache: writes some cached blocks to the child.
 Task Fault::make_room(Request& request) {
   if (!powered()) return Status::from_errno(EIO);
   if (cache_.bytes() > options_.cache_bytes) {
@@ -190,8 +215,8 @@ Task Fault::flush_cached(Request& request) {
   co_return powered() ? flushed : Status::from_errno(EIO);
 }
 
-// A few of the cached blocks reach the child before anybody asks for it. So a power cut, or the end
-// of this process, finds any of the unflushed blocks there and others not.
+// Writes a few of the cached blocks to the child early, so that after a power cut, or the end of
+// this process, an arbitrary subset of the unflushed blocks is there.
 Task Fault::evict(Request& request) {
   for (int i = 0; i < 2; ++i) {
     const std::pair<uint64_t, uint64_t> victims = pick_victims(request);
@@ -210,7 +235,7 @@ Task Fault::write_back(Request& request, uint64_t begin, uint64_t end) {
   co_return co_await draining;
 }
 
-// The caller holds the range. What is written is as durable as the request.
+// The caller holds the range lock. The writes are as durable as the request.
 Task Fault::drain(Request& request, uint64_t begin, uint64_t end) {
   std::optional<FaultCache::Run> run = cache_.next_run(begin, end);
   for (; run && powered(); run = cache_.next_run(run->end(), end)) {
@@ -232,7 +257,7 @@ Request Fault::part_of_run(const Request& request, const FaultCache::Run& run) {
   return part;
 }
 
-// Some blocks of the request, or of all that is cached.
+// Chooses some blocks of the request, or of the whole cache.
 std::pair<uint64_t, uint64_t> Fault::pick_victims(const Request& request) {
   std::pair<uint64_t, uint64_t> bounds = {request.offset, request.offset + request.length};
   const uint64_t block = geometry_.logical_block_bytes;
@@ -255,32 +280,35 @@ constexpr OptionSyntax kOptions[] = {
      .kind = OptionKind::text,
      .fallback = "0",
      .help = "share of requests that fail after a random part of them was done"},
-    {.name = "errno", .kind = OptionKind::text, .fallback = "EIO", .help = "what they fail with"},
+    {.name = "errno",
+     .kind = OptionKind::text,
+     .fallback = "EIO",
+     .help = "errno of the failed requests"},
     {.name = "delay",
      .kind = OptionKind::text,
      .fallback = "0",
-     .help = "wait before a request is done: 10ms, 500us, 1s"},
+     .help = "delay of a request: 10ms, 500us, 1s"},
     {.name = "delay_rate",
      .kind = OptionKind::text,
      .fallback = "1",
-     .help = "share of requests that wait"},
+     .help = "share of requests that are delayed"},
     {.name = "ops",
      .kind = OptionKind::text,
      .fallback = "all",
-     .help = "operations meant: read+write+flush+discard+write_zeroes"},
+     .help = "affected operations: read+write+flush+discard+write_zeroes+prefetch"},
     {.name = "offset",
      .kind = OptionKind::size,
      .fallback = "0",
-     .help = "first byte of the range meant"},
+     .help = "first byte of the affected range"},
     {.name = "length",
      .kind = OptionKind::size,
      .minimum = 1,
-     .help = "length of the range meant; to the end if not given"},
+     .help = "length of the affected range; to the end if not given"},
     {.name = "after",
      .kind = OptionKind::count,
      .fallback = "0",
-     .help = "how many of the requests meant pass unharmed first"},
-    {.name = "count", .kind = OptionKind::count, .help = "how many requests fail at most"},
+     .help = "number of affected requests that pass first"},
+    {.name = "count", .kind = OptionKind::count, .help = "maximum number of failed requests"},
     {.name = "cache",
      .kind = OptionKind::text,
      .fallback = "none",
@@ -288,38 +316,43 @@ constexpr OptionSyntax kOptions[] = {
     {.name = "cache_size",
      .kind = OptionKind::size,
      .fallback = "64M",
-     .help = "how much a volatile cache holds before it writes back by itself"},
+     .help = "size of a volatile cache, above which it writes back"},
     {.name = "fua",
      .kind = OptionKind::flag,
      .fallback = "yes",
-     .help = "whether a volatile cache knows durable writes, or wants a flush after them"},
+     .help = "whether a volatile cache supports durable writes, or needs a flush after them"},
     {.name = "torn",
      .kind = OptionKind::flag,
      .fallback = "no",
      .help = "a volatile cache writes back blocks at random, as disks do"},
     {.name = "power_cut_after",
      .kind = OptionKind::count,
-     .help = "after so many requests the cache is lost and all fail"},
+     .help = "number of requests after which the cache is lost and all fail"},
     {.name = "seed",
      .kind = OptionKind::count,
-     .help = "of all that is random; chosen and logged if not given"},
+     .help = "seed of all random choices; chosen and logged if not given"},
 };
 
-Result<std::unique_ptr<Target>> open(const Spec& spec, Target::Children children, OpenContext&) {
+Result<std::unique_ptr<Target>> open(const Spec& spec, Target::Children&& children, OpenContext&) {
   const Result<FaultOptions> options = read_fault_options(spec);
   if (!options) return std::unexpected(options.error());
-  if (options->random() && !spec.has("seed")) spdlog::info("fault: seed={}", options->seed);
+  if (options->random() && !spec.has("seed")) log().info("fault: seed={}", options->seed);
   return std::make_unique<Fault>(std::move(children), *options);
 }
+
+constexpr TargetSyntax kVerbs[] = {
+    {.name = "power_cut", .summary = "lose the cache, and fail every request from now on"},
+};
 
 }  // namespace
 
 constinit const TargetType kFaultTarget = {
     .syntax = {.name = "fault",
-               .summary = "fails, delays and forgets as told, for tests",
+               .summary = "injects errors, delays and data loss, for tests",
                .children_minimum = 1,
                .children_maximum = 1,
                .options = kOptions},
-    .open = open};
+    .open = open,
+    .verbs = kVerbs};
 
 }  // namespace sluice

@@ -1,8 +1,8 @@
-// Fault: a layer that does wrong what it is told to: errors, delays, requests that fail half done,
-// and a disk's volatile write cache that loses what was not flushed when the power goes.
+// Fault: a layer that injects errors, delays and partly executed requests, and emulates a disk's
+// volatile write cache, which loses unflushed data in a power cut.
 //
-// For tests, on request of whoever writes the Spec; fault_options.hpp says what there is. Used by
-// the threads of all queues. Its wrongs are wanted, so it never logs them.
+// For tests; see fault_options.hpp for the options. Used by the threads of all queues. It never
+// logs injected faults: they are counted in its health.
 #pragma once
 
 #include <atomic>
@@ -22,16 +22,23 @@ class Fault final : public Target {
  public:
   Fault(Children child, const FaultOptions& options);
 
-  // From now on every request fails with EIO, and what the cache held is gone. Any thread. Only
-  // what is already on its way to the child still gets there.
+  // From now on every request fails with EIO, and the content of the cache is lost. Any thread.
+  // Only requests already submitted to the child still complete.
   void power_cut();
   bool powered() const { return powered_.load(std::memory_order_acquire); }
+  std::string swap_risk() const override {
+    return "target 'fault' allocates memory for its requests";
+  }
+  // power_cut
+  Task control(Request& request, ControlCall& call) override;
+  // Degraded once it has made a request fail; failed after a power cut.
+  Health health() const override;
 
  private:
-  // What happens to one request.
+  // The faults of one request.
   struct Verdict {
     bool fails = false;
-    uint64_t prefix_bytes = 0;  // what is done before it fails
+    uint64_t prefix_bytes = 0;  // executed before it fails
     std::chrono::nanoseconds delay{0};
   };
 
@@ -56,9 +63,9 @@ class Fault final : public Target {
   const FaultOptions options_;
   std::atomic<bool> powered_ = true;
   FaultCache cache_;
-  RangeLock writing_back_;  // or an older version of a block could overtake a newer one
+  RangeLock writing_back_;  // keeps older versions of a block from overtaking newer ones
 
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::mt19937_64 random_;  // this and the rest is guarded by mutex_
   uint64_t requests_ = 0;
   uint64_t included_ = 0;

@@ -1,7 +1,7 @@
-// FaultCache: the volatile write cache of a disk: blocks that were written and not flushed yet.
+// FaultCache: the volatile write cache of a disk: blocks that were written but not yet flushed.
 //
-// Owned by a Fault and used by the threads of all its queues, hence the mutex. It only remembers:
-// the Fault moves the data. What is in here is gone when clear() is called or the process ends.
+// Owned by a Fault and used by the threads of all its queues, hence the mutex. It only stores
+// blocks: the Fault does the I/O. Its content is lost by clear() and when the process ends.
 #pragma once
 
 #include <cstdint>
@@ -26,7 +26,7 @@ class FaultCache {
     uint64_t length;
     Content content;
     Buffer data;     // empty unless content is data
-    uint64_t stamp;  // what was stored later is not in here
+    uint64_t stamp;  // later stores are not included
 
     uint64_t end() const { return offset + length; }
   };
@@ -39,12 +39,12 @@ class FaultCache {
 
   // The first run in [begin, end), if any; at most kRunBytes of it.
   std::optional<Run> next_run(uint64_t begin, uint64_t end) const;
-  // The run is written back: drops those of its blocks that were not stored again since.
+  // Called after the run was written back: drops its blocks, except those stored again since.
   void forget(const Run& run);
   void clear();
 
   uint64_t bytes() const;
-  // Where the first block begins and the last ends; {0, 0} when there is none.
+  // The begin of the first block and the end of the last; {0, 0} if empty.
   std::pair<uint64_t, uint64_t> bounds() const;
 
  private:

@@ -38,9 +38,10 @@ struct Unit {
   std::string_view name;
   double nanoseconds;
 };
+constexpr int kLongestDelaySeconds = 1'000'000;
 constexpr Unit kUnits[] = {{"s", 1e9}, {"ms", 1e6}, {"us", 1e3}, {"ns", 1}};
 
-// A decimal number and whatever follows it; nothing when there is no number.
+// Splits a decimal number from the text after it; nullopt without a number.
 bool split_number(std::string_view text, double& number, std::string_view& rest) {
   const char* const end = std::to_address(text.end());
   const auto [stop, error] =
@@ -65,16 +66,22 @@ Result<void> read_delay(const Spec& spec, FaultOptions& options) {
   const std::string text = spec.text("delay");
   double number = 0;
   std::string_view unit;
-  if (split_number(text, number, unit) && number < 1e6) {
-    const auto* known = std::ranges::find(kUnits, number == 0 ? "s" : unit, &Unit::name);
-    if (known != std::end(kUnits)) {
-      options.delay = std::chrono::nanoseconds(std::llround(number * known->nanoseconds));
-      return {};
-    }
+  const bool is_number = split_number(text, number, unit);
+  const auto* const known = std::ranges::find(kUnits, number == 0 ? "s" : unit, &Unit::name);
+  if (!is_number || known == std::end(kUnits)) {
+    return fail(
+        EINVAL,
+        fmt::format(
+            "fault: delay is '{}'; it needs a number with a unit, such as 10ms, 500us or 1s",
+            text));
   }
-  return fail(EINVAL, fmt::format("fault: delay is '{}'; it wants a number with a unit, such as "
-                                  "10ms, 500us or 1s",
-                                  text));
+  const double nanoseconds = number * known->nanoseconds;
+  if (nanoseconds > kLongestDelaySeconds * 1e9) {
+    return fail(EINVAL, fmt::format("fault: delay is '{}'; {}s is the longest", text,
+                                    kLongestDelaySeconds));
+  }
+  options.delay = std::chrono::nanoseconds(std::llround(nanoseconds));
+  return {};
 }
 
 Result<void> read_errno(const Spec& spec, FaultOptions& options) {
@@ -103,7 +110,8 @@ Result<void> read_ops(const Spec& spec, FaultOptions& options) {
     }
     if (bit == 0) {
       return fail(EINVAL, fmt::format("fault: ops has '{}'; it can be all, or some of read, write, "
-                                      "flush, discard and write_zeroes with + between them",
+                                      "flush, discard, write_zeroes and prefetch with + between "
+                                      "them",
                                       word));
     }
     options.ops |= bit;

@@ -1,4 +1,4 @@
-// FaultOptions: what a fault target is told to do wrong, checked and in units a program can use.
+// FaultOptions: the checked and converted options of a fault target.
 //
 // A plain value, read once when the target is opened.
 #pragma once
@@ -14,21 +14,21 @@
 namespace sluice {
 
 struct FaultOptions {
-  // Which requests are meant. A range other than everything leaves out flushes.
+  // The requests that faults apply to. A range other than the whole target excludes flushes.
   uint32_t ops = ~0U;  // bit 1 << Op
   uint64_t begin = 0;
   uint64_t end = UINT64_MAX;
-  uint64_t after = 0;           // that many of them pass first
-  uint64_t count = UINT64_MAX;  // then at most that many fail
+  uint64_t after = 0;           // this many of them pass first
+  uint64_t count = UINT64_MAX;  // then at most this many fail
 
-  // What happens to them. Rates are probabilities.
+  // The faults. Rates are probabilities.
   double error_rate = 0;
-  double short_rate = 0;  // a random prefix is moved before it fails
+  double short_rate = 0;  // a random prefix is moved before the request fails
   int error = EIO;
   std::chrono::nanoseconds delay{0};
   double delay_rate = 1;
 
-  // The write cache, and its end. The cut counts all requests.
+  // The write cache and the power cut, which counts all requests.
   bool volatile_cache = false;
   bool torn = false;
   bool fua = true;
@@ -38,12 +38,12 @@ struct FaultOptions {
   uint64_t seed = 0;
 
   bool includes(const Request& request) const;
-  // Whether the seed makes a difference.
+  // True if the options depend on the seed.
   bool random() const;
 };
 
-// The options of a Spec; `seed` is chosen by itself where none is given. EINVAL with what was
-// expected for a rate, duration, errno or operation that cannot be read.
+// Reads the options of a Spec; without `seed` a random one is chosen. EINVAL, with the expected
+// form, for an invalid rate, duration, errno or operation.
 Result<FaultOptions> read_fault_options(const Spec& spec);
 
 }  // namespace sluice

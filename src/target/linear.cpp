@@ -1,10 +1,11 @@
-// linear: its children one after the other, or a slice of them.
+// linear: the concatenation of its children, or a slice of it.
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <numeric>
 
 #include "core/child_requests.hpp"
+#include "core/extents.hpp"
 #include "core/gather.hpp"
 #include "spec/size.hpp"
 #include "target/open.hpp"
@@ -20,7 +21,7 @@ class Linear final : public Target {
     uint64_t end = 0;
     for (const auto& member : children()) {
       begins_.push_back(end);
-      // What is aligned here is aligned there only as far as the member's own place is.
+      // Alignment carries over to a member only up to that of the member's offset.
       geometry_.physical_block_bytes =
           static_cast<uint32_t>(std::gcd(uint64_t{geometry_.physical_block_bytes}, begin_ - end));
       end += member->geometry().size_bytes;
@@ -38,7 +39,22 @@ class Linear final : public Target {
     return forward(request, child(index), place - begins_[index]);
   }
 
-  // Only the last member can grow: what follows another one stays where it is.
+  Task do_extents(Request& request, Extents& found) override {
+    const uint64_t begin = begin_ + request.offset;
+    for (uint64_t done = 0; done < request.length;) {
+      const size_t index = member_at(begin + done);
+      const uint64_t bytes = std::min(end_of(index) - begin - done, request.length - done);
+      Request part = request.child(begin + done - begins_[index], bytes);
+      Extents there(bytes);
+      Task finding = child(index).extents(part, there);
+      if (const Status status = co_await finding; !status.ok()) co_return status;
+      if (!found.add(there) || !there.complete()) co_return kOk;
+      done += bytes;
+    }
+    co_return kOk;
+  }
+
+  // Only the last member can grow: otherwise the data of the following members would move.
   Result<uint64_t> do_resize(std::optional<uint64_t> wanted) override {
     Target& last = *children().back();
     const uint64_t before_last = begins_.back();
@@ -52,7 +68,7 @@ class Linear final : public Target {
     return (end - begin_) / geometry_.logical_block_bytes * geometry_.logical_block_bytes;
   }
 
-  // The parts of a request that goes on beyond member `first`, all at once.
+  // Submits the parts of a request that extends beyond member `first`, in parallel.
   Task spread(Request& request, size_t first) {
     const uint64_t end = begin_ + request.offset + request.length;
     const size_t count = member_at(end - 1) - first + 1;
@@ -72,32 +88,29 @@ class Linear final : public Target {
     co_return co_await children;
   }
 
-  // The member that byte `place` of the whole, the slice left aside, is in.
+  // The member that contains byte `place` of the concatenation, ignoring the slice.
   size_t member_at(uint64_t place) const {
     return static_cast<size_t>(std::ranges::upper_bound(begins_, place) - begins_.begin()) - 1;
   }
-  // The last member ends where the whole does.
+  // The end of a member; that of the last member is the end of the slice.
   uint64_t end_of(size_t index) const {
     return index + 1 == begins_.size() ? UINT64_MAX : begins_[index + 1];
   }
 
   const uint64_t begin_;          // of the slice
-  const bool to_the_end_;         // of the last member, wherever that is
+  const bool to_the_end_;         // of the last member, also after growth
   std::vector<uint64_t> begins_;  // of the members
 };
 
 constexpr OptionSyntax kOptions[] = {
-    {.name = "offset",
-     .kind = OptionKind::size,
-     .fallback = "0",
-     .help = "where in the children it begins"},
+    {.name = "offset", .kind = OptionKind::size, .fallback = "0", .help = "offset in the children"},
     {.name = "size",
      .kind = OptionKind::size,
      .minimum = 512,
-     .help = "how much of the children it is; all the rest if not given"},
+     .help = "size; all the rest if not given"},
 };
 
-Result<std::unique_ptr<Target>> open(const Spec& spec, Target::Children children, OpenContext&) {
+Result<std::unique_ptr<Target>> open(const Spec& spec, Target::Children&& children, OpenContext&) {
   Geometry geometry = common_geometry(children);
   const uint64_t block = geometry.logical_block_bytes;
   uint64_t total = 0;
@@ -126,7 +139,7 @@ Result<std::unique_ptr<Target>> open(const Spec& spec, Target::Children children
 
 constinit const TargetType kLinearTarget = {
     .syntax = {.name = "linear",
-               .summary = "its children one after the other, or a slice of them",
+               .summary = "the concatenation of its children, or a slice of it",
                .children_minimum = 1,
                .children_maximum = UINT32_MAX,
                .options = kOptions},

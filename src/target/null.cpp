@@ -1,7 +1,9 @@
-// null: accepts writes, reads zeroes. The smallest target: it measures everything but storage.
+// null: accepts writes, reads zeroes. The smallest target, to measure the costs of all but storage.
 #include <fmt/format.h>
 
+#include "core/extents.hpp"
 #include "ring/ring.hpp"
+#include "spec/size.hpp"
 #include "target/open.hpp"
 
 namespace sluice {
@@ -22,35 +24,40 @@ class Null final : public Target {
     return wanted.value_or(geometry_.size_bytes);
   }
 
-  // Zeroes are really put there: a READ never returns what was not filled (P-8).
+  // The pages are actually zeroed: a READ never returns unfilled bytes (P-8).
   Task do_submit(Request& request) override {
     if (request.op == Op::read) return read(request);
     return kOk;
   }
 
+  Task do_extents(Request& request, Extents& found) override {
+    found.add(request.length, kHoleExtent);
+    return kOk;
+  }
+
   Task read(Request& request) {
     auto clearing = request.ring->zero(request.data);
-    clearing.then(request.follower);
+    clearing.then(request.linked_command);
     co_return co_await clearing;
   }
 };
 
-constexpr uint64_t kDefaultBytes = 250ULL << 30;  // as ublksrv's null target has
+constexpr uint64_t kDefaultBytes = 250ULL << 30;  // the default of ublksrv's null target
 
 constexpr OptionSyntax kOptions[] = {
     {.name = "size",
      .kind = OptionKind::size,
      .fallback = "250G",
      .minimum = 512,
-     .help = "how large it is"},
+     .help = "size of the disk"},
 };
 
 // NOLINTNEXTLINE(performance-unnecessary-value-param): all open functions are of one type
-Result<std::unique_ptr<Target>> open(const Spec& spec, Target::Children, OpenContext&) {
+Result<std::unique_ptr<Target>> open(const Spec& spec, Target::Children&&, OpenContext&) {
   const uint64_t size_bytes = spec.number("size", kDefaultBytes);
   if (size_bytes % 512 != 0) {
-    return fail(EINVAL, fmt::format("size {} of null is no multiple of 512 bytes: give {}",
-                                    size_bytes, (size_bytes / 512 + 1) * 512));
+    return fail(EINVAL, fmt::format("size {} of null is no multiple of 512 bytes: {}", size_bytes,
+                                    advise_multiple(size_bytes, 512, 512)));
   }
   return std::make_unique<Null>(size_bytes);
 }
@@ -61,7 +68,7 @@ constinit const TargetType kNullTarget = {
     .syntax =
         {
             .name = "null",
-            .summary = "reads zeroes, forgets writes",
+            .summary = "reads zeroes, discards writes",
             .leaf_option = "size",
             .options = kOptions,
         },

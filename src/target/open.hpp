@@ -1,16 +1,16 @@
-// The targets that can be opened, for the registry alone: each is a constant that the target's own
-// file defines next to its options:
+// All targets, for the registry only. Each is a constant that the target's own file defines next to
+// its options:
 //
 //   constexpr OptionSyntax kOptions[] = {{.name = "size", .kind = OptionKind::size, ...}};
-//   Result<std::unique_ptr<Target>> open(const Spec&, Target::Children, OpenContext&) {...}
+//   Result<std::unique_ptr<Target>> open(const Spec&, Target::Children&&, OpenContext&) {...}
 //
 //   constinit const TargetType kNullTarget = {
 //       .syntax = {.name = "null", .summary = "...", .options = kOptions}, .open = open};
 //
-// A new target is declared here and listed in registry.cpp; nothing else knows it by name.
+// A new target is declared here and listed in registry.cpp; no other code names it.
 #pragma once
 
-#include "target/registry.hpp"
+#include "target/open_context.hpp"
 
 namespace sluice {
 

@@ -1,5 +1,6 @@
 #include "target/registry.hpp"
 
+#include <algorithm>
 #include <array>
 
 #include "target/open.hpp"
@@ -7,7 +8,7 @@
 namespace sluice {
 namespace {
 
-// The one table: a line per target, in the order in which they are shown.
+// One line per target, in display order.
 constexpr const TargetType* kTargets[] = {
     &kLoopTarget,   &kMemTarget,   &kNullTarget,   &kLinearTarget,
     &kStripeTarget, &kFaultTarget, &kVerifyTarget,
@@ -24,6 +25,12 @@ std::span<const TargetType> target_types() {
   return types;
 }
 
+const TargetType* find_target_type(std::string_view name) {
+  const auto found = std::ranges::find(target_types(), name,
+                                       [](const TargetType& each) { return each.syntax.name; });
+  return found == target_types().end() ? nullptr : &*found;
+}
+
 std::span<const TargetSyntax> target_vocabulary() {
   static const auto vocabulary = [] {
     std::array<TargetSyntax, std::size(kTargets)> syntaxes;
@@ -31,11 +38,6 @@ std::span<const TargetSyntax> target_vocabulary() {
     return syntaxes;
   }();
   return vocabulary;
-}
-
-File OpenContext::add_file(int descriptor) {
-  files_.push_back(descriptor);
-  return {.number = static_cast<int32_t>(files_.size() - 1), .registered = true};
 }
 
 }  // namespace sluice

@@ -1,43 +1,32 @@
-// The targets that exist: one line per target in registry.cpp, nothing elsewhere.
+// The registry of targets: one line per target in registry.cpp.
 #pragma once
 
 #include <memory>
 #include <span>
 #include <string_view>
-#include <vector>
 
 #include "core/error.hpp"
-#include "core/file.hpp"
 #include "spec/spec.hpp"
 #include "target/target.hpp"
 
 namespace sluice {
 
-// What a target needs while it is opened, and where it leaves the files it uses.
-class OpenContext {
- public:
-  explicit OpenContext(bool read_only) : read_only_(read_only) {}
-
-  // Whether the whole device is read-only, whatever the target itself says.
-  bool read_only() const { return read_only_; }
-
-  // Hands a descriptor to the stack, which closes it at its end. The File is its slot in the
-  // registered files of every ring that will serve the stack.
-  File add_file(int descriptor);
-
-  std::vector<int> take_files() { return std::move(files_); }
-
- private:
-  bool read_only_;
-  std::vector<int> files_;
-};
+class OpenContext;
 
 struct TargetType {
   TargetSyntax syntax;
-  // Opens the target; the children are open already. The Spec has been checked against the syntax.
-  Result<std::unique_ptr<Target>> (*open)(const Spec& spec, Target::Children children,
+  // Opens the target; the children are open already, and are left alone if it cannot be. The Spec
+  // has been checked against the syntax.
+  Result<std::unique_ptr<Target>> (*open)(const Spec& spec, Target::Children&& children,
                                           OpenContext& context);
+  // The commands that Target::control() knows, as the "targets" of their notation.
+  std::span<const TargetSyntax> verbs = {};
+  // A child that cannot be opened is a Missing one. open() refuses if there are too many.
+  bool accepts_missing = false;
 };
+
+// Null: there is none of that name.
+const TargetType* find_target_type(std::string_view name);
 
 std::span<const TargetType> target_types();
 std::span<const TargetSyntax> target_vocabulary();

@@ -1,52 +1,27 @@
 #include "target/stack.hpp"
 
 #include <fmt/format.h>
-#include <spdlog/spdlog.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cstring>
+#include <mutex>
 
-#include "spec/shown.hpp"
-#include "target/registry.hpp"
+#include "core/events.hpp"
+#include "core/log.hpp"
+#include "target/tree_lock.hpp"
 
 namespace sluice {
 namespace {
 
-// "stripe", "loop(disk.img)".
-std::string shown_name(const Spec& spec, const TargetSyntax& syntax) {
-  for (const OptionSyntax& option : syntax.options) {
-    if (option.kind != OptionKind::path || option.name != syntax.leaf_option) continue;
-    const std::string file = spec.text(option.name);
-    return fmt::format("{}({})", spec.target, printable(file.substr(file.rfind('/') + 1), 64));
-  }
-  return spec.target;
-}
-
-Result<std::unique_ptr<Target>> open_target(const Spec& spec, OpenContext& context) {
-  Target::Children children;
-  for (const Spec& child : spec.children) {
-    auto opened = open_target(child, context);
-    if (!opened) return opened;
-    children.push_back(std::move(*opened));
-  }
-  for (const TargetType& type : target_types()) {
-    if (type.syntax.name != spec.target) continue;
-    auto opened = type.open(spec, std::move(children), context);
-    if (opened) (*opened)->set_name(shown_name(spec, type.syntax));
-    return opened;
-  }
-  return fail(EINVAL, fmt::format("unknown target '{}'", spec.target));
-}
-
-// A failed flush may have dropped what was acknowledged before. A durable write that was refused or
-// found no room has dropped nothing.
+// A failed flush may have lost acknowledged data. A durable write that was refused or found no
+// space has lost nothing.
 bool lost_data(const Request& request, Status status) {
   return request.op == Op::flush ? !status.ok() : status.failed();
 }
 
-// An option `size` is the size of the target itself, whichever that is.
+// An option `size` is the size of the target itself, whichever target has it.
 void note_sizes(Spec& spec, const Target& target) {
+  if (target.missing() != nullptr) return;
   const uint64_t size = target.geometry().size_bytes;
   if (spec.has("size")) spec.set("size", size);
   for (size_t i = 0; i < spec.children.size(); ++i) note_sizes(spec.children[i], target.child(i));
@@ -58,56 +33,102 @@ bool all_may_link(const Target& target) {
          });
 }
 
-Result<void> check_all(const Target& target) {
-  auto checked = target.check_reopening();
+Result<void> check_all(const Target& target, Result<void> (Target::*check)() const) {
+  auto checked = (target.*check)();
   for (const auto& child : target.children()) {
-    if (checked) checked = check_all(*child);
+    if (checked) checked = check_all(*child, check);
   }
   return checked;
 }
 
-}  // namespace
-
-Result<std::unique_ptr<Stack>> Stack::open(const Spec& spec, bool read_only) {
-  if (auto checked = check_spec(spec, target_vocabulary()); !checked) {
-    return std::unexpected(checked.error());
-  }
-  OpenContext context(read_only);
-  auto root = open_target(spec, context);
-  std::vector<int> files = context.take_files();
-  if (root) {
-    auto stack = std::make_unique<Stack>(std::move(*root), std::move(files));
-    stack->spec_ = spec;
-    return stack;
-  }
-  for (const int file : files) close(file);
-  return std::unexpected(root.error());
+template <typename Visit>
+void for_each_file(const Target& target, const Visit& visit) {
+  for (const auto& child : target.children()) for_each_file(*child, visit);
+  for (const OpenFile& file : target.files()) visit(file);
 }
 
-Stack::Stack(std::unique_ptr<Target> root, std::vector<int> files)
-    : root_(std::move(root)), files_(std::move(files)), may_link_(all_may_link(*root_)) {}
+Result<void> collect_fingerprints(const Target& target, const std::string& path,
+                                  std::vector<Fingerprint>& found) {
+  auto own = target.fingerprint();
+  if (!own) return std::unexpected(own.error());
+  if (*own) {
+    found.push_back(std::move(**own));
+    found.back().target = path.empty() ? "/" : path;
+  }
+  for (size_t i = 0; i < target.children().size(); ++i) {
+    auto collected = collect_fingerprints(target.child(i), fmt::format("{}/{}", path, i), found);
+    if (!collected) return collected;
+  }
+  return {};
+}
 
-Stack::~Stack() {
-  root_.reset();
-  for (const int file : files_) close(file);
+}  // namespace
+
+Stack::Stack(std::unique_ptr<Target> root)
+    : root_(std::move(root)), may_link_(all_may_link(*root_)), life_(*root_) {}
+
+Stack::~Stack() { stop(); }
+
+std::vector<int> Stack::files() const {
+  std::vector<int> files;
+  for_each_file(*root_, [&](const OpenFile& file) { files.push_back(file.descriptor.number()); });
+  return files;
+}
+
+std::vector<RegisteredFile> Stack::registered_files() const { return registered_files_of(*root_); }
+
+Result<void> Stack::start() {
+  if (life_.empty() || control_ != nullptr) return {};
+  auto control = ControlReactor::start();
+  if (!control) return std::unexpected(control.error());
+  auto started = life_.start(**control);
+  if (started) control_ = std::move(*control);
+  return started;
+}
+
+void Stack::stop() {
+  if (control_ == nullptr) return;
+  life_.stop(*control_);
+  control_.reset();
 }
 
 Result<uint64_t> Stack::resize(std::optional<uint64_t> wanted) {
   auto size = root_->resize(wanted);
+  const std::scoped_lock guard(tree_lock());
   if (!spec_.target.empty()) note_sizes(spec_, *root_);
   return size;
 }
 
-Result<void> Stack::check_reopening() const { return check_all(*root_); }
+std::string Stack::swap_risk() const {
+  if (std::string risk = root_->swap_risk(); !risk.empty()) return risk;
+  const size_t files = registered_files().size();
+  if (files <= 1) return {};
+  return fmt::format("the kernel may have to start threads for a stack of {} files", files);
+}
+
+Result<void> Stack::check_handover() const { return check_all(*root_, &Target::check_handover); }
+
+void Stack::own_files(bool ours) { own_files_of(*root_, ours); }
+
+Result<void> Stack::check_recovery() const { return check_all(*root_, &Target::check_recovery); }
+
+Result<std::vector<Fingerprint>> Stack::fingerprints() const {
+  std::vector<Fingerprint> found;
+  if (auto collected = collect_fingerprints(*root_, "", found); !collected) {
+    return std::unexpected(collected.error());
+  }
+  return found;
+}
 
 Task Stack::submit(Request& request) {
+  request.tracking.door = root_.get();  // for the coroutine of submit_durable()
   if (trace_) [[unlikely]] {
-    spdlog::debug("{}{} offset {} length {}", to_string(request.op), request.fua ? " fua" : "",
-                  request.offset, request.length);
+    log().debug("{}{} offset {} length {}", to_string(request.op), request.fua ? " fua" : "",
+                request.offset, request.length);
   }
-  const bool changes = request.op != Op::read;
-  if (changes && failed()) return Status::from_errno(EIO);
-  if (request.op == Op::flush || (changes && request.fua)) return submit_durable(request);
+  const bool durable = request.op == Op::flush || (request.changes_data() && request.fua);
+  if ((durable || request.changes_data()) && failed()) return Status::from_errno(EIO);
+  if (durable) return submit_durable(request);
   return root_->submit(request);
 }
 
@@ -115,9 +136,11 @@ Task Stack::submit_durable(Request& request) {
   Task serving = root_->submit(request);
   const Status status = co_await serving;
   if (lost_data(request, status) && !failed_.exchange(true)) {
-    spdlog::error("{} failed: {}; refusing writes until the device is opened again",
-                  request.op == Op::flush ? "flush" : "durable write",
-                  std::strerror(status.error()));
+    const std::string why = fmt::format(
+        "{} failed: {}; refusing writes until the device is opened again",
+        request.op == Op::flush ? "flush" : "durable write", std::strerror(status.error()));
+    log().error("{}", why);
+    emit({.kind = kStackFailed, .text = why});
   }
   co_return status;
 }

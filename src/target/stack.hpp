@@ -1,65 +1,142 @@
-// Stack: a tree of targets with one entry.
+// Stack: a tree of targets with one entry point.
 //
 // Opened from a Spec by the control path; submit() is called by every queue's thread. It owns the
-// targets and the files they use. After a failed flush what was acknowledged may be gone: from then
-// on the stack refuses writes and flushes with EIO until it is opened again.
+// targets and the files they use. After a failed flush acknowledged data may be lost: from then on
+// the stack refuses writes and flushes with EIO until it is opened again.
 #pragma once
 
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <optional>
-#include <span>
+#include <string>
 #include <vector>
 
+#include "core/descriptor.hpp"
 #include "core/error.hpp"
+#include "ring/file_slot.hpp"
+#include "spec/json_value.hpp"
 #include "spec/spec.hpp"
+#include "target/life/control_reactor.hpp"
+#include "target/life/stack_life.hpp"
 #include "target/target.hpp"
 
 namespace sluice {
 
+class OpenContext;
+
+// A target of a stack, for users: "/1/0", "fault", "fault".
+struct StackNode {
+  std::string path;  // the numbers of the children on the way down; "/": the root
+  std::string type;  // as in the spec
+  std::string name;  // see Target::name()
+};
+
+// A target that could not be opened (target/missing.hpp).
+struct MissingNode {
+  std::string path;  // see StackNode
+  Error why;
+};
+
+// The open files of a stack, from the process that opened the same spec and uses them until it
+// ends.
+struct InheritedFiles {
+  std::vector<Descriptor> files{};     // in the order of add_file() there
+  std::vector<MissingNode> missing{};  // targets that have none
+};
+
+// For Stack::control().
+struct ControlOptions {
+  // Of the verb's children, in the order of Stack::files(); none: the paths are opened here.
+  std::optional<std::vector<Descriptor>> files{};
+  // Makes a changed spec of the stack durable.
+  std::function<Result<void>(const Spec&)> record{};
+};
+
 class Stack {
  public:
-  // Opens the targets from the leaves up; on failure nothing stays open.
-  static Result<std::unique_ptr<Stack>> open(const Spec& spec, bool read_only);
-  // For tests and embedding: a tree that was made by hand.
-  Stack(std::unique_ptr<Target> root, std::vector<int> files);
+  // Opens the targets from the leaves up; on failure nothing stays open. `force`: see OpenContext.
+  static Result<std::unique_ptr<Stack>> open(const Spec& spec, bool read_only, bool force = false);
+  static Result<std::unique_ptr<Stack>> open(const Spec& spec, OpenContext& context);
+  // The same with files that another process has opened, see OpenContext. Their locks belong to the
+  // other process until own_files().
+  static Result<std::unique_ptr<Stack>> take_over(const Spec& spec, bool read_only,
+                                                  InheritedFiles files);
+  // For tests and embedding: a tree built by the program.
+  explicit Stack(std::unique_ptr<Target> root);
   Stack(const Stack&) = delete;
   Stack& operator=(const Stack&) = delete;
   ~Stack();
 
-  // Serves one request of the front end.
+  // Serves one request of the front end, on a ring that is attached.
   Task submit(Request& request);
 
-  // Makes the root `wanted` bytes large, or as large as what it stands on has become, while
-  // requests are served; returns its size. See Target::resize(). The control path, one call at a
-  // time. The front end tells its client afterwards.
+  // --- The life of living targets (target/life/); without one, none of this does anything. Between
+  // start() and stop() the stack is attached to the reactors that bring requests, see Reactor.
+  //
+  // Control path; again after stop(). The Error: a target could not be started, and none is.
+  Result<void> start();
+  void stop();
+  StackLife& life() { return life_; }
+  const StackLife& life() const { return life_; }
+
+  // Grows the root to `wanted` bytes, or to the current size of its backing, while requests are
+  // served; returns the new size. See Target::resize(). Control path, one call at a time. The front
+  // end notifies its client afterwards.
   Result<uint64_t> resize(std::optional<uint64_t> wanted);
 
-  // See Target::check_reopening(); of all targets.
-  Result<void> check_reopening() const;
+  // See Target; for all targets.
+  Result<void> check_handover() const;
+  void own_files(bool ours);
+  Result<void> check_recovery() const;
 
-  // What was opened, with the sizes that resize() has changed: it opens the same again. Empty for a
-  // tree that was made by hand.
+  // The targets in the order of the spec. Empty for a tree built by the program.
+  std::vector<StackNode> nodes() const;
+  // Those of them that could not be opened.
+  std::vector<MissingNode> missing() const;
+  // Has the target at `path` carry out `verb`, which has been checked against its type's verbs;
+  // returns its answer. Control path, one call at a time. ENOENT: no such path.
+  Result<JsonValue> control(std::string_view path, const Spec& verb, ControlOptions options = {});
+
+  // The fingerprints of all files, in the order of the spec.
+  Result<std::vector<Fingerprint>> fingerprints() const;
+  // See Target::swap_risk(); for the whole stack.
+  std::string swap_risk() const;
+  // See Target; for the whole tree. Failed after a failed flush. Any thread.
+  StackHealth health() const;
+  // The maximum of kernel worker threads of a ring (WarmUp): one if the stack itself never waits
+  // for memory, because starting a second one would allocate.
+  uint32_t workers() const { return swap_risk().empty() ? 1 : 0; }
+
+  // Opens the same stack again: the spec with the sizes changed by resize(). Empty for a tree built
+  // by the program.
   const Spec& spec() const { return spec_; }
 
-  // Logs every request as it comes in. Before the first one.
+  // Logs every request on entry. Call before the first one.
   void trace_requests(bool trace) { trace_ = trace; }
 
   const Geometry& geometry() const { return root_->geometry(); }
-  // Whether requests may carry a follower: all targets of the tree allow it.
+  // True if requests may carry a linked command: all targets of the tree allow it.
   bool may_link() const { return may_link_; }
   Target& root() const { return *root_; }
-  // What every ring that serves this stack registers, in this order.
-  std::span<const int> files() const { return files_; }
+  // In the order in which the targets were opened: children first.
+  std::vector<int> files() const;
+  // Those of them that every ring which serves the stack registers.
+  std::vector<RegisteredFile> registered_files() const;
   bool failed() const { return failed_.load(std::memory_order_relaxed); }
+  // The stack of the previous server had failed. Call before the first request.
+  void note_failure() { failed_ = true; }
 
  private:
   Task submit_durable(Request& request);
+  Result<Target::Children> open_children(const Spec& verb, ControlOptions& options) const;
+  Result<void> publish(std::string_view path, const Spec& own, const ControlOptions& options);
 
   std::unique_ptr<Target> root_;
   Spec spec_;
-  std::vector<int> files_;
   const bool may_link_;
+  StackLife life_;
+  std::unique_ptr<ControlReactor> control_;  // while it is started
   bool trace_ = false;
   std::atomic<bool> failed_ = false;
 };

@@ -1,12 +1,14 @@
-// stripe: RAID0. Chunk after chunk goes to member after member.
+// stripe: RAID 0. Consecutive chunks go to consecutive members.
 #include <fmt/format.h>
-#include <spdlog/spdlog.h>
 
 #include <algorithm>
 #include <numeric>
+#include <vector>
 
 #include "core/child_requests.hpp"
+#include "core/extents.hpp"
 #include "core/gather.hpp"
+#include "core/log.hpp"
 #include "spec/size.hpp"
 #include "target/open.hpp"
 
@@ -30,13 +32,35 @@ class Stripe final : public Target {
     return forward(request, child(member), place_on(member, request.offset));
   }
 
+  // Builds the list chunk by chunk, from the extents of each member's part of the range.
+  Task do_extents(Request& request, Extents& found) override {
+    const uint64_t length = std::min(request.length, kExtentChunks * chunk_);
+    const uint64_t end = request.offset + length;
+    std::vector<Answer> answers;
+    for (uint64_t member = 0; member < count_; ++member) {
+      const uint64_t begin = place_on(member, request.offset);
+      answers.emplace_back(request.child(begin, place_on(member, end) - begin));
+      if (answers.back().part.length == 0) continue;
+      Task finding = child(member).extents(answers.back().part, answers.back().found);
+      if (const Status status = co_await finding; !status.ok()) co_return status;
+    }
+    for (uint64_t place = request.offset; place < end;) {
+      Answer& answer = answers[place / chunk_ % count_];
+      const uint64_t in_chunk = std::min(chunk_ - place % chunk_, end - place);
+      const Extent next = answer.take(in_chunk);
+      if (next.length == 0 || !found.add(next.length, next)) break;
+      place += next.length;
+    }
+    co_return kOk;
+  }
+
   Result<uint64_t> do_resize(std::optional<uint64_t> wanted) override {
     const uint64_t row = chunk_ * count_;
     if (wanted && *wanted % row != 0) {
       return fail(EINVAL, fmt::format("size {} is no multiple of {} bytes, a chunk on each of {} "
-                                      "members: give {} or {}",
-                                      *wanted, row, count_, *wanted / row * row,
-                                      (*wanted / row + 1) * row));
+                                      "members: {}",
+                                      *wanted, row, count_,
+                                      advise_multiple(*wanted, row, geometry_.size_bytes)));
     }
     uint64_t smallest = UINT64_MAX;
     for (const auto& member : children()) {
@@ -51,12 +75,39 @@ class Stripe final : public Target {
     return wanted.value_or(std::min(smallest - smallest % chunk_, kSizeMax / count_) * count_);
   }
 
-  // One request for each member, because what lies on one member of a range is contiguous there.
+  // The extents of a member's part of a range, and the position of the next unused one.
+  struct Answer {
+    explicit Answer(const Request& of) : part(of), found(of.length) {}
+
+    // Returns at most `bytes` of the next extent; length 0 if there is none.
+    Extent take(uint64_t bytes) {
+      if (index == found.list().size()) return {};
+      Extent next = found.list()[index];
+      next.length = std::min(next.length - used, bytes);
+      used += next.length;
+      if (used == found.list()[index].length) {
+        used = 0;
+        ++index;
+      }
+      return next;
+    }
+
+    Request part;
+    Extents found;
+    size_t index = 0;
+    uint64_t used = 0;
+  };
+
+  // The maximum of one request for extents: bounds its work.
+  static constexpr uint64_t kExtentChunks = 4096;
+
+  // One request for each member, because the part of a range on one member is contiguous there.
   Task spread(Request& request) {
     const uint64_t end = request.offset + request.length;
     const uint64_t chunks = (end - 1) / chunk_ - request.offset / chunk_ + 1;
     const uint64_t members = std::min(chunks, count_);
-    // Only data comes in pieces, and then their number is small: a discard may have billions.
+    // A request with data has few pieces. A request without data needs none: a discard may span
+    // billions of chunks.
     const std::span<Segment> pieces =
         request.arena->array<Segment>(request.has_data() ? (chunks - 1) / count_ + 1 : 0);
     ChildRequests parts(request, members);
@@ -84,7 +135,7 @@ class Stripe final : public Target {
     return request.data.select(pieces.first(count), *request.arena);
   }
 
-  // How much of the first `offset` bytes of the whole is on `member`: where it goes on there.
+  // How many of the first `offset` bytes are on `member`: the next offset on that member.
   uint64_t place_on(uint64_t member, uint64_t offset) const {
     const uint64_t row = chunk_ * count_;
     const uint64_t in_row = std::min(offset % row, (member + 1) * chunk_);
@@ -101,11 +152,11 @@ constexpr OptionSyntax kOptions[] = {
      .fallback = "64k",
      .minimum = 512,
      .maximum = 1 << 30,
-     .help = "how much goes to one child before the next has its turn"},
+     .help = "bytes on one child before the next"},
 };
 
-Result<std::unique_ptr<Target>> open(const Spec& spec, Target::Children children, OpenContext&) {
-  Geometry geometry = common_geometry(children);  // its size is that of the smallest
+Result<std::unique_ptr<Target>> open(const Spec& spec, Target::Children&& children, OpenContext&) {
+  Geometry geometry = common_geometry(children);  // size_bytes is that of the smallest
   const auto chunk = static_cast<uint32_t>(spec.number("chunk", 64 << 10));
   const uint64_t count = children.size();
   if (chunk % geometry.logical_block_bytes != 0) {
@@ -120,7 +171,7 @@ Result<std::unique_ptr<Target>> open(const Spec& spec, Target::Children children
   }
   for (size_t i = 0; i < count; ++i) {
     const uint64_t unused = children[i]->geometry().size_bytes - used;
-    if (unused != 0) spdlog::info("stripe: {} bytes of child {} stay unused", unused, i + 1);
+    if (unused != 0) log().info("stripe: {} bytes of child {} stay unused", unused, i + 1);
   }
   geometry.size_bytes = used * count;
   geometry.physical_block_bytes = std::gcd(geometry.physical_block_bytes, chunk);

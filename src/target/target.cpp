@@ -3,8 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cassert>
+#include <iterator>
 
+#include "core/extents.hpp"
 #include "core/gather.hpp"
 #include "core/private_loan.hpp"
 #include "spec/size.hpp"
@@ -12,16 +13,17 @@
 namespace sluice {
 namespace {
 
-// What write zeroes is made of where a target has none. Never written, so it costs no memory.
+// The source for emulated write zeroes. In the read-only data of the program's file, so that all
+// servers share it in memory.
 constexpr uint32_t kZeroBytes = 256 * 1024;
-alignas(4096) std::byte zeroes[kZeroBytes];
+alignas(4096) constexpr std::byte kZeroes[kZeroBytes] = {};
 
 }  // namespace
 
 Task Target::submit(Request& request) {
-  request.where.door = this;
+  request.tracking.door = this;
   if (const Status status = check(request); !status.ok()) return status;
-  if (request.length == 0 && request.op != Op::flush) return kOk;  // fallocate would refuse it
+  if (request.length == 0 && request.op != Op::flush) return kOk;  // fallocate() would refuse it
   switch (request.op) {
     case Op::flush:
       if (!geometry_.volatile_cache) return kOk;
@@ -32,32 +34,41 @@ Task Target::submit(Request& request) {
     case Op::write_zeroes:
       if (!geometry_.can_write_zeroes) return write_zeroes_by_hand(request);
       break;
+    case Op::prefetch:
+      if (!geometry_.can_prefetch) return kOk;
+      break;
     case Op::read:
     case Op::write:
       break;
   }
   if (request.fua && geometry_.volatile_cache && !geometry_.can_fua) return write_durably(request);
   const uint64_t most = request.has_data() ? geometry_.max_io_bytes : geometry_.max_discard_bytes;
-  if (most != 0 && request.length > most) return split(request, most);
-  return do_submit(request);
+  if (request.op != Op::prefetch && most != 0 && request.length > most) return split(request, most);
+  try {
+    return do_submit(request);
+  } catch (...) {
+    return status_of_exception();
+  }
 }
 
 Status Target::check(const Request& request) const {
   if (request.op == Op::flush) return kOk;
-  const uint64_t size = geometry_.size_bytes;
-  const uint64_t block_mask = geometry_.logical_block_bytes - 1;
-  if (request.offset > size || request.length > size - request.offset ||
-      ((request.offset | request.length) & block_mask) != 0) {
-    return Status::from_errno(EINVAL);
-  }
-  if (request.op != Op::read && geometry_.read_only) return Status::from_errno(EROFS);
+  if (const Status status = check_range(request); !status.ok()) return status;
+  if (request.changes_data() && geometry_.read_only) return Status::from_errno(EROFS);
   if (!request.has_data()) return kOk;
   if (!request.data.status().ok()) return request.data.status();
-  assert(request.data.length() == request.length);
-  return kOk;
+  return Status::from_errno(request.data.length() == request.length ? 0 : EINVAL);
 }
 
-// FUA for a target that has only flush.
+Status Target::check_range(const Request& request) const {
+  const uint64_t size = geometry_.size_bytes;
+  const uint64_t block_mask = geometry_.logical_block_bytes - 1;
+  const bool fits = request.offset <= size && request.length <= size - request.offset &&
+                    ((request.offset | request.length) & block_mask) == 0;
+  return Status::from_errno(fits ? 0 : EINVAL);
+}
+
+// Emulates FUA by a flush.
 Task Target::write_durably(Request& request) {
   Request write = request.child(request.offset, request.length);
   write.data = request.data;
@@ -70,13 +81,15 @@ Task Target::write_durably(Request& request) {
   flush.fua = false;
   Task flushing = do_submit(flush);
   const Status flushed = co_await flushing;
-  // Whatever it says, earlier writes may be lost with it: not to be taken for a write that found no
-  // room or was refused.
+  // Whatever its errno, earlier writes may be lost: never report it as a refused write, for
+  // instance for lack of space.
   co_return flushed.ok() ? flushed : Status::from_errno(EIO);
 }
 
 Task Target::write_zeroes_by_hand(Request& request) {
-  PrivateLoan loan(Direction::source, zeroes);
+  if (request.fast_only) co_return Status::from_errno(EOPNOTSUPP);
+  // Lent as a source: never written to.
+  PrivateLoan loan(Direction::source, {const_cast<std::byte*>(kZeroes), kZeroBytes});
   for (uint64_t done = 0; done < request.length;) {
     const uint64_t left = request.length - done;
     const uint32_t bytes = static_cast<uint32_t>(std::min<uint64_t>(left, kZeroBytes));
@@ -114,7 +127,7 @@ Task Target::forward(Request& request, Target& to, uint64_t offset) {
 Task Target::forward_moved(Request& request, Target& to, uint64_t offset) {
   Request moved = request.child(offset, request.length);
   moved.data = request.data;
-  moved.follower = request.follower;
+  moved.linked_command = request.linked_command;
   Task serving = to.submit(moved);
   co_return co_await serving;
 }
@@ -125,26 +138,39 @@ Task Target::submit_to_all(Request& request) {
   co_return co_await children;
 }
 
+Task Target::extents(Request& request, Extents& found) {
+  request.tracking.door = this;
+  if (const Status status = check_range(request); !status.ok()) co_return status;
+  Task finding = do_extents(request, found);
+  if (const Status status = co_await finding; !status.ok()) co_return status;
+  if (found.covered_bytes() == 0) found.add(request.length, kDataExtent);
+  co_return kOk;
+}
+
+Task Target::do_extents(Request&, Extents&) { return kOk; }
+
 Result<uint64_t> Target::resize(std::optional<uint64_t> wanted) {
   const uint64_t now = geometry_.size_bytes;
   const uint64_t block = geometry_.logical_block_bytes;
   if (wanted && *wanted < now) {
-    return fail(EINVAL, fmt::format("it cannot be made smaller, from {} bytes to {}: copy what it "
-                                    "holds to a new device of that size",
-                                    now, *wanted));
+    return fail(
+        EINVAL,
+        fmt::format(
+            "it cannot shrink from {} bytes to {}: copy its data to a new device of that size", now,
+            *wanted));
   }
   if (wanted && *wanted > kSizeMax) return fail(EFBIG, "no device can exceed 8 EiB: ask for less");
   if (wanted && *wanted % block != 0) {
-    return fail(EINVAL,
-                fmt::format("size {} is no multiple of {} bytes, its block: give {} or {}", *wanted,
-                            block, *wanted / block * block, (*wanted / block + 1) * block));
+    return fail(EINVAL, fmt::format("size {} is no multiple of {} bytes, its block: {}", *wanted,
+                                    block, advise_multiple(*wanted, block, now)));
   }
   auto size = do_resize(wanted);
   if (!size) return size;
   if (*size < now) {
-    return fail(EINVAL, fmt::format("it has {} bytes, but what it stands on now holds only {}: "
-                                    "restore that to its size",
-                                    now, *size));
+    return fail(
+        EINVAL,
+        fmt::format("it has {} bytes, but its backing now has only {}: restore that to its size",
+                    now, *size));
   }
   geometry_.size_bytes = *size;
   return size;
@@ -154,6 +180,30 @@ Result<uint64_t> Target::do_resize(std::optional<uint64_t>) {
   return fail(EOPNOTSUPP,
               "one of its targets cannot change its size: delete the device and add it "
               "again with the new size");
+}
+
+std::string Target::swap_risk() const {
+  for (const auto& each : children_) {
+    if (std::string risk = each->swap_risk(); !risk.empty()) return risk;
+  }
+  return {};
+}
+
+std::vector<RegisteredFile> registered_files_of(const Target& target) {
+  std::vector<RegisteredFile> found;
+  for (const auto& child : target.children()) {
+    std::ranges::copy(registered_files_of(*child), std::back_inserter(found));
+  }
+  for (const OpenFile& file : target.files()) {
+    if (!file.slot) continue;
+    found.push_back({.slot = file.slot->file(), .descriptor = file.descriptor.number()});
+  }
+  return found;
+}
+
+void own_files_of(Target& target, bool ours) {
+  target.own_files(ours);
+  for (const auto& child : target.children()) own_files_of(*child, ours);
 }
 
 Geometry common_geometry(const Target::Children& children) {

@@ -1,12 +1,12 @@
 #include "target/verify.hpp"
 
 #include <fmt/format.h>
-#include <spdlog/spdlog.h>
 
 #include <algorithm>
 
 #include "core/child_requests.hpp"
 #include "core/gather.hpp"
+#include "core/log.hpp"
 #include "core/private_loan.hpp"
 #include "ring/ring.hpp"
 #include "target/open.hpp"
@@ -14,7 +14,7 @@
 namespace sluice {
 namespace {
 
-constexpr uint32_t kIoBytes = 1 << 20;  // of one request: bounds the copies
+constexpr uint32_t kIoBytes = 1 << 20;  // per request: bounds the copies
 constexpr uint64_t kLoggedMismatches = 10;
 
 }  // namespace
@@ -27,10 +27,10 @@ Verify::Verify(Children main_and_reference, const Geometry& geometry)
 }
 
 Verify::~Verify() {
-  if (mismatches() > kLoggedMismatches) spdlog::error("verify: {} reads differed", mismatches());
+  if (mismatches() > kLoggedMismatches) log().error("verify: {} reads differed", mismatches());
 }
 
-// The reference is as large as the main child, or larger.
+// The reference is at least as large as the main child.
 Result<uint64_t> Verify::do_resize(std::optional<uint64_t> wanted) {
   auto size = child(0).resize(wanted);
   if (!size || *size <= child(1).geometry().size_bytes) return size;
@@ -43,6 +43,7 @@ Task Verify::do_submit(Request& request) {
     case Op::read:
       return read(request);
     case Op::flush:
+    case Op::prefetch:
       return submit_to_all(request);
     default:
       return write(request);
@@ -70,7 +71,8 @@ Task Verify::read(Request& request) {
   co_return co_await copying;
 }
 
-// What a discard leaves behind is anything, and may differ: write zeroes, which may unmap as well.
+// The contents of discarded blocks are undefined, and may differ: write zeroes instead, which may
+// also unmap.
 Task Verify::write(Request& request) {
   RangeLock::Hold hold(ranges_, *request.ring, request.offset, request.length,
                        RangeLock::Mode::exclusive);
@@ -90,7 +92,7 @@ bool Verify::same(const Request& request, const Buffer& main, const Buffer& refe
   if (here == main.bytes().end()) return true;
   if (mismatches_.fetch_add(1, std::memory_order_relaxed) >= kLoggedMismatches) return false;
   const uint64_t place = request.offset + static_cast<uint64_t>(here - main.bytes().begin());
-  spdlog::error(
+  log().error(
       "verify: a read of {} bytes at {} differs first at byte {}: {:#04x} in the main "
       "child, {:#04x} in the reference",
       request.length, request.offset, place, std::to_integer<unsigned>(*here),
@@ -100,7 +102,7 @@ bool Verify::same(const Request& request, const Buffer& main, const Buffer& refe
 
 namespace {
 
-Result<std::unique_ptr<Target>> open(const Spec&, Target::Children children, OpenContext&) {
+Result<std::unique_ptr<Target>> open(const Spec&, Target::Children&& children, OpenContext&) {
   Geometry geometry = common_geometry(children);
   const Geometry& main = children[0]->geometry();
   if (geometry.size_bytes < main.size_bytes ||

@@ -1,8 +1,8 @@
-// Verify: two children that should say the same: a main one, which serves, and a reference.
+// Verify: compares two children: the main one, which serves requests, and a reference.
 //
 // For tests of targets against simpler ones. Writes go to both, reads are made from both and
-// compared byte by byte; a difference fails the read with EIO, and the first ten are logged. The
-// two must begin with the same content. Used by the threads of all queues.
+// compared byte by byte; a difference fails the read with EIO, and the first ten are logged. Both
+// must have the same initial content. Used by the threads of all queues.
 #pragma once
 
 #include <atomic>
@@ -19,8 +19,11 @@ class Verify final : public Target {
   Verify(Children main_and_reference, const Geometry& geometry);
   ~Verify() override;
 
-  // Reads that found a difference.
+  // The number of reads that found a difference.
   uint64_t mismatches() const { return mismatches_.load(std::memory_order_relaxed); }
+  std::string swap_risk() const override {
+    return "target 'verify' allocates memory for its requests";
+  }
 
  private:
   Task do_submit(Request& request) override;
@@ -29,7 +32,7 @@ class Verify final : public Target {
   Task write(Request& request);
   bool same(const Request& request, const Buffer& main, const Buffer& reference);
 
-  RangeLock ranges_;  // a read and a write of the same bytes could reach the two in different order
+  RangeLock ranges_;  // keeps the order of overlapping reads and writes equal on both children
   std::atomic<uint64_t> mismatches_ = 0;
 };
 

@@ -1,13 +1,17 @@
 # How each kind of test in tests/CMakeLists.txt becomes a ctest test.
 include(GoogleTest)
 
+# Seconds after which a script has stopped for good. No script's own limit: a slow machine may take
+# several times as long as a quick one. tests/device/run says the same.
+set(SCRIPT_LIMIT 1200)
+
 # add_gtest_program(<label> <timeout in seconds> <source>...): the program <label>_tests.
 function(add_gtest_program label timeout)
   if(NOT ARGN)
     return()
   endif()
   add_executable(${label}_tests ${ARGN})
-  target_link_libraries(${label}_tests PRIVATE test_support GTest::gmock_main)
+  target_link_libraries(${label}_tests PRIVATE test_support)
   # Listed when ctest starts and not in the build, so that a program which cannot start fails as a test.
   gtest_discover_tests(${label}_tests
     DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 60
@@ -30,7 +34,7 @@ function(add_fuzz_programs)
   foreach(source ${ARGN})
     cmake_path(GET source STEM program)
     add_executable(${program} "${source}")
-    target_link_libraries(${program} PRIVATE sluice_core)
+    target_link_libraries(${program} PRIVATE sluice_cli)
     target_link_options(${program} PRIVATE -fsanitize=fuzzer)
   endforeach()
 endfunction()
@@ -46,7 +50,7 @@ function(add_fuzz_replays)
     cmake_path(GET source STEM program)
     string(REGEX REPLACE "_fuzz$" "" name "${program}")
     add_executable(${program} "${source}")
-    target_link_libraries(${program} PRIVATE fuzz_replay_main sluice_core)
+    target_link_libraries(${program} PRIVATE fuzz_replay_main sluice_cli)
     add_test(NAME fuzz.${name}
              COMMAND ${program} "${CMAKE_CURRENT_SOURCE_DIR}/fuzz/corpus/${name}"
              WORKING_DIRECTORY "${CMAKE_BINARY_DIR}")
@@ -54,13 +58,26 @@ function(add_fuzz_replays)
   endforeach()
 endfunction()
 
-function(add_interop_tests)
+# add_script_tests(<label> <script>...): one ctest test each, on this machine's own kernel.
+function(add_script_tests label)
   remove_helpers(scripts ${ARGN})
   foreach(script ${scripts})
     cmake_path(GET script STEM name)
-    read_header("${script}" timeout 120 timeout)
-    add_test(NAME interop.${name} COMMAND bash "${script}" WORKING_DIRECTORY "${CMAKE_BINARY_DIR}")
-    set_script_properties(interop.${name} interop ${timeout})
+    add_test(NAME ${label}.${name} COMMAND bash "${script}" WORKING_DIRECTORY "${CMAKE_BINARY_DIR}")
+    set_script_properties("${script}" ${label}.${name} ${label} ${SCRIPT_LIMIT})
+    # Each would switch it on by itself, and wait for the others then.
+    set_tests_properties(${label}.${name} PROPERTIES FIXTURES_REQUIRED fuse_over_uring)
+    # The number of a loop device that goes is the next one that others get, and a mount namespace
+    # copies the mounts of all others and keeps their devices in use: such scripts run one at a time.
+    file(STRINGS "${script}" loops LIMIT_COUNT 1
+         REGEX "lib_(loop|hostile|edges|two)|losetup|frontend loop|unshare .*-[a-z-]*m")
+    if(loops)
+      set_tests_properties(${label}.${name} PROPERTIES RESOURCE_LOCK loop_devices)
+    endif()
+    read_header("${script}" alone 0 alone)
+    if(alone)
+      set_tests_properties(${label}.${name} PROPERTIES RUN_SERIAL TRUE)
+    endif()
   endforeach()
 endfunction()
 
@@ -80,15 +97,14 @@ function(add_device_tests)
     set(command "")
     if(test MATCHES "\\.cpp$")
       add_executable(device_${program} "${test}")
-      target_link_libraries(device_${program} PRIVATE test_support GTest::gmock_main)
+      target_link_libraries(device_${program} PRIVATE test_support)
       set(command "$<TARGET_FILE:device_${program}>")
     endif()
-    read_header("${test}" timeout 300 timeout)
     read_header("${test}" retries 1 retries)
-    math(EXPR limit "(${timeout} + 100) * (${retries} + 1) + 30")
+    math(EXPR limit "(${SCRIPT_LIMIT} + 100) * (${retries} + 1) + 30")
     add_test(NAME device.${name} COMMAND bash "${run}" "${test}" ${command}
              WORKING_DIRECTORY "${CMAKE_BINARY_DIR}")
-    set_script_properties(device.${name} device ${limit})
+    set_script_properties("${test}" device.${name} device ${limit})
     set_tests_properties(device.${name} PROPERTIES FIXTURES_REQUIRED guest)
     # Guests are apart from each other; the one kernel of a machine with ublk is not.
     if(EXISTS /dev/ublk-control)
@@ -97,8 +113,11 @@ function(add_device_tests)
   endforeach()
 endfunction()
 
-function(set_script_properties test label timeout)
-  set_tests_properties(${test} PROPERTIES
+# Scripts first, of these the longest (`# seconds: N`), and the many small tests last: or the last
+# script would run alone.
+function(set_script_properties script test label timeout)
+  read_header("${script}" seconds 100 seconds)
+  set_tests_properties(${test} PROPERTIES COST ${seconds}
     LABELS ${label} TIMEOUT ${timeout} SKIP_RETURN_CODE 77 PROCESSORS 1
     ENVIRONMENT "SLUICE=$<TARGET_FILE:sluice>;SLUICE_SOURCE_DIR=${PROJECT_SOURCE_DIR}")
 endfunction()

@@ -1,5 +1,5 @@
-// What the tests of commands on lent buffers share: a request on a ring whose completions the test
-// makes up, and a server that tries a command and then answers its request whatever came of it.
+// Helpers for the tests of commands on lent buffers: a request on a ring whose completions the test
+// makes up, and a server that tries a command and then answers its request, whatever the result.
 #pragma once
 
 #include "conformance/scene.hpp"
@@ -18,7 +18,7 @@ class OneRequest {
   lend::Position at(uint32_t offset = 0) const { return provider.position(request, offset); }
   Loan& loan() { return tag.loan; }
 
-  // Nothing was submitted, or is to be, and no byte was filled or changed.
+  // Nothing was or will be submitted, and no byte was filled or changed.
   testing::AssertionResult untouched() {
     ring.settle();
     if (ring.counters().submitted != 0) return testing::AssertionFailure() << "submitted";
@@ -35,12 +35,12 @@ class OneRequest {
   lend::Provider provider{1, 4};
 };
 
-// A read that the attempt has not filled is zeroes.
+// Bytes of a read that the attempt has not filled are zeroes.
 class Attempts : public Server {
  public:
   uint32_t filled_bytes() const { return filled_bytes_; }        // by the attempt
   uint64_t submissions() const { return submissions_; }          // of the attempt
-  uint32_t references_left() const { return references_left_; }  // when it had ended: 2 are ours
+  uint32_t references_left() const { return references_left_; }  // after its end: 2 are ours
 
  protected:
   virtual Task attempt(Request& request) = 0;

@@ -9,7 +9,6 @@
 #include "conformance/splice_files.hpp"
 #include "lend/dev_splice.hpp"
 #include "lend/splice_direct.hpp"
-#include "lend/splice_read_to_read.hpp"
 
 namespace sluice::test {
 namespace {

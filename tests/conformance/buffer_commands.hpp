@@ -9,7 +9,7 @@
 //   ASSERT_EQ(write(0, kBytes), 0);
 //   EXPECT_THAT(server.results(), ElementsAre(kBytes, kBytes, 0));
 //
-// A write is answered with success whatever became of it, a read with what the chain said.
+// A write is always answered with success, a read with the result of the chain.
 #pragma once
 
 #include <gmock/gmock.h>
@@ -42,7 +42,7 @@ class BufferCommands : public Server {
 
   explicit BufferCommands(Plan plan) : plan_(std::move(plan)) {}
 
-  // What plans call. All of a request's buffer, or part of one.
+  // For plans: the whole buffer of a request, or a part of it.
   void get(uint32_t slot, const Request& request, Link link = Link::none) {
     get(slot, provider(), lend::Provider::position(request), static_cast<uint32_t>(request.length),
         link);
@@ -56,8 +56,8 @@ class BufferCommands : public Server {
   }
   void put(uint32_t slot, Link link = Link::none) { add<lend::PutBuf>(link, table_, slot); }
 
-  // Of the last request: what each command said, in order; what the chain said; SQEs that were
-  // ready before the first was handed over, and io_uring_enter calls until the end.
+  // Of the last request: the result of each command, in order; the result of the chain; SQEs that
+  // were ready before the first submission, and io_uring_enter calls until the end.
   std::vector<int64_t> results() const {
     std::vector<int64_t> found;
     for (const Command& command : commands_) {
@@ -68,7 +68,7 @@ class BufferCommands : public Server {
   Status status() const { return status_; }
   uint64_t submitted_at_once() const { return submitted_at_once_; }
   uint64_t enters() const { return enters_; }
-  // What the chain left: references that it added, and slots that are taken. These are empty again.
+  // After the chain: references that it added, and slots that are taken. Clears these slots.
   uint32_t references_left() const { return references_left_; }
   std::vector<uint32_t> slots_left() const { return slots_left_; }
 

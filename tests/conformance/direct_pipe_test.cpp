@@ -39,6 +39,10 @@ TEST(Rules, S18_HoldsItsPagesUntilTheyAreDismissedOrCleared) {
   EXPECT_TRUE(pipe.empty());
   pipe.put(one.loan().view());
   pipe.dismiss(1);
+  pipe.dismiss(DirectPipe::kBytes);
+  EXPECT_TRUE(pipe.empty()) << "no more than there are";
+  pipe.put(one.loan().view());
+  pipe.dismiss(1);
   pipe.clear();
   EXPECT_EQ(one.loan().references(), 2U);
   EXPECT_TRUE(pipe.empty());

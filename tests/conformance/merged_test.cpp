@@ -191,16 +191,16 @@ TEST_P(OnEachProvider, S124_P8_E_AReadOfNothingIsAnError) {
 
 TEST(Rules, S125_P19_NoPagesAreLentToAnUnprivilegedServer) {
   const uint64_t all = ~uint64_t{0};
-  ublk::ModeWish wish;
-  wish.unprivileged = true;
-  const auto choice = ublk::choose_mode(wish, all, {});
+  ublk::ModeOptions mode_options;
+  mode_options.unprivileged = true;
+  const auto choice = ublk::choose_mode(mode_options, all, {});
   ASSERT_TRUE(choice);
   EXPECT_EQ(choice->mode, ublk::BufferMode::get_data);
   EXPECT_EQ(choice->flags & (ublk::abi::kSupportZeroCopy | ublk::abi::kAutoBufReg), 0U);
   for (const auto mode : {ublk::BufferMode::auto_register, ublk::BufferMode::register_buf,
                           ublk::BufferMode::user_copy}) {
-    wish.named = mode;
-    const auto refused = ublk::choose_mode(wish, all, {});
+    mode_options.named = mode;
+    const auto refused = ublk::choose_mode(mode_options, all, {});
     ASSERT_FALSE(refused);
     EXPECT_EQ(refused.error().error, EOPNOTSUPP);
   }

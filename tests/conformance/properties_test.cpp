@@ -335,9 +335,9 @@ TEST(Rules, P19_AnUnprivilegedServerIsLentNoPages) {
     ASSERT_FALSE(choice);
     EXPECT_EQ(choice.error().error, EOPNOTSUPP);
   }
-  ublk::ModeWish wish;
-  wish.unprivileged = true;
-  const auto best = ublk::choose_mode(wish, all, {});
+  ublk::ModeOptions mode_options;
+  mode_options.unprivileged = true;
+  const auto best = ublk::choose_mode(mode_options, all, {});
   ASSERT_TRUE(best);
   EXPECT_FALSE(ublk::is_zero_copy(best->mode));
 }
@@ -359,9 +359,9 @@ TEST(Rules, P21_TheLimitsOfWhatHoldsTheDataBindTheClientsMemoryWhereItsPagesAreL
 }
 
 TEST(Rules, P22_WhatCannotBeHadIsKnownBeforeThereIsADevice) {
-  ublk::ModeWish wish;
-  wish.zero_copy_required = true;
-  const auto choice = ublk::choose_mode(wish, 0, {});
+  ublk::ModeOptions mode_options;
+  mode_options.zero_copy_required = true;
+  const auto choice = ublk::choose_mode(mode_options, 0, {});
   ASSERT_FALSE(choice);
   EXPECT_EQ(choice.error().error, EOPNOTSUPP);
 }

@@ -77,15 +77,13 @@ void OnEachProvider::SetUp() {
 
 void OnEachProvider::TearDown() {
   direct_.reset();
-  if (frontend_) {
+  if (session_) {
     // Between the test's thread and the end of the server's there is only the kernel, which TSan
     // does not see: a request that looks at what the test has set is between them as well.
     server_->expect(0, 0);
-    static_cast<void>(client_->read(frontend_->path(), 0, 4096));
-    EXPECT_TRUE(frontend_->stop());
-    frontend_->wait();
-    EXPECT_TRUE(frontend_->remove());
-    frontend_.reset();
+    static_cast<void>(client_->read(path(), 0, 4096));
+    EXPECT_TRUE(session_->end());
+    session_.reset();
   }
   stack_.reset();
   std::error_code ignored;
@@ -94,11 +92,11 @@ void OnEachProvider::TearDown() {
 
 void OnEachProvider::open(std::unique_ptr<Server> server) {
   server_ = server.get();
-  stack_ = std::make_unique<Stack>(std::move(server), std::vector<int>());
+  stack_ = std::make_unique<Stack>(std::move(server));
   open_device();
   if (testing::Test::HasFatalFailure()) return;
-  if (frontend_) {
-    ASSERT_EQ(client_->read(frontend_->path(), 0, 4096), 0);  // now it is open and looked through
+  if (session_) {
+    ASSERT_EQ(client_->read(path(), 0, 4096), 0);  // now it is open and looked through
   }
   server_->arm();
   copied_before_ = count_copied();
@@ -116,24 +114,26 @@ void OnEachProvider::open_device() {
   }
   auto made = make_frontend();
   ASSERT_TRUE(made) << made.error().text;
-  frontend_ = std::move(*made);
-  const auto served = frontend_->serve();
-  ASSERT_TRUE(served) << served.error().text;
+  auto session = Session<>::start(std::move(*made));
+  ASSERT_TRUE(session) << session.error().text;
+  session_ = std::move(*session);
 }
 
 Result<std::unique_ptr<Frontend>> OnEachProvider::make_frontend() {
   if (kind() == Kind::fuse) {
     char name[] = "/tmp/sluice-scene-XXXXXX";
     folder_ = mkdtemp(name);
-    return fuse::FuseExport::mount(*stack_, {.at = folder_ + "/disk",
-                                             .depth = kDepth,
-                                             .max_io_bytes = kMaxIoBytes,
-                                             .path = fuse::DataPath::splice});
+    auto place = fuse::Place::open(folder_ + "/disk");
+    if (!place) return std::unexpected(place.error());
+    return fuse::FuseExport::make(*stack_, {.place = std::move(*place),
+                                            .depth = kDepth,
+                                            .max_io_bytes = kMaxIoBytes,
+                                            .path = fuse::DataPath::splice});
   }
   ublk::DeviceOptions options;
   options.depth = kDepth;
   options.max_io_bytes = kMaxIoBytes;
-  options.wish.named =
+  options.mode_options.named =
       kind() == Kind::ublk ? ublk::BufferMode::auto_register : ublk::BufferMode::register_buf;
   return ublk::UblkDevice::add(*stack_, options);
 }
@@ -145,7 +145,7 @@ std::span<std::byte> OnEachProvider::memory(size_t bytes, bool fill) {
 }
 
 int OnEachProvider::write(uint64_t offset, size_t bytes) {
-  if (frontend_) return write_by(*client_, offset, bytes);
+  if (session_) return write_by(*client_, offset, bytes);
   return direct_->write(offset, std::span(memory_).first(bytes)).error();
 }
 
@@ -156,12 +156,12 @@ int OnEachProvider::write_by(const Client& program, uint64_t offset, size_t byte
 
 int OnEachProvider::read(uint64_t offset, size_t bytes) {
   server_->expect(offset, bytes);
-  if (frontend_) return seen(client_->read(path(), offset, bytes));
+  if (session_) return seen(client_->read(path(), offset, bytes));
   return direct_->read(offset, std::span(memory_).first(bytes)).error();
 }
 
 int OnEachProvider::flush() {
-  if (frontend_) return seen(client_->flush(path()));
+  if (session_) return seen(client_->flush(path()));
   return direct_->flush().error();
 }
 
@@ -174,7 +174,7 @@ uint64_t OnEachProvider::copied_bytes() const { return count_copied() - copied_b
 
 uint64_t OnEachProvider::count_copied() const {
   uint64_t sum = 0;
-  const auto reports = frontend_ ? frontend_->reports() : direct_->reports();
+  const auto reports = session_ ? session_->frontend().reports() : direct_->reports();
   for (const QueueReport& report : reports) sum += report.copied_bytes;
   return sum;
 }

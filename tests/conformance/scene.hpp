@@ -9,8 +9,8 @@
 //     ASSERT_EQ(write(offset, bytes), 0);
 //   }
 //
-// The program is another process where the device is the kernel's (tests/support/client.hpp). The
-// server runs on the device's own thread; between requests the test's thread may look at it.
+// If the device is the kernel's, the program is another process (tests/support/client.hpp). The
+// server runs on the device's own thread; between requests the test's thread may inspect it.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -23,7 +23,7 @@
 #include <vector>
 
 #include "frontend/direct/device.hpp"
-#include "frontend/frontend.hpp"
+#include "frontend/session.hpp"
 #include "lend/provider.hpp"
 #include "support/client.hpp"
 #include "target/stack.hpp"
@@ -40,21 +40,21 @@ enum class Kind : uint8_t {
 std::string to_string(Kind kind);
 std::vector<Kind> kinds_here();
 
-// Serves what the program asks for. What comes before the test says so, or is not what the test has
-// the program ask for, reads as zeroes: a kernel looks for partitions whenever it likes.
+// Serves the program's requests. Other requests, and those before the test starts, read as zeroes:
+// a kernel may search for partitions at any time.
 class Server : public Target {
  public:
   static constexpr uint64_t kSizeBytes = 64 << 20;
 
   Server();
   void arm() { armed_.store(true); }
-  // From now on it is only this range, in one request if that may be so long.
+  // From now on serves only this range, in one request if it may be so long.
   void expect(uint64_t offset, uint64_t length) {
     begin_.store(offset);
     length_.store(length);
   }
-  // Once a request of the program has ended, the test sees all that serving it has done: nothing
-  // else between the two threads says so, where the kernel is between them.
+  // Makes the effects of serving visible to the test once a request of the program has ended: if
+  // the kernel is between the two threads, nothing else orders them.
   void look() const { (void)served_.load(); }
   lend::Provider& provider() { return provider_; }
 
@@ -93,15 +93,19 @@ class OnEachProvider : public testing::TestWithParam<Kind> {
   int write(uint64_t offset, size_t bytes);
   int read(uint64_t offset, size_t bytes);
   int flush();
-  // The same by a program of the test's own, made before the device; not where that is in this
-  // process.
+  // The same by a separate program, made before the device; not if the device is in this process.
   int write_by(const Client& program, uint64_t offset, size_t bytes);
 
-  // By the server since then, in all queues.
+  // Copied by the server since then, in all queues.
   uint64_t copied_bytes() const;
   Kind kind() const { return GetParam(); }
-  // What a program opens.
-  std::string path() const { return frontend_->path(); }
+  // Whether the ring has submitted `wanted` operations for a request. On FUSE another tag may begin
+  // to read the next request meanwhile.
+  bool are_its_own(uint64_t submissions, uint64_t wanted) const {
+    return submissions == wanted || (kind() == Kind::fuse && submissions == wanted + 1);
+  }
+  // The path that a program opens.
+  std::string path() const { return session_->frontend().path(); }
   bool addressable() const { return kind() == Kind::direct || kind() == Kind::direct_fixed; }
 
  private:
@@ -116,20 +120,20 @@ class OnEachProvider : public testing::TestWithParam<Kind> {
   Server* server_ = nullptr;
   std::unique_ptr<Stack> stack_;
   std::unique_ptr<direct::Device> direct_;
-  std::unique_ptr<Frontend> frontend_;
+  std::unique_ptr<Session<>> session_;
   std::string folder_;
   uint64_t copied_before_ = 0;
 };
 
-// Where each operation is one submission: pages in pipes are moved by threads of the kernel's.
+// True if each operation is one submission: kernel threads move pages in pipes.
 class OnEachWithoutPipes : public OnEachProvider {};
 
-// Where the program is another process than the server.
+// True if the program is another process than the server.
 class OnEachOfTheKernel : public OnEachProvider {};
 
 // The byte that fills position `position` of a program's memory or of a test's file.
 std::byte pattern(uint64_t position);
-// Memory that is full of it, as if it began at `position`.
+// Memory full of the pattern, starting at `position`.
 std::vector<std::byte> patterned(size_t bytes, uint64_t position = 0);
 bool has_pattern(std::span<const std::byte> bytes, uint64_t position = 0);
 

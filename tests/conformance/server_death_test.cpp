@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "conformance/scene.hpp"
+#include "frontend/session.hpp"
 #include "frontend/ublk/device.hpp"
 #include "ring/ring.hpp"
 #include "unit/ring/descriptors.hpp"
@@ -81,13 +82,15 @@ class Victim {
 
  private:
   [[noreturn]] void serve(ublk::BufferMode mode) {
-    Stack stack(std::make_unique<Parks>(sockets_.near, told_.far), {});
+    Stack stack(std::make_unique<Parks>(sockets_.near, told_.far));
     ublk::DeviceOptions options;
     options.depth = 8;
-    options.wish.named = mode;
+    options.mode_options.named = mode;
     auto device = ublk::UblkDevice::add(stack, options);
-    const bool serves = device && (*device)->serve();
-    const uint32_t id = serves ? (*device)->id() : ublk::kAnyId;
+    auto session = device ? Session<ublk::UblkDevice>::start(std::move(*device))
+                          : std::unexpected(device.error());
+    const bool serves = session.has_value();
+    const uint32_t id = serves ? (*session)->frontend().id() : ublk::kAnyId;
     if (::write(told_.far.number(), &id, sizeof(id)) != sizeof(id) || !serves) _exit(1);
     while (true) pause();
   }

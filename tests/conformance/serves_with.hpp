@@ -1,5 +1,5 @@
 // ServesWith: a server that tries commands of one kind on each request, one after the other, and
-// keeps what each of them said:
+// keeps the result of each:
 //
 //   auto& server = serve_with<ServesWith<lend::DevSplice>>(
 //       [&](auto& command, Request& request, lend::Provider& device) {
@@ -50,12 +50,12 @@ class ServesWith final : public Attempts {
   std::vector<int64_t> results_;
 };
 
-// A name that nothing can be lent by while a request, the only one, is served.
+// A name by which nothing can be lent while a single request is served.
 struct BadName {
   lend::Position at;
   uint32_t length = 0;
 };
-// What is said of each; the last one is right, but the device is gone.
+// The error for each; the last one is valid, but the device no longer exists.
 constexpr std::array kBadNameErrors{EINVAL, EINVAL, EINVAL, EINVAL, EFAULT, EFAULT, EFAULT, ENODEV};
 BadName bad_name(size_t index, const Request& request);
 

@@ -1,4 +1,4 @@
-// What has come through the sockets of a test.
+// The data received through the sockets of a test.
 #pragma once
 
 #include <sys/ioctl.h>
@@ -16,7 +16,7 @@ inline std::vector<std::byte> received(const Descriptor& socket, size_t bytes) {
   return got;
 }
 
-// What is there to be received.
+// The data that can be received now.
 inline int pending_bytes(const Descriptor& socket) {
   int bytes = -1;
   EXPECT_EQ(ioctl(socket.number(), FIONREAD, &bytes), 0);

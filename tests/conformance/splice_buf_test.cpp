@@ -142,7 +142,7 @@ TEST(Rules, S50_MoreThanThe254SegmentsOfOldIsMovedWhole) {
   const Descriptor file = make_file(kLong, false);
   auto made = std::make_unique<SpliceBufs>(as_file(file));
   SpliceBufs& server = *made;
-  Stack stack(std::move(made), {});
+  Stack stack(std::move(made));
   auto device = direct::Device::create(stack, {.depth = 2});
   ASSERT_TRUE(device) << device.error().text;
   server.arm();

@@ -44,7 +44,7 @@ TEST_P(OnEachProvider, S14_S19_S20_S22_MovesAllBytesChunkByChunk) {
   memory(4 * kBytes, true);
   ASSERT_EQ(write(0, 4 * kBytes), 0);
   EXPECT_EQ(server.result(), 4 * kBytes);
-  EXPECT_EQ(server.submissions(), 4 * kBytes / kChunk);
+  EXPECT_TRUE(are_its_own(server.submissions(), 4 * kBytes / kChunk)) << server.submissions();
   EXPECT_TRUE(has_pattern(contents(file, 4 * kBytes, 8192)));
   EXPECT_TRUE(tools.pipe.empty());
   EXPECT_EQ(copied_bytes(), 0U);

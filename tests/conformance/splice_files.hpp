@@ -1,4 +1,4 @@
-// What the tests of the splice interfaces share: files as splice sees them, and files that refuse.
+// Helpers for the tests of the splice interfaces: files for splice, and files that refuse it.
 #pragma once
 
 #include <fcntl.h>

@@ -1,5 +1,5 @@
 // splice_read_to_read: S23 to S38, and S42.
-#include "lend/splice_read_to_read.hpp"
+#include "lend/splice_direct.hpp"
 
 #include <algorithm>
 

@@ -1,5 +1,6 @@
 // P-15: who ends in the middle: the program, the server, the ring.
 #include <poll.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 
@@ -10,7 +11,6 @@
 #include "conformance/attempts.hpp"
 #include "conformance/sockets.hpp"
 #include "core/private_loan.hpp"
-#include "frontend/fuse/mount_point.hpp"
 #include "frontend/ublk/control.hpp"
 #include "lend/fused.hpp"
 #include "ring/kernel_ring.hpp"
@@ -73,7 +73,7 @@ TEST_P(OnEachOfTheKernel, P15_TheProgramIsKilledAndItsPagesStayUntilTheServerIsD
 
 void take_away(Kind kind, const std::string& path) {
   if (kind == Kind::fuse) {
-    EXPECT_TRUE(fuse::clear_dead_mount(path));
+    EXPECT_EQ(umount2(path.c_str(), MNT_DETACH), 0);
     std::filesystem::remove_all(std::filesystem::path(path).parent_path());
     return;
   }

@@ -120,7 +120,7 @@ class Asks : public Server {
                             .tag = static_cast<uint16_t>(at.tag + tag),
                             .offset = offset};
     };
-    View wishes[] = {
+    View views[] = {
         provider().lend(at, length, wrong),
         provider().lend(at, 0, right),
         provider().lend(moved(1, 0, 0), length, right),
@@ -129,8 +129,8 @@ class Asks : public Server {
         provider().lend(moved(0, 0, 4096), length, right),
         provider().lend(moved(0, 0, 4096), UINT32_MAX, right),
     };
-    for (View& wish : wishes) {
-      lend::Consumption moving(std::move(wish), on(request, file_, 0));
+    for (View& view : views) {
+      lend::Consumption moving(std::move(view), on(request, file_, 0));
       Task running = moving.run(request);
       const Status status = co_await running;
       refused.push_back(status.error());

@@ -3,7 +3,7 @@
 #include "daemon/state.hpp"
 #include "frontend/ublk/abi.hpp"
 #include "frontend/ublk/mode.hpp"
-#include "ring/follower.hpp"
+#include "ring/linked_command.hpp"
 #include "support/member_target.hpp"
 #include "target/open.hpp"
 
@@ -15,10 +15,10 @@ using ublk::BufferMode;
 constexpr uint32_t kBytes = 128 * 1024;
 constexpr uint64_t kAllFeatures = ~uint64_t{0};
 
-ublk::ModeWish z_option() {
-  ublk::ModeWish wish;
-  wish.zero_copy_required = true;
-  return wish;
+ublk::ModeOptions z_option() {
+  ublk::ModeOptions mode_options;
+  mode_options.zero_copy_required = true;
+  return mode_options;
 }
 
 TEST(Rules, S106_ZIsZeroCopyOrAnError) {
@@ -35,7 +35,7 @@ TEST(Rules, S106_ZIsZeroCopyOrAnError) {
   ASSERT_TRUE(fallback);
   EXPECT_EQ(fallback->flags & ublk::abi::kSupportZeroCopy, 0U);
 
-  ublk::ModeWish contradiction = z_option();
+  ublk::ModeOptions contradiction = z_option();
   contradiction.named = BufferMode::copy;
   const auto neither = ublk::choose_mode(contradiction, kAllFeatures, {});
   ASSERT_FALSE(neither);
@@ -46,7 +46,12 @@ TEST(Rules, S106_ZIsZeroCopyOrAnError) {
 TEST(Rules, S107_TheModeIsWhatTheRecordOfTheDeviceSays) {
   for (const std::string_view name : ublk::mode_names()) {
     DeviceRecord record;
+    record.id = 0;
+    record.pid = 1;
     record.frontend = "ublk";
+    record.block_bytes = 512;
+    record.queues = record.depth = 1;
+    record.max_io_bytes = 4096;
     record.spec.target = "null";
     record.mode = name;
     const auto found = record_from_json(to_json(record));
@@ -81,7 +86,7 @@ class Looks : public Server {
 TEST(Rules, S108_OnlyReadsAndWritesHaveABufferToLend) {
   auto made = std::make_unique<Looks>();
   Looks& server = *made;
-  Stack stack(std::move(made), {});
+  Stack stack(std::move(made));
   auto device = direct::Device::create(stack, {});
   ASSERT_TRUE(device) << device.error().text;
   server.arm();
@@ -109,19 +114,19 @@ TEST(Rules, S109_WhatIsLinkedIsSubmittedAsAWholeOrNotAtAll) {
   ManualRing ring(2);
   Commit other;
   Commit leader;
-  Follower follower;
+  LinkedCommand linked_command;
   io_uring_sqe sqe{};
   io_uring_prep_nop(&sqe);
-  follower.offer(sqe);
+  linked_command.offer(sqe);
   ring.submit(other);
-  EXPECT_FALSE(ring.submit_linked(leader, follower, 0)) << "one entry is left for the two";
-  EXPECT_FALSE(follower.linked());
+  EXPECT_FALSE(ring.submit_linked(leader, linked_command, 0)) << "one entry is left for the two";
+  EXPECT_FALSE(linked_command.linked());
   EXPECT_EQ(ring.counters().submitted, 1U);
   ring.run_once(false);
-  EXPECT_TRUE(ring.submit_linked(leader, follower, 0));
+  EXPECT_TRUE(ring.submit_linked(leader, linked_command, 0));
   ring.settle();
   for (int i = 0; i < 3; ++i) ring.complete(0, 0);
-  EXPECT_TRUE(follower.done());
+  EXPECT_TRUE(linked_command.done());
 }
 
 // What qcow2 does where a cluster has no data.

@@ -1,10 +1,9 @@
-// When the driver finds no place in the ring's buffer table for a request's pages, it says so on
-// the request, and the queue registers them by hand (P-17).
+// If the ring's buffer table has no free slot for a request's pages, the driver sets a flag on the
+// request, and the queue registers the pages itself (P-17).
 //
-// The queue runs on a ring whose table the test can fill up: with the table full, automatic
-// registration fails; as soon as the request is delivered the test clears the table, before the
-// queue's command to register by hand is submitted.
-// timeout: 60
+// The test fills the table of the queue's ring, so that automatic registration fails. As soon as
+// the request is delivered the test clears the table, before the queue's command to register the
+// pages is submitted.
 #include <dirent.h>
 #include <fcntl.h>
 #include <gtest/gtest.h>
@@ -19,11 +18,12 @@
 #include <thread>
 #include <vector>
 
-#include "support/client.hpp"
 #include "frontend/ublk/control.hpp"
 #include "frontend/ublk/parameters.hpp"
 #include "frontend/ublk/queue.hpp"
 #include "ring/kernel_ring.hpp"
+#include "support/client.hpp"
+#include "support/owning.hpp"
 #include "target/target.hpp"
 
 namespace sluice::test {
@@ -65,8 +65,8 @@ std::set<int> ring_files() {
   return files;
 }
 
-// The thread that serves the device. Once fill_table() was called the table is full until a request
-// comes that differs from those before.
+// The thread that serves the device. After fill_table() the table is full until a new request
+// arrives.
 class Server final : private QueueListener, private Message {
  public:
   Server(int char_fd, int backing_fd, Stack& stack)
@@ -77,7 +77,8 @@ class Server final : private QueueListener, private Message {
   }
   ~Server() { thread_.join(); }
 
-  // The next request finds no room. With `stubborn`, neither does the command to register by hand.
+  // Makes the automatic registration of the next request fail; with `stubborn` also the queue's
+  // command to register its pages.
   void fill_table(bool stubborn) {
     std::promise<void> filled;
     filled_ = &filled;
@@ -104,11 +105,10 @@ class Server final : private QueueListener, private Message {
                                       .max_io_bytes = kMaxIoBytes,
                                       .mode = ublk::BufferMode::auto_register,
                                       .user_copy = true,
-                                      .char_device = {.number = 1, .registered = true},
-                                      .descriptors = descriptors_},
+                                      .char_device = {.number = 1, .registered = true}},
                                      *ring_, stack_, *this);
     ASSERT_TRUE(queue) << queue.error().text;
-    (*queue)->start();
+    (*queue)->start_on(descriptors_, char_fd_);
     ring_->run_once(false);
     ready_.set_value();
     while (!finished_) {
@@ -128,7 +128,7 @@ class Server final : private QueueListener, private Message {
     filled_->set_value();
   }
 
-  // The next round of the ring submits the queue's command.
+  // Called before the next round of the ring, which submits the queue's command.
   void give_way() {
     ++fallbacks_;
     if (stubborn_) {
@@ -139,7 +139,8 @@ class Server final : private QueueListener, private Message {
     full_ = false;
   }
 
-  // A description stays where it is until the next request of its tag.
+  // Compares with the descriptors at the time of fill_table(): a descriptor changes only with the
+  // next request of its tag.
   bool delivered_without_pages() const {
     for (size_t i = 0; i < kDepth; ++i) {
       const bool is_new = std::memcmp(&descriptors_[i], &before_[i], sizeof(before_[i])) != 0;
@@ -200,7 +201,7 @@ class FallbackTest : public testing::Test {
     server_ = std::make_unique<Server>(char_fd_, backing_fd_, stack_);
     ASSERT_TRUE(control_->start(info_.dev_id, getpid()));
     path_ = ublk::block_device_path(info_.dev_id);
-    ASSERT_EQ(client_.read(path_, kSizeBytes / 2, 4096), 0);  // the first to open it: partitions
+    ASSERT_EQ(client_.read(path_, kSizeBytes / 2, 4096), 0);  // the first open reads partitions
   }
 
   void TearDown() override {
@@ -219,7 +220,7 @@ class FallbackTest : public testing::Test {
 
   const Client client_;
   const int backing_fd_ = make_backing();
-  Stack stack_{std::make_unique<Plain>(), {backing_fd_}};
+  Stack stack_{owning(std::make_unique<Plain>(), backing_fd_)};
   std::unique_ptr<ublk::Control> control_;
   abi::DeviceInfo info_{};
   int char_fd_ = -1;

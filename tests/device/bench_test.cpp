@@ -1,12 +1,11 @@
-// Each column of `sluice bench lend --ublk` moves the pages of real requests, at the cost that it
-// should have, and leaves no device behind.
-// timeout: 120
+// Each column of `sluice bench lend --ublk` moves the pages of real requests at the expected cost,
+// and leaves no device behind.
 #include <gtest/gtest.h>
 
-#include "cli/bench/column.hpp"
+#include "bench/column.hpp"
 #include "frontend/ublk/control.hpp"
 
-namespace sluice::cli::bench {
+namespace sluice::bench {
 namespace {
 
 struct Expected {
@@ -46,4 +45,4 @@ INSTANTIATE_TEST_SUITE_P(Bench, EachUblkColumn,
                          [](const auto& each) { return std::string(each.param.type->name); });
 
 }  // namespace
-}  // namespace sluice::cli::bench
+}  // namespace sluice::bench

@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
 # The rules of the lending interfaces (tests/conformance) on the pages of real ublk requests.
-# timeout: 240
 set -eu
 program=$(dirname "$SLUICE")/conformance_tests
 [ -x "$program" ] || { echo "skipped: $program is not built"; exit 77; }

@@ -1,11 +1,10 @@
 #!/usr/bin/env bash
-# What was flushed is there after a power cut, what was discarded or zeroed reads as it must.
+# Flushed data survives a power cut; discarded and zeroed ranges read as they must.
 #
-# The power cut is a target, fault(FILE, cache=volatile): it keeps writes in its server's memory
-# until they are flushed, so that killing the server loses the rest. It must see the data; where a
-# device lends pages instead of copying, the cut happens one level below, in a device that is its
-# backing.
-# timeout: 200
+# The target fault(FILE, cache=volatile) simulates the power cut: it keeps writes in its server's
+# memory until they are flushed, so that killing the server loses unflushed writes. This target
+# must see the data. For a device that lends pages instead of copying, the cut happens one level
+# below, in the device that is its backing.
 . "$(dirname "$0")/lib.sh"
 
 MIB=1048576
@@ -41,7 +40,7 @@ main() {
     finish
 }
 
-# Ranges that are zeroed in all four ways, on the device and by holes in a plain file.
+# Zeroes ranges in all four ways on the device, and punches the same holes in a plain file.
 zeroed_like_file() {
     local range
     make_stack "$2" 64M
@@ -92,7 +91,7 @@ power_cut() {
     survived disk
 }
 
-# The legs of a stripe with chunks of 1 MiB, as one file.
+# Makes one file of the legs of a stripe with chunks of 1 MiB.
 interleave() {
     local chunk
     for chunk in {0..15}; do
@@ -116,7 +115,8 @@ power_cut_below() {
     survived disk
 }
 
-# The first two MiB by fsync, the next by writes that are durable by themselves, the last not.
+# Writes three parts: the first is synced by fsync, the second written durably (O_DSYNC), the last
+# not synced.
 write_some_and_sync() {
     head -c 2M /dev/urandom > flushed
     head -c 2M /dev/urandom > durable
@@ -124,7 +124,7 @@ write_some_and_sync() {
     dd if=flushed of="$DEV" bs=64k oflag=direct conv=fsync status=none
     dd if=durable of="$DEV" bs=64k seek=2M oflag=direct,dsync,seek_bytes status=none
     dd if=lost of="$DEV" bs=64k seek=8M oflag=direct,seek_bytes status=none
-    # Before the cut all of it is there.
+    # Before the cut the last part can be read as well.
     cmp -n $((4 * MIB)) -i $((8 * MIB)):0 \
         <(dd if="$DEV" bs=1M count=12 iflag=direct status=none) lost
 }
@@ -132,12 +132,12 @@ write_some_and_sync() {
 survived() {
     cmp -n $((2 * MIB)) "$1" flushed
     cmp -n $((2 * MIB)) -i $((2 * MIB)):0 "$1" durable
-    # Or the cut would prove nothing.
+    # The unsynced part must be lost, or the cut would prove nothing.
     cmp -n $((4 * MIB)) -i $((8 * MIB)):0 "$1" /dev/zero
 }
 
-# ext4 overwrites a block of a file with a single FUA write. On a device that lends pages, which has
-# the disk with the cache below it, that write reaches it as one.
+# ext4 overwrites a block of a file with a single FUA write. Through a device that lends pages, this
+# write reaches the disk with the volatile cache below as a single FUA write, too.
 durable_write() {
     local lines disk above
     truncate -s 64M disk
@@ -169,7 +169,7 @@ durable_write() {
     del
 }
 
-# Two power cuts of a disk that writes back blocks in any order while files are written.
+# Cuts the power of a disk twice while files are written; the disk writes back blocks in any order.
 journal() {
     local round
     truncate -s 400M disk
@@ -206,7 +206,8 @@ at_least() {
     [ "$(wc -l < "$2")" -ge "$1" ]
 }
 
-# write_files DIRECTORY: files of 100 kB, each named on the output once it and its name are synced.
+# write_files DIRECTORY: writes files of 100 kB. Once a file and its name are synced, prints its
+# checksum and name.
 write_files() {
     python3 -c '
 import hashlib, os, sys
@@ -238,12 +239,14 @@ check_files() {
 failed_flush() {
     truncate -s 64M disk
     head -c 1M /dev/urandom > data
-    add 'fault(disk, errors=1, ops=flush, count=1)'
+    add -r 1 'fault(disk, errors=1, ops=flush, count=1)'
     dd if=data of="$DEV" bs=64k oflag=direct status=none
     fails "$EIO" dd if=data of="$DEV" bs=64k oflag=direct conv=fsync status=none
     fails "$EIO" dd if=data of="$DEV" bs=64k count=1 oflag=direct status=none
     cmp -n $MIB <(dd if="$DEV" bs=64k count=16 iflag=direct status=none) data
     grep -q 'refusing writes' "state/device-$ID.log"
+    sluice upgrade -n "$ID" > shown
+    fails "$EIO" dd if=data of="$DEV" bs=64k count=1 oflag=direct status=none
     del
     add -t loop -f disk
     dd if=data of="$DEV" bs=64k oflag=direct conv=fsync status=none

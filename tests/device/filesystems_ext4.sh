@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
 # ext4, git and a compiler on every buffer mode and stack.
-# timeout: 300
 . "$(dirname "$0")/lib_filesystems.sh"
 
 test_filesystem ext4

@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
-# `sluice inspect` shows the requests that are in flight, and where they are.
-# timeout: 120
+# `sluice inspect` shows the requests in flight, and the target that currently serves each.
 . "$(dirname "$0")/lib.sh"
 
 main() {
@@ -21,7 +20,7 @@ idle() {
     same "requests in flight" "$(cat shown)" ""
 }
 
-# shows PATTERN: inspect shows it, within a moment.
+# shows PATTERN: the output of inspect matches.
 shows() {
     sluice inspect -n "$ID" > shown
     grep -qE -- "$1" shown
@@ -43,13 +42,13 @@ divided() {
     truncate -s 64M disk other
     add 'stripe(disk, fault(other, delay=3s), chunk=4k)'
     dd if="$DEV" of=/dev/null bs=8k count=1 iflag=direct status=none &
-    # The part on the first member is done; what is left is on the other.
+    # The part on the first member is done; the rest is on the other.
     wait_for 2 shows \
         '^queue 0 tag [0-9]+ read 8192 bytes at 0, .*: stripe > fault read 4096 bytes at 0$'
     wait $!
 }
 
-# Its data is on a device whose answer is held back.
+# The backing is a device that delays its answer.
 linked() {
     add 'fault(mem:64M, delay=3s, ops=read, offset=32M, length=4k)'
     add "$DEV"
@@ -78,7 +77,7 @@ under_load() {
     add "${STACK[@]}" -q 2
     while dd if="$DEV" of=/dev/null bs=256k iflag=direct status=none; do :; done &
     reader=$!
-    for i in {1..100}; do sluice inspect -n "$ID" > shown; done
+    for i in $(up_to 30 100); do sluice inspect -n "$ID" > shown; done
     kill $reader
     wait $reader || true
 }

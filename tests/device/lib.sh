@@ -1,15 +1,17 @@
 # shellcheck shell=bash
-# What the device tests share. A script sources this and then says, as often as it likes:
+# Common code of the device tests. A script sources this file and then calls, any number of times:
 #
 #   run_case NAME FUNCTION [ARGUMENT...]
 #
 # and `finish` at its end. Each case is a process of its own, in an empty directory ($CASE) with a
-# state directory of its own, and prints "ok NAME" or "not ok NAME". What it leaves behind
-# (devices, mounts, loop devices, processes) is taken down after it: a script may run on any
-# machine that has ublk, as root, and touches nothing but what it made.
+# state directory of its own, and prints "ok NAME" or "not ok NAME". The devices, mounts, loop
+# devices and processes that a case leaves behind are removed after it. A script may run as root on
+# any machine that has ublk; it changes only objects that it made.
 #
 # CASES='PATTERN' in the environment runs only the cases whose names match.
 set -Eeuo pipefail
+# shellcheck source=tests/support/extent.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../support/extent.sh"
 
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 SLUICE=${SLUICE:-$top/build/release/sluice}
@@ -37,7 +39,8 @@ run_case() {
     shift
     mkdir -p "$CASE/state"
     export SLUICE_STATE_DIR=$CASE/state
-    # In the background, because only there `set -e` works although we look at the status.
+    # In the background, because `set -e` has no effect in a foreground command whose status is
+    # tested.
     (in_case "$@") &
     case_pid=$!
     wait $case_pid || status=$?
@@ -73,7 +76,7 @@ finish() {
     exit 0
 }
 
-# What the kernel has found wrong since begin().
+# Prints the kernel's complaints since begin().
 kernel_complaints() {
     dmesg | awk -v mark="$mark" 'index($0, mark) { found = 1; next } found' |
         grep -E -A 20 'BUG:|WARNING:|Oops|blocked for more than|general protection|use-after-free' |
@@ -121,8 +124,8 @@ del() {
     sluice del -n "${1:-$ID}"
 }
 
-# make_stack NAME [SIZE]: makes what the named stack stands on, below the current directory.
-# STACK then has the arguments for add.
+# make_stack NAME [SIZE]: makes the backings of the named stack in the current directory, and sets
+# STACK to the arguments for add.
 make_stack() {
     local size=${2:-512M} leg
     case $1 in
@@ -138,21 +141,30 @@ make_stack() {
     esac
 }
 
-# An ext4 on a loop device, mounted on the directory "disk_fs": a real file system under a test,
-# with direct I/O, where the work directory may be a tmpfs.
+# Mounts an ext4 on a loop device on the directory "disk_fs": a file system with direct I/O, since
+# the work directory may be a tmpfs.
 make_disk_fs() {
     truncate -s "${1:-700M}" disk_fs.ext4
     mkfs.ext4 -qF disk_fs.ext4
     mkdir disk_fs
-    mount -o loop disk_fs.ext4 disk_fs
+    local device
+    device=$(losetup -f --show disk_fs.ext4)    # `mount -o loop` would query all loop devices
+    mount "$device" disk_fs
+    losetup -d "$device"    # takes effect once it is unmounted
 }
 
-# server [ID]: the process that serves the device.
+# server [ID]: prints the process that serves the device.
 server() {
-    sed -nE 's/^ *"pid": ([0-9]+),?$/\1/p' "$SLUICE_STATE_DIR/device-${1:-$ID}.json"
+    local line
+    while read -r line; do
+        [[ $line == '"pid": '* ]] || continue
+        line=${line#*: }
+        echo "${line%,}"
+        return
+    done < "$SLUICE_STATE_DIR/device-${1:-$ID}.json"
 }
 
-# The sudden death of a server. The driver may take a moment longer to notice.
+# kill_server [ID]: kills the server. The driver may notice its death a moment later.
 kill_server() {
     local pid
     pid=$(server "$@")
@@ -164,11 +176,23 @@ has_state() {
     [ "$(field state)" = "$1" ]
 }
 
+# gone PID: the process has ended, or is a zombie.
 gone() {
-    ! [ -e "/proc/$1" ] || grep -q '^State:.*Z' "/proc/$1/status" 2> /dev/null
+    local line
+    { read -r line < "/proc/$1/stat"; } 2> /dev/null || return 0
+    [[ ${line##*) } == Z* ]]
 }
 
-# field NAME [ID]: of `list --json`; the items of a list come with blanks between.
+# names FOLDER: prints the names in it.
+names() {
+    (
+        shopt -s nullglob
+        cd "$1"
+        echo *
+    )
+}
+
+# field NAME [ID]: prints a field of `list --json`; the items of a list are separated by blanks.
 field() {
     sluice list -n "${2:-$ID}" --json | awk -v name="\"$1\":" '
         !inside && $1 == name { inside = 1; sub(/^[^:]*: /, "") }
@@ -181,7 +205,7 @@ field() {
         END { print found }'
 }
 
-# setting NAME: a file of the device's sysfs directory.
+# setting NAME: prints a file of the device's sysfs directory.
 setting() {
     cat "/sys/block/${DEV#/dev/}/$1"
 }
@@ -206,7 +230,7 @@ refuses() {
 }
 
 # fails PATTERN COMMAND...: the command fails, and its standard error matches. (A plain `! COMMAND`
-# would check nothing: `set -e` takes no notice of it.)
+# would check nothing, because `set -e` ignores it.)
 fails() {
     local pattern=$1
     shift
@@ -219,7 +243,7 @@ lacks() {
     if grep -E -- "$1" "$2" >&2; then fail "'$1' is in $2"; fi
 }
 
-# wait_for SECONDS COMMAND...: until the command succeeds.
+# wait_for SECONDS COMMAND...: waits until the command succeeds.
 wait_for() {
     local end=$((SECONDS + $1))
     shift
@@ -230,10 +254,11 @@ wait_for() {
 }
 
 seconds_since() {
-    awk -v from="$1" -v to="$EPOCHREALTIME" 'BEGIN { printf "%.1f", to - from }'
+    local tenths=$(((${EPOCHREALTIME/[.,]/} - ${1/[.,]/}) / 100000))
+    echo "$((tenths / 10)).$((tenths % 10))"
 }
 
-# --- Taking down, after each case and at the end.
+# --- Cleaning up, after each case and at the end.
 
 show_logs() {
     local log
@@ -244,7 +269,7 @@ show_logs() {
     done
 }
 
-# Devices without a server first: whatever waits for them could not be ended.
+# Deletes devices without a server first: processes that wait for them cannot be killed.
 tear_down() {
     [ -d "$CASE" ] || return 0
     cd "$WORK"
@@ -256,8 +281,8 @@ tear_down() {
     rm -rf "$CASE"
 }
 
-# The last one first: it may stand on the others. One without a server may still be held open, and
-# is not waited for.
+# delete_devices dead|all: deletes the newest device first, as its backing may be another device. A
+# device without a server may still be open, so its deletion is not waited for.
 delete_devices() {
     local id
     for id in $(own_devices); do
@@ -270,7 +295,7 @@ delete_devices() {
     done
 }
 
-# Those that have a state file here, the newest first.
+# Prints the numbers of the devices with a record in this state directory, the newest first.
 own_devices() {
     local record
     for record in $(ls -t "$SLUICE_STATE_DIR"); do
@@ -279,7 +304,7 @@ own_devices() {
     done
 }
 
-# Everything that was started in a case's directory.
+# Kills all processes whose working directory is below that of a case.
 end_processes() {
     local process
     for process in $(find /proc -maxdepth 2 -name cwd -lname "$CASE*" 2> /dev/null); do

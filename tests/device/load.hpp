@@ -1,6 +1,6 @@
-// Load: fio writing to a device and verifying what it has written, in a process of its own.
+// Load: fio writes to a device and verifies the data, in a separate process.
 //
-// Made before there are any devices and rings, which that process must not inherit.
+// Made before any devices and rings, which that process must not inherit.
 #pragma once
 
 #include <fmt/format.h>
@@ -38,7 +38,7 @@ class Load {
     close(start_);
   }
 
-  // Writes to the first `bytes` of /dev/NAME until finish(). Returns once there have been writes.
+  // Writes to the first `bytes` of the device until finish(). Returns after the first writes.
   void start(const std::string& path, uint64_t bytes) {
     name_ = path.substr(path.rfind('/') + 1);
     const std::string options = fmt::format("--filename={} --size={}", path, bytes);
@@ -46,7 +46,7 @@ class Load {
     expect_progress();
   }
 
-  // Returns when there have been a hundred more writes.
+  // Waits for a hundred more writes.
   void expect_progress() const {
     const uint64_t before = writes();
     const auto give_up = std::chrono::steady_clock::now() + std::chrono::seconds(20);
@@ -56,7 +56,7 @@ class Load {
     }
   }
 
-  // Empty when nothing has failed.
+  // Returns the output of fio if a request has failed, else "".
   std::string finish() {
     kill(child_, SIGINT);  // fio ends by itself, and reports
     int status = 0;
@@ -85,7 +85,7 @@ class Load {
   uint64_t writes() const {
     std::ifstream stat("/sys/block/" + name_ + "/stat");
     uint64_t number = 0;
-    for (int i = 0; i < 5; ++i) stat >> number;  // the fifth: writes that are done
+    for (int i = 0; i < 5; ++i) stat >> number;  // the fifth field: completed writes
     return number;
   }
 

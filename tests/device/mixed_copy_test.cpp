@@ -1,6 +1,6 @@
-// A target that moves some bytes of a request by hand and lets the kernel move the others between
-// the lent pages and a file: on the devices that lend pages (where the driver must take USER_COPY
-// beside them, P-14) and on those that copy. Then what the driver refuses to whoever holds a loan
+// A target that copies some bytes of a request itself and lets the kernel move the others between
+// the lent pages and a file: on devices that lend pages (where the driver must also accept
+// USER_COPY, P-14) and on devices that copy. And the accesses to a loan that the driver refuses
 // (P-5, P-6). timeout: 60
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -12,12 +12,13 @@
 #include <mutex>
 #include <vector>
 
-#include "support/client.hpp"
+#include "frontend/session.hpp"
 #include "frontend/ublk/abi.hpp"
-#include "frontend/ublk/abi_io.hpp"
 #include "frontend/ublk/device.hpp"
 #include "ring/raw_operation.hpp"
 #include "ring/ring.hpp"
+#include "support/client.hpp"
+#include "support/owning.hpp"
 #include "target/target.hpp"
 
 namespace sluice::test {
@@ -40,7 +41,8 @@ int make_backing() {
   return file;
 }
 
-// A request's first part is kept in memory, the last is zeroes, what is between is in the file.
+// Keeps the first part of a request in memory and the middle in the file; the last part reads as
+// zeroes.
 class Mixed final : public Target {
  public:
   Mixed() { geometry_.size_bytes = kSizeBytes; }
@@ -94,7 +96,7 @@ class Mixed final : public Target {
   std::map<uint64_t, Part> first_parts_;
 };
 
-// Tries on each request what it must not do, past the checks of Ring, and then fails it.
+// Tries forbidden operations on each request, bypassing the checks of Ring, and then fails it.
 class Offender final : public Target {
  public:
   Offender() { geometry_.size_bytes = kSizeBytes; }
@@ -115,7 +117,7 @@ class Offender final : public Target {
     const uint64_t position = loan.copy_position();
     const int wrong_copy = is_read ? IORING_OP_READ : IORING_OP_WRITE;
     const int right_copy = is_read ? IORING_OP_WRITE : IORING_OP_READ;
-    // The pages of a read are for READ_FIXED from a file, those of a write for WRITE_FIXED.
+    // READ_FIXED fills the pages of a read from a file; WRITE_FIXED writes those of a write.
     const int wrong_fixed = is_read ? IORING_OP_WRITE_FIXED : IORING_OP_READ_FIXED;
     const int right_fixed = is_read ? IORING_OP_READ_FIXED : IORING_OP_WRITE_FIXED;
 
@@ -165,32 +167,33 @@ class Offender final : public Target {
 class Served {
  public:
   Served(std::unique_ptr<Target> target, ublk::BufferMode mode)
-      : stack_(std::move(target), {make_backing()}) {
+      : stack_(owning(std::move(target), make_backing())) {
     ublk::DeviceOptions options;
     options.depth = 8;
-    options.wish.named = mode;
+    options.mode_options.named = mode;
     auto device = ublk::UblkDevice::add(stack_, options);
     if (!device) {
       error_ = device.error().text;
       return;
     }
-    device_ = std::move(*device);
-    if (const auto served = device_->serve(); !served) error_ = served.error().text;
+    auto session = Session<ublk::UblkDevice>::start(std::move(*device));
+    if (session) {
+      session_ = std::move(*session);
+    } else {
+      error_ = session.error().text;
+    }
   }
   ~Served() {
-    if (!device_ || !error_.empty()) return;
-    EXPECT_TRUE(device_->stop());
-    device_->wait();
-    EXPECT_TRUE(device_->remove());
+    if (session_) EXPECT_TRUE(session_->end());
   }
 
   const std::string& error() const { return error_; }
-  const ublk::UblkDevice& device() const { return *device_; }
-  std::string path() const { return ublk::block_device_path(device_->id()); }
+  const ublk::UblkDevice& device() const { return session_->frontend(); }
+  std::string path() const { return session_->frontend().path(); }
 
  private:
   Stack stack_;
-  std::unique_ptr<ublk::UblkDevice> device_;
+  std::unique_ptr<Session<ublk::UblkDevice>> session_;
   std::string error_;
 };
 
@@ -229,7 +232,7 @@ TEST_P(LendingTest, OnlyWhatIsCopiedIsCounted) {
   ASSERT_EQ(served.error(), "");
   EXPECT_NE(served.device().info().flags & ublk::abi::kSupportZeroCopy, 0U);
   EXPECT_NE(served.device().info().flags & ublk::abi::kUserCopy, 0U);
-  ASSERT_EQ(client.read(served.path(), 0, kPart), 0);  // the first to open it: partitions are read
+  ASSERT_EQ(client.read(served.path(), 0, kPart), 0);  // the first open reads partitions
   const uint64_t before = served.device().reports().front().copied_bytes;
   ASSERT_EQ(client.write(served.path(), 0, 256 * 1024), 0);
   EXPECT_EQ(served.device().reports().front().copied_bytes - before, kPart);

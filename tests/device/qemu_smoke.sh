@@ -1,8 +1,7 @@
 #!/usr/bin/env bash
-# A walk through everything on the kernel that users run: Debian's own, with its modules.
-# Everything here is some thirty times slower than elsewhere, so little data and few processes.
+# A short tour of all features on a kernel that users run: Debian's own, with its modules.
+# Everything is some thirty times slower here, so the test uses little data and few processes.
 # guest: qemu
-# timeout: 240
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/lib_writer.sh"
 

@@ -1,5 +1,4 @@
-// A device grows while it is being written to: the stack first, then the kernel is told.
-// timeout: 120
+// A device grows while it is being written to: first the stack, then the kernel's size.
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <gtest/gtest.h>
@@ -9,9 +8,10 @@
 #include <algorithm>
 
 #include "core/descriptor.hpp"
-#include "support/client.hpp"
 #include "device/load.hpp"
+#include "frontend/session.hpp"
 #include "frontend/ublk/device.hpp"
+#include "support/client.hpp"
 #include "unit/target/loop_rig.hpp"
 
 namespace sluice::test {
@@ -40,25 +40,24 @@ TEST_P(ResizeDeviceTest, GrowsUnderLoad) {
       fmt::format(fmt::runtime(GetParam()), fmt::arg("one", one), fmt::arg("two", two));
   auto stack = open_stack(spec).value();
   auto device = ublk::UblkDevice::add(*stack, {}).value();
-  ASSERT_TRUE(device->serve());
+  const auto session = Session<ublk::UblkDevice>::start(std::move(device)).value();
+  ublk::UblkDevice& served = session->frontend();
   const uint64_t before = stack->geometry().size_bytes;
-  load_.start(device->path(), before);
+  load_.start(served.path(), before);
   for (uint64_t size = before + 8 * kMiB; size <= 2 * before; size += 8 * kMiB) {
     const auto grown = stack->resize(size);
     ASSERT_TRUE(grown) << grown.error().text;
-    ASSERT_TRUE(device->resize(*grown));
-    ASSERT_EQ(size_of(device->path()), size);
+    ASSERT_TRUE(served.resize(*grown));
+    ASSERT_EQ(size_of(served.path()), size);
     const auto memory = client_.memory(4096);
     std::ranges::fill(memory, std::byte{7});
-    ASSERT_EQ(client_.write(device->path(), size - 4096, 4096), 0);
+    ASSERT_EQ(client_.write(served.path(), size - 4096, 4096), 0);
     std::ranges::fill(memory, std::byte{0});
-    ASSERT_EQ(client_.read(device->path(), size - 4096, 4096), 0);
+    ASSERT_EQ(client_.read(served.path(), size - 4096, 4096), 0);
     EXPECT_EQ(std::ranges::count(memory, std::byte{7}), 4096);
   }
   EXPECT_EQ(load_.finish(), "");
-  EXPECT_TRUE(device->stop());
-  device->wait();
-  EXPECT_TRUE(device->remove());
+  EXPECT_TRUE(session->end());
 }
 
 INSTANTIATE_TEST_SUITE_P(Stacks, ResizeDeviceTest,

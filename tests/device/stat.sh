@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
-# What `sluice stat` says of a running device is what was done to it.
-# timeout: 180
+# `sluice stat` reports the I/O that a running device has done.
 . "$(dirname "$0")/lib.sh"
 
 main() {
@@ -14,7 +13,7 @@ main() {
     finish
 }
 
-# figure NAME: of the device's total, the first of that name.
+# figure NAME: prints the first value of this name in the total of the device.
 figure() {
     sluice stat -n "$ID" --json | sed -n '/"total"/,$p' |
         sed -nE "s/^ *\"$1\": ([0-9]+),?\$/\\1/p" | head -n 1
@@ -72,8 +71,8 @@ watched() {
     timeout 4 "$SLUICE" stat -n "$ID" --watch 1 > shown || [ $? = 124 ]
     kill $reader
     wait $reader || true
-    grep -q '^device .*r/s' shown
-    awk -v device="$DEV" '$1 == device && $2 > 0 { found = 1 } END { exit !found }' shown ||
+    grep -q '^time *device .*r/s' shown
+    awk -v device="${DEV#/dev/}" '$2 == device && $3 > 0 { found = 1 } END { exit !found }' shown ||
         fail "$(cat shown)"
 }
 

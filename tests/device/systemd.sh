@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
-# A system booted by systemd, with udev and the journal, has the devices of /etc/sluice: they are
-# there after boot, before what is mounted on them, and gone after that.
-# systemd is process 1 of a namespace in the guest, whose root it takes as its own.
-# timeout: 120
+# A system booted by systemd, with udev and the journal, serves the devices of /etc/sluice: they
+# start at boot, before the file systems on them are mounted, and stop after these are unmounted.
+# systemd is process 1 of a namespace in the guest, and uses the guest's root.
+# seconds: 145
 . "$(dirname "$0")/lib.sh"
+
+UUID=5a1b0c8e-0000-4000-8000-000000005a1e
 
 main() {
     [ "$(hostname)" = sluice-guest ] ||
@@ -14,6 +16,7 @@ main() {
     install_devices
     boot
     run_case "there after boot, mounted, and told in the journal" booted
+    run_case "udev knows them: names, model, serial, what is on them" known_to_udev
     run_case "restarted: unmounted before, mounted again after" restarted
     run_case "upgraded: the new server is in the service, and stops as the first" upgraded
     run_case "killed: made again, what was mounted is unmounted" killed
@@ -25,19 +28,23 @@ main() {
 
 install_devices() {
     cmake --install "$(dirname "$SLUICE")" --prefix /usr > "$WORK/install.log"
-    mkdir -p /etc/sluice /srv/data
+    mkdir -p /etc/sluice /srv/data /srv/lasting
     truncate -s 256M /srv/data.img /srv/second.img /srv/lasting.img
-    mkfs.ext4 -qF /srv/data.img
+    mkfs.ext4 -qF -L sluice-data /srv/data.img
+    mkfs.ext4 -qF -U $UUID /srv/lasting.img
     echo '{"spec": "/srv/data.img", "number": 0}' > /etc/sluice/data.json
-    echo '{"spec": "/srv/second.img", "number": 7, "frontend": "loop"}' > /etc/sluice/second.json
+    echo '{"spec": "/srv/second.img", "number": 7, "frontend": "loop",
+           "name": "other"}' > /etc/sluice/second.json
     echo '{"spec": "/srv/lasting.img", "number": 3, "user_recovery": 1,
-           "user_recovery_reissue": 1}' > /etc/sluice/lasting.json
-    # The line that the unit file shows.
-    sed -nE 's,^# +(/dev/ublkb0 .*)NAME(.*),\1data\2,p' /usr/lib/systemd/system/sluice@.service \
-        > /etc/fstab
-    # Nothing else that this machine may have enabled.
+           "user_recovery_reissue": true}' > /etc/sluice/lasting.json
+    # The line that the unit file shows, and a line that finds its device by UUID.
+    sed -nE '/^# +.dev.sluice/{ s/^# +//; s/NAME/data/g; p }' \
+        /usr/lib/systemd/system/sluice@.service > /etc/fstab
+    echo "UUID=$UUID /srv/lasting ext4 x-systemd.requires=sluice@lasting.service,nofail 0 2" \
+        >> /etc/fstab
+    # Disables all other units that are enabled on this machine.
     mount -t tmpfs units /etc/systemd/system
-    systemctl -q enable sluice.target sluice@data sluice@second sluice@lasting
+    systemctl -q enable sluice@data sluice@second sluice@lasting
 }
 
 boot() {
@@ -59,7 +66,7 @@ has_manager() {
     INIT=$(pgrep -P "$SYSTEM") && inside test -S /run/systemd/private
 }
 
-# A command in the booted system, from nobody's session.
+# Runs a command in the booted system, outside any session.
 inside() {
     timeout 60 nsenter -t "$INIT" --mount --pid --cgroup env -u SLUICE_STATE_DIR "$@"
 }
@@ -72,11 +79,40 @@ booted() {
     same "status" "$(shown data StatusText)" "/dev/ublkb0 is live, mode auto"
     inside journalctl -u sluice@data > journal
     grep -q 'sluice\[.*device 0 is live, mode auto' journal || fail "$(cat journal)"
-    same "devices" "$(inside sluice list | grep -c '^dev id')" 3
+    same "devices" "$(inside sluice list --json | grep -c '^    "id"')" 3
     inside sh -c 'echo text > /srv/data/file'
 }
 
-# is_served NAME ID: by the process that systemd takes for the main one, in the unit's own group.
+known_to_udev() {
+    local second
+    same "/dev/sluice/data" "$(inside readlink -f /dev/sluice/data)" /dev/ublkb0
+    same "/dev/sluice/lasting" "$(inside readlink -f /dev/sluice/lasting)" /dev/ublkb3
+    second=$(inside sluice list other --json | sed -nE 's/^ *"device": "(.*)",$/\1/p')
+    same "/dev/sluice/other" "$(inside readlink -f /dev/sluice/other)" "$second"
+    same "by-uuid" "$(inside readlink -f /dev/disk/by-uuid/$UUID)" /dev/ublkb3
+    same "by-label" "$(inside readlink -f /dev/disk/by-label/sluice-data)" /dev/ublkb0
+    same "by-id" "$(inside readlink -f /dev/disk/by-id/sluice-data)" /dev/ublkb0
+    same "mounted by its UUID" "$(inside findmnt -n -o SOURCE /srv/lasting)" /dev/ublkb3
+    same "lsblk" "$(inside lsblk -dn -o FSTYPE,UUID,MODEL,SERIAL /dev/ublkb3 | tr -s ' ')" \
+        "ext4 $UUID Sluice loop lasting"
+    same "lsblk of a loop device" "$(inside lsblk -dn -o MODEL,SERIAL "$second" | tr -s ' ')" \
+        "Sluice loop other"
+    inside umount /srv/lasting
+    # udev probes a device again after a write, and makes links to its partitions.
+    inside sh -c 'echo "label: gpt
+        size=64M" | sfdisk -q /dev/sluice/lasting'
+    wait_for 60 inside test -b /dev/sluice/lasting-part1
+    # The link is there before udev watches the device: it would not see what is written now.
+    inside udevadm settle --timeout=50
+    inside mkfs.ext4 -qF -L sluice-part /dev/sluice/lasting-part1
+    wait_for 60 inside test -b /dev/disk/by-label/sluice-part
+    inside sluice add --quiet --name passing null:64M > path
+    same "a link while it is there" "$(inside readlink -f /dev/sluice/passing)" "$(cat path)"
+    inside sluice del passing
+    wait_for 60 inside test ! -L /dev/sluice/passing
+}
+
+# is_served NAME ID: the server is the main process of the unit, and in the cgroup of the unit.
 is_served() {
     same "state of $1" "$(shown "$1" ActiveState)" active
     same "main process of $1" "$(shown "$1" MainPID)" "$(server_of "$2")"
@@ -111,19 +147,20 @@ mount_again() {
     same "what is there" "$(inside cat /srv/data/file)" text
 }
 
-# Twice, each time by a service whose remains systemd kills when it ends.
+# Upgrades twice, each time by a service; systemd kills all processes that it leaves behind.
 upgraded() {
     local before
     for _ in 1 2; do
         before=$(server_of 7)
-        # Of this type its start is its end; to wait for another one takes D-Bus.
+        # A service of this type has started when it has ended; other types need D-Bus to wait.
         inside systemd-run -q --property Type=oneshot --collect sluice upgrade -n 7
         [ "$before" != "$(server_of 7)" ] || fail "it is the same process still"
         is_served second 7
     done
     inside systemctl stop sluice@second
     same "result" "$(shown second Result)" success
-    same "devices" "$(inside sluice list | grep -c '^dev id')" 2
+    same "devices" "$(inside sluice list --json | grep -c '^    "id"')" 2
+    wait_for 60 inside test ! -L /dev/sluice/other
     inside systemctl start sluice@second
     inside sluice upgrade -n 7 > shown
     kill_main second
@@ -137,7 +174,7 @@ killed() {
     mount_again
 }
 
-# kill_main NAME: kills its server, and waits until systemd has started another one.
+# kill_main NAME: kills its server, and waits until systemd has started another.
 kill_main() {
     inside systemctl kill -s KILL --kill-who=main "sluice@$1"
     wait_for 20 is_again "$1"
@@ -147,7 +184,7 @@ is_again() {
     [ "$(shown "$1" NRestarts) $(shown "$1" ActiveState)" = "1 active" ]
 }
 
-# What has it open notices nothing but the delay.
+# A program that has the device open notices only a delay.
 recovered() {
     exec 5<> /dev/ublkb3
     head -c 1M /dev/urandom > random

@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
-# Devices that a user without privilege makes. There is no udev in the guest: a loop of the shell
-# gives the nodes away as the installed rules would.
-# timeout: 120
+# Devices of a user without privilege. There is no udev in the guest: a shell loop changes the owner
+# of the nodes as the installed udev rules would.
 . "$(dirname "$0")/lib.sh"
 
 OWNER=nobody
@@ -51,6 +50,7 @@ whole_life() {
         grep -q "owner: $(id -u $OWNER):" shown
         user "$SLUICE" stat -n "$ID" > shown
         user "$SLUICE" del -n "$ID"
+        [ ! -e "/sys/class/ublk-char/ublkc$ID" ] || fail "the driver still has it"
         cmp -n 1048576 data disk
     done
     touch stop
@@ -59,8 +59,8 @@ whole_life() {
 refused() {
     prepare
     refuses 'exclude each other' "${AS_USER[@]}" "$SLUICE" add --unprivileged -r 1 disk
-    refuses 'cannot be had|zero copy' "${AS_USER[@]}" "$SLUICE" add --unprivileged -z disk
-    refuses 'cannot be had' "${AS_USER[@]}" "$SLUICE" add --unprivileged --mode user_copy disk
+    refuses 'is not possible|zero copy' "${AS_USER[@]}" "$SLUICE" add --unprivileged -z disk
+    refuses 'is not possible' "${AS_USER[@]}" "$SLUICE" add --unprivileged --mode user_copy disk
     touch stop
 }
 
@@ -68,8 +68,10 @@ others() {
     prepare
     touch stop
     wait
+    chown root "$CASE/state"
     add -t null
-    refuses '.' "${AS_USER[@]}" "$SLUICE" del -n "$ID" --force
+    refuses 'no permission' "${AS_USER[@]}" "$SLUICE" del -n "$ID" --force
+    refuses '.' "${AS_USER[@]}" env SLUICE_STATE_DIR="$CASE/theirs" "$SLUICE" del -n "$ID" --force
     same state "$(field state)" LIVE
 }
 

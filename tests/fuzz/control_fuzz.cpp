@@ -1,5 +1,6 @@
-// Any bytes as a request on a control socket, and as a reply: taken, or refused in one short
-// printable sentence.
+// Parses any bytes as a request on a control socket, and as a reply: they are accepted, or refused
+// with one short printable sentence.
+#include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
@@ -28,8 +29,8 @@ void check_sentence(const sluice::Error& error) {
 const sluice::ControlCommands& commands() {
   static const sluice::ControlCommands table = [] {
     sluice::ControlCommands commands;
-    commands.add("stat", [](const nlohmann::json& request) -> sluice::Result<nlohmann::json> {
-      return nlohmann::json{{"echo", request.at("echo")}};
+    commands.add("stat", [](const sluice::JsonValue& request) -> sluice::Result<sluice::JsonValue> {
+      return sluice::JsonValue{{"echo", request.at("echo")}};
     });
     return commands;
   }();
@@ -45,7 +46,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     check_sentence(request.error());
     require(request.error().text.size() < 2000, "a sentence is long", request.error().text);
   }
-  auto reply = commands().run(line);
+  sluice::Result<sluice::ControlReply> reply = sluice::fail(EPROTO, "no answer");
+  commands().run(line, {}, sluice::ControlAnswer([&](sluice::Result<sluice::ControlReply> given) {
+                   reply = std::move(given);
+                 }));
   const std::string answer = reply ? sluice::control_reply_line(std::move(reply->body))
                                    : sluice::control_reply_line(reply.error());
   require(answer.find('\n') == answer.size() - 1, "a reply is not one line", answer);

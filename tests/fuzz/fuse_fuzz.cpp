@@ -1,6 +1,6 @@
-// Any bytes as what read(2) of /dev/fuse gave: dropped, or answered with an errno or with an answer
-// that fits, whatever structure is cut short or contradicts itself. READ and WRITE go as far as a
-// stack without any I/O of its own.
+// Serves any bytes as a request read from /dev/fuse: it is dropped, or answered with an errno or an
+// answer that fits the buffer, even if a structure is truncated or inconsistent. READ and WRITE are
+// served by a stack without I/O.
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
@@ -25,17 +25,18 @@ void require(bool holds, const char* what) {
   std::abort();
 }
 
-// Nothing here needs a kernel.
+// A ring that submits nothing.
 class IdleRing final : public Ring {
  private:
   io_uring_sqe* next_sqe() override { return nullptr; }
+  void put_file(File, int) override {}
   uint32_t free_sqes() const override { return 0; }
   void enter(bool) override {}
   uint32_t reap(std::span<Cqe>) override { return 0; }
   void wake() override {}
 };
 
-// Takes everything, keeps nothing, and looks at what it gets.
+// Checks the range of each request, discards writes, and reads as zeroes.
 class Ideal final : public Target {
  public:
   Ideal() {
@@ -59,11 +60,12 @@ class Ideal final : public Target {
 class Served {
  public:
   explicit Served(bool in_directory)
-      : stack_(std::make_unique<Ideal>(), {}),
+      : stack_(std::make_unique<Ideal>()),
         file_({.in_directory = in_directory, .size_bytes = kSize}),
         io_(stack_, file_, kMaxIo) {
     if (!memory_.reserve(1, kMaxIo)) std::abort();
-    tag_.set_up(ring_, memory_, 0, 0);
+    tag_.set_up(ring_, 0, 0);
+    tag_.use(memory_, 0);
   }
 
   void serve(const uint8_t* data, size_t size) {
@@ -106,7 +108,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   static Served alone(false);
   static Served in_directory(true);
   if (size == 0) return 0;
-  // The first byte mends the length, which a mutation seldom gets right.
+  // The first byte can make the length field right, as mutations seldom do.
   std::vector<uint8_t> frame(data + 1, data + size);
   if ((data[0] & 1) != 0 && frame.size() >= sizeof(uint32_t)) {
     const auto length = static_cast<uint32_t>(frame.size());

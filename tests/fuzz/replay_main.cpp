@@ -45,7 +45,7 @@ constexpr unsigned kHangSeconds = 60;  // for the whole run
 constexpr size_t kSizeMaximum = 64 * 1024;
 constexpr uint64_t kSeed = 0x5105'5105;
 
-// For the handler of the target's death: what it runs on, and where to keep that.
+// For the signal handler: the current input, and the file name to keep it.
 std::span<const uint8_t> current;
 std::string keep_name;
 
@@ -169,7 +169,7 @@ void catch_death() {
   alarm(kHangSeconds);
 }
 
-// Only what a signal handler may do.
+// Calls only async-signal-safe functions.
 void keep_input() {
   if (current.data() == nullptr) return;
   const int file = open(keep_name.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);

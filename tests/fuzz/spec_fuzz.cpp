@@ -1,5 +1,5 @@
-// Any bytes as a spec: refused in one printable sentence, or read into a Spec that passes the check
-// and that both written forms give back.
+// Parses any bytes as a spec: they are refused with one printable sentence, or give a Spec that
+// passes the check and survives being written and read again in both notations.
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>

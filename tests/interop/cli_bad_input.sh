@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# What is wrong on a command line is refused in one sentence: exit code 2 for a line that is wrong
-# as it is written, 1 for all else, nothing on the standard output, nothing left behind. And every
-# option of a command is in its manual page.
+# Wrong command lines are refused with one sentence: exit code 2 for errors in the line itself, 1
+# for all other errors, nothing on the standard output, nothing left behind. And the manual page of
+# a command has exactly its options.
 set -u
 
 main() {
@@ -29,13 +29,13 @@ main() {
 }
 
 lines_that_are_wrong() {
-    refuse 2 "which command"
+    refuse 2 "no command given"
     refuse 2 "did you mean 'list'" lsit
     refuse 2 "unknown command" frobnicate
     refuse 2 "unknown option" --frobnicate
     refuse 2 "unknown command ''" ''
     refuse 2 "unexpected argument" --version now
-    refuse 2 "what to serve" add
+    refuse 2 "nothing to serve" add
     refuse 2 "-t needs its TYPE" add -t
     refuse 2 "-n needs its ID" add -t null -n
     refuse 2 "whole number" add -t null -n 10X
@@ -49,8 +49,8 @@ lines_that_are_wrong() {
     refuse 2 "from 1 to 4096" add -t null -d 4097
     refuse 2 "0 or 1" add -t null -r 2
     refuse 2 "0 or 1" add -t null -g yes
-    refuse 2 "takes -r 1" add -t null -i 1
-    refuse 2 "takes -r 1" add -t null -e 1
+    refuse 2 "needs -r 1" add -t null -i 1
+    refuse 2 "needs -r 1" add -t null -e 1
     refuse 2 "exclude each other" add -t null -r 1 -i 1 -e 1
     refuse 2 "goes with --foreground" add -t null -r 1 -n 0 --resume
     refuse 2 "exclude each other" add -t null --unprivileged -r 1
@@ -69,7 +69,6 @@ lines_that_are_wrong() {
     refuse 2 "did you mean '--queues'" add -t null --queue 2
     refuse 2 "unknown option" add -t null --frobnicate
     refuse 2 "unknown option" add -t null -x
-    refuse 2 "not supported" add -t null -b
     refuse 2 "not supported" add -t null --shmem_zc
     refuse 2 "not supported" add -t null --htlb /tmp/x
     refuse 2 "is an option of stripe" add -t null --chunk 64k
@@ -77,22 +76,23 @@ lines_that_are_wrong() {
     refuse 2 "both say" add -t null null:1G
     refuse 2 "unexpected argument" add null:1G null:1G
     refuse 2 "into the SPEC" add null:1G -f a.img
-    refuse 2 "-n ID" del
+    refuse 2 "cannot be the name" add -t null --name 7
+    refuse 2 "exclude each other" add -t null --quiet --json
+    refuse 2 "needs a DEVICE" del
     refuse 2 "exclude each other" del -n 0 -a
     refuse 2 "unexpected argument" del -n 0 1
-    refuse 2 "whole number" del -n first
-    refuse 2 "whole number" list -n 0x1
-    refuse 2 "unexpected argument" list 0
+    refuse 2 "unexpected argument" list 0 1
     refuse 2 "unexpected argument" features all
     refuse 2 "exclude each other" stat --json --prometheus
-    refuse 2 "goes with --watch" stat 5
-    for seconds in '' 0 -1 1.5 86401 soon; do
+    for seconds in '' 0 -1 1.5 86401; do
         refuse 2 "" stat --watch "$seconds"
     done
-    refuse 2 "whole number" stat -n x
-    refuse 2 "-n ID" inspect
+    refuse 2 "needs a DEVICE" inspect
     refuse 2 "unexpected argument" inspect -n 0 1
-    refuse 2 "what is to be measured" bench
+    refuse 2 "unexpected argument" events -n 0 1
+    refuse 2 "needs a DEVICE" ctl
+    refuse 2 "" events --follow=1
+    refuse 2 "nothing to measure" bench
     refuse 2 "measures 'lend'" bench disk
     refuse 2 "--seconds takes a number" bench lend --seconds 0
     refuse 2 "whole number" bench lend --runs 0
@@ -101,18 +101,23 @@ lines_that_are_wrong() {
     refuse 1 "does not exist" bench lend --file nowhere
     refuse 2 "--depths does not go with --file" bench lend --file nowhere --depths 1
     refuse 2 "--ublk does not go with --file" bench lend --file nowhere --ublk
-    refuse 2 "-n ID" recover
-    refuse 2 "-n ID" set_affinity -q 0 --cpuset 0
+    refuse 2 "needs a DEVICE" recover
+    refuse 2 "needs a DEVICE" set_affinity -q 0 --cpuset 0
+    refuse 2 "needs a DEVICE" resize
     refuse 2 "-q QUEUE" set_affinity -n 0 --cpuset 0
     refuse 2 "--cpuset LIST" set_affinity -n 0 -q 0
     for list in '' ',' '0,' ',0' '0,,1' 3-1 1- -1 a 0-1-2 1024 '[0' '0 1' 0-99999999999999999999; do
-        refuse 2 "no list of processors" set_affinity -n 0 -q 0 --cpuset "$list"
+        refuse 2 "not a list of processors" set_affinity -n 0 -q 0 --cpuset "$list"
     done
     refuse 2 "did you mean 'add'" help ad
 }
 
 specs_that_are_wrong() {
     refuse 1 "did you mean 'null'" add -t nul
+    refuse 1 "unknown target 'nbd': 'sluice targets' lists all" add -t nbd --host localhost
+    refuse 1 "give 9223372036854775296" add null:9223372036854775807
+    refuse 1 "give 9223372036854775296" add -t null --size 9223372036854775807
+    refuse 1 "1000000s is the longest" add 'fault(null:1M, delay=1000001s)'
     refuse 1 "unknown target" add -t frobnicate --size 1G
     refuse 1 "'10X' for --size is not a size" add -t null --size 10X
     refuse 1 "not a size" add -t null --size -1
@@ -139,27 +144,41 @@ specs_that_are_wrong() {
 files_that_are_wrong() {
     refuse 1 "does not exist" add -t loop -f missing.img
     refuse 1 "does not exist" add missing.img
+    refuse 1 "does not exist" add -- --missing.img
+    refuse 1 "truncate -s SIZE '$folder/it'\\''s missing'" add -t loop -f "it's missing"
     refuse 1 "missing.img" add 'stripe(a.img, missing.img)'
     refuse 1 "folder" add -t loop -f folder
     refuse 1 "small.img" add -t loop -f small.img
     refuse 1 "offset" add -t loop -f a.img -o 1M
-    refuse 1 "offset" add -t loop -f a.img --offset 100
+    refuse 1 "write 100s (that is 50k) or 100B" add -t loop -f a.img --offset 100
+    refuse 1 "write 2048s (that is 1M) or 2k" add -t loop -f a.img -o 2048
+    refuse 1 "no multiple of 512" add -t loop -f a.img --offset 100B
+    refuse 1 "leaves nothing" add -t loop -f a.img -o 2048s
+    ln -sf "$SLUICE" ublk
+    SLUICE=./ublk refuse 1 "offset 1048576 leaves nothing" add -t loop -f a.img -o 2048
     SLUICE_STATE_DIR=state refuse 1 "absolute path" add -t null
 }
 
-# With a driver the last of these succeed, which tests/device is for.
+# With a ublk driver the last of these commands succeed; tests/device tests that.
 devices_that_are_not_there() {
-    refuse 1 "no state file" recover -n 7
-    refuse 1 "no state file" stat -n 7
-    refuse 1 "no state file" inspect -n 7
+    local command device
+    for command in "list" "del" "stat" "inspect" "events" "ctl" "recover" "upgrade" "quiesce" \
+        "resize" "set_affinity -q 0 --cpuset 0"; do
+        for device in 77 "-n 77"; do
+            # shellcheck disable=SC2086  # words
+            refuse 1 "there is no device 77: 'sluice list' shows all" $command $device
+        done
+        for device in first -nfirst 0x1 /dev/sluice/first /dev/null a.img ./a.img 1048576; do
+            # shellcheck disable=SC2086  # words
+            refuse 1 "there is no device '${device#-n}': 'sluice list' shows all" $command $device
+        done
+    done
+    refuse 1 "the device is empty" del ''
     refuse 1 "no devices" stat --watch
-    refuse 1 "no state file" set_affinity -n 7 -q 0 --cpuset 0
-    refuse 1 "there is no" list -n 77
-    refuse 1 "there is no" del -n 77
     refuse 0 "no devices" list
     refuse 0 "no devices" del -a
+    refuse 0 "no events" events
     [ ! -e /dev/ublk-control ] || return 0
-    local command
     for command in "add -t null --frontend ublk" "add -t loop -f a.img --frontend ublk" \
         "features" "features --json" "add -t null --frontend ublk --foreground"; do
         # shellcheck disable=SC2086  # words
@@ -181,16 +200,26 @@ front_ends_that_do_not_fit() {
     refuse 1 "make its directory first" add a.img --at missing/folder
     refuse 1 "neither a regular file nor a directory" add a.img --at /dev/null
     echo '{"spec": "a.img", "quues": 2}' >config.json
-    refuse 1 "did you mean '--queues'" add --config config.json
-    refuse 1 "it must be a JSON object" add --config a.img
+    refuse 1 "'quues' is not the long name of an option: did you mean" add --config config.json
+    echo '{"spec": "a.img", "number": 2, "number": 3}' >config.json
+    refuse 1 "'number' occurs twice" add --config config.json
+    printf '{"spec": "a.img",\n "number" 3}' >config.json
+    refuse 1 "line 2, column 11" add --config config.json
+    echo '["a.img"]' >config.json
+    refuse 1 "it must be a JSON object" add --config config.json
+    refuse 1 "this is not JSON" add --config a.img
     refuse 1 "No such file" add --config missing.json
     refuse 2 "write it into that file" add --config config.json -q 2
 }
 
 output_that_cannot_be_written() {
-    "$SLUICE" targets >/dev/full 2>error && problem "a full output is no failure"
-    grep -q 'No space left' error || problem "a full output: $(cat error)"
-    # A reader that goes away is no reason for words.
+    local command
+    for command in "targets" "list --json" "complete add --" "help add"; do
+        # shellcheck disable=SC2086  # words
+        "$SLUICE" $command >/dev/full 2>error && problem "a full output is no failure: $command"
+        grep -q 'No space left' error || problem "a full output: $command" "$(cat error)"
+    done
+    # A closed pipe on the standard output causes no message.
     { "$SLUICE" targets 2>error; echo $? >code; } | true
     [ -s error ] && problem "a closed output: $(cat error)"
     [ "$(cat code)" -le 1 ] || problem "a closed output: exit code $(cat code)"
@@ -203,7 +232,7 @@ the_input_can_be_a_spec() {
     refuse 1 "" add - < <(head -c 3000000 /dev/zero)
 }
 
-# Every command has a manual page, every option of its help is in there, and no other.
+# Every command has a manual page, with all options of its help, and no others.
 help_and_manual_agree() {
     local manual=$SLUICE_SOURCE_DIR/docs/man command option page
     for command in $("$SLUICE" complete '' | cut -f 1 | grep -v '^-'); do
@@ -212,7 +241,7 @@ help_and_manual_agree() {
         [ "$command" = help ] && continue
         page=$manual/sluice-$command.8
         [ -r "$page" ] || { problem "no manual page for $command"; continue; }
-        # Fl Fl max_io_buf_bytes and Fl n, whatever macro they follow.
+        # Finds Fl Fl max_io_buf_bytes and Fl n after any macro.
         grep -E '^\.(It|Op|Oo|Fl|Ar)? ?.*Fl ' "$page" | grep -oE 'Fl (Fl )?[A-Za-z_]+' |
             sed 's/Fl Fl /--/; s/Fl /-/' | sort -u >documented
         grep -oE '^ +(-.|--[a-z_]+)(, --[a-z_]+)?' help | tr -d ' ' | tr , '\n' |

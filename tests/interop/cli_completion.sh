@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Completion in bash offers what `sluice` itself knows, with the bash-completion package and
-# without it.
+# Completion in bash offers the words that `sluice complete` prints, with and without the
+# bash-completion package.
 set -u
 
 main() {
@@ -28,8 +28,8 @@ main() {
 }
 
 words_and_values() {
-    offers "add del list stat inspect resize recover quiesce upgrade set_affinity features targets\
- bench help --help --version" ''
+    offers "add del list stat inspect events ctl resize recover quiesce upgrade set_affinity\
+ features targets bench help --help --version" ''
     offers 'features' fe
     offers '' nonsense ''
     offers 'lend' bench ''
@@ -45,16 +45,19 @@ words_and_values() {
     offers 'stripe' targets str
     offers "$folder/images/a.img" add -t loop -f "$folder/images/a"
     offers "$folder/images" add "$folder/i"
-    # Devices of this machine would be offered as well.
+    # Completion would also offer the ublk devices of this machine.
     compgen -G '/sys/class/ublk-char/ublkc*' >/dev/null && return
     offers '' del -n ''
     record 3 && record 12
-    offers '3 12' del -n ''
+    offers '3 12 /dev/loop3 /dev/loop12' del -n ''
+    offers '3 12 /dev/loop3 /dev/loop12' stat ''
     offers '12' recover --number 1
+    offers '/dev/loop12' resize /dev/loop1
+    offers '--watch' stat 3 5 --w
     rm "$SLUICE_STATE_DIR"/*
 }
 
-# What bash divides at = and : is one word for sluice; bash replaces the last piece only.
+# bash splits words at = and :. For sluice they are one word; bash replaces the last piece only.
 words_with_dividers() {
     offers 'copy' add --mode = co
     offers 'stripe' add --type = str
@@ -63,7 +66,7 @@ words_with_dividers() {
     offers 'c.img' add -t loop -f "$folder/images/b" : c
 }
 
-# A record as a server leaves it.
+# record NUMBER: writes a record as servers do.
 record() {
     cat >"$SLUICE_STATE_DIR/device-$1.json" <<JSON
 {"id": $1, "pid": 1, "pid_started": 0, "frontend": "loop", "path": "/dev/loop$1", "at": "",
@@ -73,7 +76,7 @@ record() {
 JSON
 }
 
-# offers WANTED WORD...: with the cursor behind the last word, as bash has divided them.
+# offers WANTED WORD...: completion offers WANTED after these words, which are split as by bash.
 offers() {
     local wanted=$1 word
     shift
@@ -94,7 +97,7 @@ offers() {
     failures=$((failures + 1))
 }
 
-# Works only while bash completes.
+# A stub: the real one works only during completion.
 compopt() { :; }
 
 main "$@"

@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
-# What is installed is enough for a program that embeds a device: headers, library, pkg-config.
-# timeout: 300
+# The installed headers, library and pkg-config file suffice for a program that embeds a device.
 set -eu
 
 main() {

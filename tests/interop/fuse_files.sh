@@ -1,14 +1,16 @@
 #!/usr/bin/env bash
-# The file that FUSE serves is a plain file to programs: fio verifies, direct and through the page
-# cache, several at once, any bytes; mapped and written at the same time; qemu-img converts and
-# compares; what a file cannot have is refused.
-# timeout: 600
+# The file that FUSE serves is a plain file to programs: fio verifies it, with direct and buffered
+# I/O, several jobs at once, at any byte; it is mapped and written at the same time; qemu-img
+# converts and compares it; impossible operations are refused. SLUICE_TEST_FULL=1: fio verifies four
+# times as much.
 # shellcheck source=tests/interop/lib_fuse.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib_fuse.sh"
 
 main() {
     local path
     begin
+    MIB=16
+    ! full || MIB=64
     for path in $PATHS; do
         run_case "fio verifies direct I/O, $path" verify "$path" --direct=1 --bsrange=4k-256k
         run_case "fio verifies buffered I/O, $path" verify "$path" --direct=0 --bsrange=4k-256k
@@ -29,13 +31,14 @@ verify() {
     local path=$1
     shift
     serve_file "$path"
-    verify_with_fio --filename=disk --size=64M --numjobs=3 --offset_increment=64M "$@"
+    verify_with_fio --filename=disk --size=${MIB}M --numjobs=3 --offset_increment=64M "$@"
     stop_serving
 }
 
 verify_two_queues() {
     serve_file "$1" -q 2
-    verify_with_fio --filename=disk --size=64M --numjobs=2 --offset_increment=64M --direct=1 --bs=4k
+    verify_with_fio --filename=disk --size=$((MIB / 2))M --numjobs=2 --offset_increment=64M \
+        --direct=1 --bs=4k
     stop_serving
 }
 
@@ -81,13 +84,13 @@ end_of_file() {
     same "kind" "$(stat -c %F disk)" "regular file"
     same "read over the end" "$(tail -c 10 disk | wc -c)" 10
     refused "not permitted" truncate -s 1M disk
-    # By passthrough it is the backing file, and grows as that does.
+    # With passthrough it is the backing file, and grows.
     [ "$1" = passthrough ] ||
         refused "No space left" dd if=/dev/zero of=disk bs=4k seek=65536 count=1 conv=notrunc
     stop_serving
 }
 
-# /tmp is a disk here or not; O_DIRECT wants aligned memory where it is.
+# If /tmp is on a disk, direct I/O on the backing requires aligned memory.
 backing_on_disk() {
     serve_file "$1"
     python3 - << 'END'
@@ -104,7 +107,7 @@ END
 
 no_passthrough() {
     truncate -s 64M a.raw
-    refused "more than one bare file" "$SLUICE" add --frontend fuse --at "$CASE/disk" \
+    refused "not a single bare file" "$SLUICE" add --frontend fuse --at "$CASE/disk" \
         --mode passthrough 'linear(a.raw)'
     refused "only a part" "$SLUICE" add --frontend fuse --at "$CASE/disk" \
         --mode passthrough 'loop(a.raw, size=32M)'

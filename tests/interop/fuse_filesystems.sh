@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # A file system on the file that FUSE serves, by util-linux' `mount -o loop` and by loop devices
-# with direct and with buffered I/O: made, mounted, a repository cloned into it, verified by fio,
-# checked. A loop device with direct I/O sends the parts of one request at the same time.
-# timeout: 600
+# with direct and buffered I/O: it is made and mounted, a repository is cloned into it, fio verifies
+# it, and its checker checks it. A loop device with direct I/O sends the parts of one request at the
+# same time.
 # shellcheck source=tests/interop/lib_fuse.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib_fuse.sh"
 
@@ -20,7 +20,10 @@ main() {
     finish
 }
 
+# `mount -o loop` queries the file of every loop device of the machine.
 mount_by_itself() {
+    [ -z "$("$SLUICE_SOURCE_DIR/tests/support/aside.sh" --hung)" ] ||
+        { echo "# not tested: somebody's loop device hangs"; return 0; }
     serve_file "$1"
     mkfs.ext4 -qF disk
     mkdir mnt
@@ -49,8 +52,8 @@ mount_device() {
 use() {
     git clone -q "file://$WORK/repository" "$1/clone"
     git -C "$1/clone" fsck --full --no-progress
-    diff -r "$SLUICE_SOURCE_DIR/src" "$1/clone/src"
-    verify_with_fio --directory="$1" --size=16M --numjobs=2 --direct=1 --bsrange=4k-64k
+    diff -r "$WORK/repository/src" "$1/clone/src"
+    verify_with_fio --directory="$1" --size=6M --numjobs=2 --direct=1 --bsrange=4k-64k
 }
 
 main

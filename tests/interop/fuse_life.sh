@@ -1,8 +1,6 @@
 #!/usr/bin/env bash
-# How the file that FUSE serves ends: by del, by SIGTERM, by umount, by SIGKILL, always with I/O in
-# flight, and never with a program that hangs. And who may have it: a user without privilege makes
-# one through fusermount3.
-# timeout: 600
+# The file that FUSE serves ends by del, by SIGTERM, by umount or by SIGKILL, always with I/O in
+# flight, and no program hangs. And a user without privilege makes one through fusermount3.
 # shellcheck source=tests/interop/lib_fuse.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib_fuse.sh"
 
@@ -26,8 +24,8 @@ main() {
     run_case "rolled back, on another file system" on_another_file_system rolled_back
     run_case "rolled back, without room for its state" rolled_back_without_room
     run_case "not resized without room for its state" resized_without_room
-    run_case "not upgraded: its file has moved" not_upgraded
-    run_case "not upgraded: it is in memory" memory_stays
+    run_case "upgraded, though its file has moved" upgraded_after_move
+    run_case "upgraded, with what is in memory" memory_travels
     run_case "killed, and its number is kept" kept_until_deleted
     run_case "killed, and started again" resumed
     run_case "terminated while it is upgraded" terminated_while_upgraded
@@ -42,7 +40,7 @@ upgraded_and_terminated() {
     stop_serving
 }
 
-# Its number is not given away while its mount is there.
+# The number of a device is not reused while its mount exists.
 kept_until_deleted() {
     local first
     serve_file copy
@@ -58,7 +56,7 @@ kept_until_deleted() {
     same "state files" "$(ls state)" ""
 }
 
-# As a service that is started again after its server was killed; with its number and without.
+# A service is restarted after its server was killed; with and without a configured number.
 resumed() {
     local number service
     truncate -s 16M image.raw
@@ -67,7 +65,7 @@ resumed() {
         for _ in 1 2 3; do
             "$SLUICE" add --foreground --resume --config config > add.txt 2> log.txt &
             service=$!
-            for _ in $(seq 200); do [ ! -s add.txt ] || break; sleep 0.05; done
+            for _ in {1..200}; do [ ! -s add.txt ] || break; sleep 0.05; done
             note_server
             same "what is read" "$(head -c 5 disk | wc -c)" 5
             kill -KILL "$service"
@@ -79,16 +77,17 @@ resumed() {
     done
 }
 
-# A next server that takes the descriptors and dies before it serves: the old one has the device
-# again, and has not forgotten that it was told to end.
+# The next server takes the descriptors and dies before it serves: the old one takes the device
+# back, and then ends, as it was told to meanwhile.
 terminated_while_upgraded() {
     serve_file copy
     python3 - "$SLUICE_STATE_DIR/device-$ID.sock" "$SERVER" <<'END'
 import json, os, signal, socket, sys, time
 client = socket.socket(socket.AF_UNIX)
 client.connect(sys.argv[1])
-client.sendall(json.dumps({"command": "hand_over", "pid": os.getpid()}).encode() + b"\n")
-_, descriptors, _, _ = socket.recv_fds(client, 65536, 16)
+for command in "begin_handover", "hand_over":
+    client.sendall(json.dumps({"command": command, "pid": os.getpid()}).encode() + b"\n")
+    _, descriptors, _, _ = socket.recv_fds(client, 65536, 16)
 assert descriptors
 os.kill(int(sys.argv[2]), signal.SIGTERM)
 time.sleep(0.2)
@@ -97,7 +96,7 @@ END
     [ ! -e disk ] || fail "disk was left behind"
 }
 
-# The new server has too few open files; the old one goes on with what it had, and is told so.
+# The new server may not open enough files; the old one continues with its own.
 old_server_goes_on() {
     local server=$SERVER
     # shellcheck disable=SC2016
@@ -118,7 +117,7 @@ rolled_back() {
 
 rolled_back_without_room() {
     local server
-    mount -t tmpfs -o size=64k none state
+    mount -t tmpfs -o size=64k,mode=700 none state
     serve_file copy
     server=$SERVER
     echo text | dd of=disk conv=notrunc,fsync status=none
@@ -130,9 +129,9 @@ rolled_back_without_room() {
     umount state
 }
 
-# What the client is told of is what the next server will have.
+# Clients see a new size only if the record has it for the next server.
 resized_without_room() {
-    mount -t tmpfs -o size=64k none state
+    mount -t tmpfs -o size=64k,mode=700 none state
     serve_file copy
     cat /dev/zero 2> /dev/null > state/full || true
     truncate -s 512M image.raw
@@ -146,39 +145,43 @@ resized_without_room() {
     umount state
 }
 
-# Another server would serve other data, or none: the old one does not let go.
-not_upgraded() {
-    local server
+# The next server gets the open files; it does not matter which files are at their paths now.
+upgraded_after_move() {
+    local round
     mkdir data
     truncate -s 16M data/image.raw
     "$SLUICE" add --at "$CASE/disk" --mode copy data/image.raw > /dev/null
     note_server
-    server=$SERVER
     echo text | dd of=disk conv=notrunc,fsync status=none
     mv data/image.raw data/moved.raw
-    refused "$CASE/data/image.raw' cannot be opened again" "$SLUICE" upgrade -n "$ID"
-    truncate -s 16M data/image.raw
-    refused "$CASE/data/image.raw' is another file" "$SLUICE" upgrade -n "$ID"
-    mv data/moved.raw data/image.raw
+    for round in nothing another_file; do
+        "$SLUICE" upgrade -n "$ID" > /dev/null
+        same "what is read with $round at its path" "$(head -c 5 disk)" text
+        truncate -s 16M data/image.raw
+    done
     # shellcheck disable=SC2016
-    refused "$CASE/data/image.raw' cannot be opened again" unshare --mount bash -c \
-        'mount -t tmpfs none data && "$@"' - "$SLUICE" upgrade -n "$ID"
-    same "server" "$(field pid)" "$server"
+    unshare --mount bash -c 'mount -t tmpfs none data && "$@"' - "$SLUICE" upgrade -n "$ID" \
+        > /dev/null
+    note_server
     same "what is read" "$(head -c 5 disk)" text
-    "$SLUICE" upgrade -n "$ID" > /dev/null
-    same "what is read" "$(head -c 5 disk)" text
+    echo more | dd of=disk conv=notrunc,fsync status=none
+    same "what the file has" "$(head -c 5 data/moved.raw)" more
+    refused "attached for writing" "$SLUICE" add --at "$CASE/other" data/moved.raw
+    stop_serving
 }
 
-memory_stays() {
+memory_travels() {
     "$SLUICE" add --at "$CASE/disk" --mode copy mem:16M > /dev/null
     note_server
     echo text | dd of=disk conv=notrunc,fsync status=none
-    refused "mem:16M is in the memory of its server only" "$SLUICE" upgrade -n "$ID"
+    "$SLUICE" upgrade -n "$ID" > /dev/null
+    [ "$(field pid)" != "$SERVER" ] || fail "still the old server"
+    note_server
     same "what is read" "$(head -c 5 disk)" text
     stop_serving
 }
 
-# It is the same file: its mode, owner and times are what they were.
+# The file keeps its mode, owner and times.
 upgraded_file() {
     local before
     truncate -s 16M image.raw
@@ -195,7 +198,7 @@ upgraded_file() {
     same "attributes" "$(stat -c '%a %u %g %x %y %z' disk)" "$before"
 }
 
-# A directory above it has another name by now; a server that took over has to know it as well.
+# A directory above the file is renamed, also after an upgrade.
 moved() {
     mkdir one
     truncate -s 16M image.raw
@@ -212,7 +215,7 @@ moved() {
     same "mounts" "$(mounts_in_case)" ""
 }
 
-# Every second, for people and for programs.
+# `stat --watch` prints every second, for people and for programs.
 watched() {
     serve_file copy
     timeout 2.5 "$SLUICE" stat --watch > rates || [ $? = 124 ]
@@ -225,7 +228,7 @@ print([json.loads(line)[0]["id"] for line in open("arrays")])')" "[$ID, $ID]"
     grep -q '^sluice_requests_total' metrics
 }
 
-# The server has let go of the file system that its file appears on.
+# The server does not keep the file system busy on which its file appears.
 on_another_file_system() {
     mkdir other
     mount -t tmpfs none other
@@ -238,7 +241,7 @@ on_another_file_system() {
     umount other
 }
 
-# Programs that use the file; they end by themselves when it goes, in whatever way.
+# A program that uses the file, and ends by itself when the file disappears.
 start_load() {
     fio --name=load --filename=disk --size=64M --rw=randrw --bs=64k --ioengine=libaio --direct=1 \
         --iodepth=16 --time_based --runtime=3 > load.log 2>&1 &
@@ -251,7 +254,7 @@ killed() {
     start_load
     kill -KILL "$SERVER"
     wait_for_end "$SERVER"
-    # "not connected", or "connection abort" while the kernel is taking it apart.
+    # "not connected", or "connection abort" while the kernel tears the connection down.
     refused "connect" timeout 5 head -c 1 disk
     refused "connect" timeout 5 stat disk
     wait_for_end "$LOAD"
@@ -308,13 +311,13 @@ in_the_way() {
     refused "mounted on" add_at "$CASE/disk"
     kill -KILL "$SERVER"
     wait_for_end "$SERVER"
-    refused "has died" add_at "$CASE/disk"
+    refused "mounted on" add_at "$CASE/disk"
     umount disk
     rm disk
 }
 
 in_chroots() {
-    # There `unshare` cannot keep to itself what is mounted; all other cases are in a chroot then.
+    # In a chroot `unshare` cannot make mounts private; but then all other cases run in a chroot.
     mountpoint -q / || { echo "# in a chroot already"; return 0; }
     run_case "in a chroot" in_chroot jail_as_mount_point
     run_case "in a chroot, upgraded" in_chroot jail_as_mount_point upgrade
@@ -322,8 +325,9 @@ in_chroots() {
     run_case "in a chroot that is no mount point, upgraded" in_chroot jail_as_folder upgrade
 }
 
-# in_chroot JAIL [COMMAND]: what is mounted there is unmounted there. JAIL makes the folder `jail`
-# show what the root shows; COMMAND, such as upgrade, is given to the server before it ends.
+# in_chroot JAIL [COMMAND]: the mount that a server makes in a chroot is unmounted there. JAIL is a
+# function that makes the folder `jail` show the root; COMMAND, such as upgrade, runs before the
+# server ends. The namespace lives as long as the shell in it.
 in_chroot() {
     mkdir jail
     truncate -s 64M image.raw
@@ -331,9 +335,14 @@ in_chroot() {
     # shellcheck disable=SC2016
     unshare --mount bash -c '"$0" && exec chroot jail "$@"' "$1" sh -ec '
         "$0" add --frontend fuse --at "$2/disk" --mode copy "$2/image.raw"
-        [ -z "$1" ] || "$0" "$1" -n 0' "$SLUICE" "${2-}" "$CASE" > add.txt
-    note_server
-    stop_serving
+        [ -z "$1" ] || "$0" "$1" -n 0
+        grep -q " $2/disk " /proc/self/mountinfo
+        kill $(sed -nE "s/^ *\"pid\": ([0-9]+),/\1/p" "$2/state/device-0.json")
+        tries=0
+        while [ -e "$2/disk" ] && [ $tries -lt 200 ]; do sleep 0.05; tries=$((tries + 1)); done
+        ! grep -q " $2/disk " /proc/self/mountinfo' "$SLUICE" "${2-}" "$CASE" > add.txt
+    [ ! -e disk ] || fail "disk was left behind"
+    same "state files" "$(ls state)" ""
 }
 
 jail_as_mount_point() {
@@ -363,7 +372,7 @@ without_privilege() {
     $user theirs/sluice upgrade -n 0 > /dev/null
     $user head -c 4096 theirs/disk > /dev/null
     kill "$(SLUICE_STATE_DIR=$CASE/theirs ID=0 field pid)"
-    for _ in $(seq 200); do [ -e theirs/disk ] || return 0; sleep 0.05; done
+    for _ in {1..200}; do [ -e theirs/disk ] || return 0; sleep 0.05; done
     fail "disk was left behind"
 }
 

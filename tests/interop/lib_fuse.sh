@@ -1,17 +1,42 @@
 # shellcheck shell=bash
-# What the tests of the FUSE front end share. A script sources this and then says
+# Common code of the tests of the FUSE front end. A script sources this file and then calls
 #
 #   run_case NAME FUNCTION [ARGUMENT...]
 #
 # and `finish` at its end. $PATHS are the data paths that this kernel has. Each case is a process of
 # its own in an empty directory with a state directory of its own; its exports, mounts and loop
-# devices are taken down after it. FUSE over io_uring is switched on for as long as a script runs:
-# only one of them runs at a time.
+# devices are removed after it. FUSE over io_uring is switched on while a script runs.
+#
+# CASES='PATTERN' in the environment runs only the cases whose names match.
 set -Eeuo pipefail
+# shellcheck source=tests/support/extent.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../support/extent.sh"
 
 SWITCH=/sys/module/fuse/parameters/enable_uring
 
 begin() {
+    begin_plain
+    if [ -e "$SWITCH" ]; then
+        switch_on
+        PATHS+=" uring"
+    fi
+}
+
+# Scripts that find the switch on share the lock; a script that must change it takes it exclusively.
+switch_on() {
+    local found
+    exec 9< "$SWITCH"
+    flock --shared 9
+    found=$(< "$SWITCH")
+    if [ "$found" != Y ]; then
+        flock 9
+        switched=$(< "$SWITCH")
+        echo Y > "$SWITCH"
+    fi
+}
+
+# Leaves FUSE over io_uring as it is, and waits for no other script.
+begin_plain() {
     : "${SLUICE:?the program under test}" "${SLUICE_SOURCE_DIR:?the checkout}"
     [ "$(id -u)" = 0 ] || { echo "skipped: these tests need root"; exit 77; }
     [ -e /dev/fuse ] || modprobe fuse || true
@@ -23,13 +48,22 @@ begin() {
     trap 'exit 130' HUP INT TERM
     PATHS="copy splice"
     ! runs_on_linux 6 9 || PATHS+=" passthrough"
-    if [ -e "$SWITCH" ]; then
-        exec 9< "$SWITCH"
-        flock 9
-        switched=$(cat "$SWITCH")
-        echo Y > "$SWITCH"
-        PATHS+=" uring"
-    fi
+}
+
+# sleepy DIRECTORY: a file system that answers until it is stopped.
+sleepy() {
+    mkdir -p "$1"
+    mkfifo "$1.ready"
+    python3 "$SLUICE_SOURCE_DIR/tests/support/sleepy_fuse.py" "$1" > "$1.ready" &
+    SLEEPY=$!
+    # shellcheck disable=SC2064
+    trap "kill -KILL $SLEEPY; wait $SLEEPY 2> /dev/null || true; umount -l $1" EXIT
+    read -r _ < "$1.ready"
+}
+
+# is_instrumented: the program was built with a sanitizer.
+is_instrumented() {
+    grep -qaE '__(asan|tsan)_init' "$SLUICE"
 }
 
 runs_on_linux() {
@@ -40,11 +74,14 @@ runs_on_linux() {
 }
 
 run_case() {
-    local name=$1 status=0
+    local name=$1 status=0 began=$EPOCHREALTIME took
+    # shellcheck disable=SC2053
+    [[ $name == ${CASES:-*} ]] || return 0
     shift
     mkdir -p "$CASE/state"
     export SLUICE_STATE_DIR=$CASE/state
-    # In the background, because only there `set -e` works although we look at the status.
+    # In the background, because `set -e` has no effect in a foreground command whose status is
+    # tested.
     (
         trap - EXIT
         trap 'echo "# ${BASH_SOURCE[0]##*/}:$LINENO: failed: $BASH_COMMAND" >&2' ERR
@@ -53,12 +90,13 @@ run_case() {
     ) &
     wait $! || status=$?
     tear_down
+    took="($(((${EPOCHREALTIME/[.,]/} - ${began/[.,]/}) / 1000)) ms)"
     if [ $status -eq 0 ]; then
         passed=$((passed + 1))
-        echo "ok $name"
+        echo "ok $name $took"
     else
         failed=$((failed + 1))
-        echo "not ok $name"
+        echo "not ok $name $took"
     fi
 }
 
@@ -75,7 +113,7 @@ leave() {
     exit $status
 }
 
-# Innermost first: what is mounted, the loop devices, the servers, their mounts.
+# Removes in this order: mounts, loop devices, servers, the mounts of servers.
 tear_down() {
     local record
     for point in $(mounts_in_case | grep -v ' fuse.sluice$' | cut -d' ' -f1 | tac); do
@@ -85,7 +123,7 @@ tear_down() {
         xargs -r -n1 losetup -d || true
     for record in "$CASE"/state/device-*.json; do
         [ -e "$record" ] || continue
-        "$SLUICE" del -n "$(id_of "$record")" --force > /dev/null 2>&1 || true
+        timeout 20 "$SLUICE" del -n "$(id_of "$record")" --force > /dev/null 2>&1 || true
     done
     for point in $(mounts_in_case | cut -d' ' -f1 | tac); do
         umount -l "$point" || true
@@ -97,7 +135,8 @@ mounts_in_case() {
     awk -v case="$CASE/" 'index($2, case) == 1 { print $2, $3 }' /proc/mounts
 }
 
-# serve_file PATH [OPTION...]: image.raw as the file `disk`, by that data path. Sets ID and SERVER.
+# serve_file PATH [OPTION...]: serves image.raw as the file `disk`, by this data path. Sets ID and
+# SERVER.
 serve_file() {
     local path=$1
     shift
@@ -114,12 +153,21 @@ note_server() {
 }
 
 id_of() {
-    basename "$1" .json | sed 's/^device-//'
+    local name=${1##*/device-}
+    echo "${name%.json}"
 }
 
+# field NAME: prints a field of the device's record, which has each field on a line of its own.
 field() {
-    python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))[sys.argv[2]])' \
-        "$SLUICE_STATE_DIR/device-$ID.json" "$1"
+    local line
+    while IFS= read -r line; do
+        [[ $line == "  \"$1\": "* ]] || continue
+        line=${line#*: } line=${line%,}
+        line=${line#\"} line=${line%\"}
+        echo "$line"
+        return 0
+    done < "$SLUICE_STATE_DIR/device-$ID.json"
+    return 1
 }
 
 stop_serving() {
@@ -146,7 +194,7 @@ same() {
     [ "$2" = "$3" ] || fail "$1: '$2' instead of '$3'"
 }
 
-# refused WORDS COMMAND...: it fails and says that.
+# refused WORDS COMMAND...: the command fails, and its output contains WORDS.
 refused() {
     local words=$1
     shift
@@ -159,8 +207,8 @@ fail() {
     exit 1
 }
 
-# What the program and an image take in the folder theirs/ to be used by `nobody`, who may open
-# /dev/fuse where udev says so; otherwise that is changed until the case ends.
+# Copies the program and makes an image in the folder theirs/, for the user `nobody`, and makes
+# /dev/fuse accessible to all users until the case ends.
 prepare_for_nobody() {
     local mode
     mode=$(stat -c %a /dev/fuse)
@@ -174,12 +222,17 @@ prepare_for_nobody() {
     chown -R nobody theirs
 }
 
-# A repository with the sources of the project, in $WORK.
+# Makes a repository in $WORK with some sources of the project, with SLUICE_TEST_FULL=1 all.
 make_repository() {
     local git="git -c user.name=test -c user.email=test@example.org -C $WORK/repository"
     mkdir "$WORK/repository"
     $git init -q -b main
-    cp -r "$SLUICE_SOURCE_DIR/src" "$WORK/repository"
+    mkdir "$WORK/repository/src"
+    if full; then
+        cp -r "$SLUICE_SOURCE_DIR/src" "$WORK/repository"
+    else
+        cp -r "$SLUICE_SOURCE_DIR"/src/{core,spec,ring} "$WORK/repository/src"
+    fi
     $git add src
     $git commit -qm sources
 }

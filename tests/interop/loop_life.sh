@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
-# How a loop device on FUSE grows under load, and how it ends: by del, by SIGTERM, by SIGKILL with
-# I/O in flight. Nothing hangs, nothing stays behind, nothing of it can be seen in the file tree.
-# timeout: 300
+# A loop device on FUSE grows under load, and ends by del, by SIGTERM or by SIGKILL with I/O in
+# flight. Nothing hangs or is left behind, and its FUSE mount is not visible in the file tree.
 # shellcheck source=tests/interop/lib_loop.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib_loop.sh"
 
@@ -22,18 +21,20 @@ main() {
     run_case "upgraded under load" upgraded
     run_case "nowhere in the file tree" invisible
     run_case "several at once" several
-    run_case "two hundred at once" many
+    MANY=60
+    ! full || MANY=200
+    run_case "$MANY at once" many
     finish
 }
 
 many() {
     local number
-    for number in {1..200}; do
+    for ((number = 1; number <= MANY; ++number)); do
         "$SLUICE" add --frontend loop null:64M > "out.$number" 2> "err.$number" &
     done
     wait
-    same "devices" "$("$SLUICE" list | grep -c '^dev id')" 200
-    same "different paths" "$(head -qn1 out.* | sort -u | wc -l)" 200
+    same "devices" "$("$SLUICE" list -v | grep -c '^dev id')" $MANY
+    same "different paths" "$(head -qn1 out.* | sort -u | wc -l)" $MANY
     "$SLUICE" del -a
     same "devices left" "$("$SLUICE" list 2> /dev/null)" ""
     same "state files left" "$(ls "$SLUICE_STATE_DIR")" ""
@@ -46,8 +47,8 @@ start_load() {
     while [ "$(stat -c %b image.raw)" -lt 2000 ]; do sleep 0.02; done
 }
 
-# Errors, not hangs; with passthrough not even errors, because the kernel has the backing file. When
-# fio is gone nobody has the device open, and the kernel detaches it.
+# Requests fail and do not hang; with passthrough they do not even fail, because the kernel has the
+# backing file. When fio has ended the device is no longer open, and the kernel detaches it.
 killed() {
     serve_loop "$1" "$2"
     start_load
@@ -73,7 +74,10 @@ killed_while_mounted() {
     timeout 10 umount mnt
     wait_until_detached
     e2fsck -fy image.raw > check.log 2>&1 || [ $? -le 1 ] || fail "$(cat check.log)"
-    mount -o loop image.raw mnt
+    local again
+    again=$(losetup -f --show image.raw)    # `mount -o loop` would query all loop devices
+    mount "$again" mnt
+    losetup -d "$again"     # takes effect once it is unmounted
     same "what was synced" "$(cat mnt/file)" text
     umount mnt
 }
@@ -90,7 +94,7 @@ terminated() {
 in_use() {
     serve_loop copy 1
     exec 5< "$DEV"
-    refused "is open in process" "$SLUICE" del -n "$ID"
+    refused "is in use (process" "$SLUICE" del -n "$ID"
     head -c 4096 "$DEV" > /dev/null
     exec 5<&-
     stop_loop
@@ -126,25 +130,27 @@ upgraded() {
     fio --name=verify --filename="$DEV" --size=128M --rw=randrw --bs=64k --ioengine=libaio \
         --direct=1 --iodepth=16 --verify=crc32c --time_based --runtime=4 > load.log 2>&1 &
     LOAD=$!
-    for _ in $(seq 10); do "$SLUICE" upgrade -n "$ID" > /dev/null; done
+    for _ in {1..10}; do "$SLUICE" upgrade -n "$ID" > /dev/null; done
     wait "$LOAD" || fail "$(cat load.log)"
     SERVER=$(field pid)
     stop_loop
 }
 
 invisible() {
-    local before
-    before=$(wc -l < /proc/self/mountinfo)
+    local number
     serve_loop copy 1
-    same "mounts" "$(wc -l < /proc/self/mountinfo)" "$before"
+    number=$(field file_system)
+    number=${number%% *}
+    [[ $number == *:* ]] || fail "no file system in the record"
+    same "mounts of it" "$(awk -v number="$number" '$3 == number' /proc/self/mountinfo)" ""
     grep -q fuse.sluice "/proc/$SERVER/mountinfo" && fail "the server itself sees the mount"
     stop_loop
 }
 
-# They race for the free numbers.
+# Several `add` race for the free numbers.
 several() {
     local i adders=() devices
-    for i in $(seq 8); do
+    for i in {1..8}; do
         truncate -s 16M "image$i.raw"
         "$SLUICE" add --frontend loop "image$i.raw" > "device$i.txt" &
         adders+=($!)

@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
-# What is written to a loop device on FUSE is what is read again: fio with checksums, several jobs
-# at once, in direct and in buffered loop mode, on every data path. With direct I/O the loop driver
-# sends the parts of one request at the same time.
-# timeout: 600
+# Reads from a loop device on FUSE return the written data: fio with checksums, several jobs at
+# once, in direct and in buffered loop mode, on every data path. With direct I/O the loop driver
+# sends the parts of one request at the same time. SLUICE_TEST_FULL=1: four times as much.
 # shellcheck source=tests/interop/lib_loop.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib_loop.sh"
 
 main() {
     local path direct
     begin_loop
+    MIB=8
+    ! full || MIB=32
     for path in $PATHS; do
         for direct in 1 0; do
             run_case "verify, $path, loop direct I/O $direct" verify "$path" "$direct"
@@ -31,13 +32,14 @@ verify() {
     same "size" "$(stat -c %s image.raw)" $((512 << 20))
 }
 
-# Past the page cache and through it; sizes that the driver has to split.
+# Direct and buffered I/O, also of sizes that the driver has to split.
 check_device() {
-    verify_with_fio --filename="$DEV" --direct=1 --bsrange=512-128k --numjobs=4 --size=32M \
-        --offset_increment=32M
-    verify_with_fio --filename="$DEV" --direct=0 --bsrange=4k-1m --numjobs=2 --size=64M \
-        --offset_increment=64M --end_fsync=1
-    verify_with_fio --filename="$DEV" --direct=1 --bs=2m --rw=write --size=128M --offset=256M
+    verify_with_fio --filename="$DEV" --direct=1 --bsrange=512-128k --numjobs=4 \
+        --size=${MIB}M --offset_increment=32M
+    verify_with_fio --filename="$DEV" --direct=0 --bsrange=4k-1m --numjobs=2 \
+        --size=$((2 * MIB))M --offset_increment=64M --end_fsync=1
+    verify_with_fio --filename="$DEV" --direct=1 --bs=2m --rw=write --size=$((4 * MIB))M \
+        --offset=256M
 }
 
 verify_stripe() {
@@ -47,17 +49,17 @@ verify_stripe() {
     stop_loop
 }
 
-# The same ranges by pages and past them, one after the other.
+# Direct and buffered I/O on the same ranges, one after the other.
 both_ways() {
     serve_loop copy "$1"
-    head -c 64M /dev/urandom > random.raw
+    head -c "${MIB}M" /dev/urandom > random.raw
     dd if=random.raw of="$DEV" bs=1M oflag=direct status=none
-    cmp -n $((64 << 20)) random.raw "$DEV"
+    cmp -n $((MIB << 20)) random.raw "$DEV"
     dd if=random.raw of="$DEV" bs=4k seek=1000 conv=fsync status=none
     dd if="$DEV" bs=1M iflag=direct,skip_bytes,count_bytes skip=$((1000 * 4096)) \
-        count=$((64 << 20)) status=none | cmp - random.raw
+        count=$((MIB << 20)) status=none | cmp - random.raw
     stop_loop
-    cmp -i $((1000 * 4096)):0 -n $((64 << 20)) image.raw random.raw
+    cmp -i $((1000 * 4096)):0 -n $((MIB << 20)) image.raw random.raw
 }
 
 cleared() {
@@ -80,14 +82,14 @@ read_only() {
     stop_loop
 }
 
-# The block size is that of the backing, here of another loop device.
+# The device has the block size of its backing, here of another loop device.
 big_blocks() {
     local base
     truncate -s 64M image.raw
     base=$(losetup -f --show -b 4096 image.raw)
     serve_loop copy 1 "$base"
     same "logical block" "$(blockdev --getss "$DEV")" 4096
-    verify_with_fio --filename="$DEV" --direct=1 --bsrange=4k-128k --blockalign=4k --size=32M
+    verify_with_fio --filename="$DEV" --direct=1 --bsrange=4k-128k --blockalign=4k --size=${MIB}M
     stop_loop
     losetup -d "$base"
 }

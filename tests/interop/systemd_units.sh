@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The systemd units as they are installed: systemd finds nothing wrong with them, and what they
-# start says when it is ready, when it stops, and which process serves after an upgrade.
+# The installed systemd units: systemd accepts them, and the server reports when it is ready, when
+# it stops, and which process serves after an upgrade.
 set -u
 
 main() {
@@ -24,18 +24,24 @@ units_are_well_formed() {
     DESTDIR=$folder/installed cmake --install "$(dirname "$SLUICE")" --prefix /usr >install.log ||
         problem "it cannot be installed" "$(tail -n 5 install.log)"
     local units=$folder/installed/usr/lib/systemd/system
-    grep -q '^ExecStart=/usr/bin/sluice add --foreground --resume --config /etc/sluice/%i.json$' \
-        "$units/sluice@.service" || problem "another command: $(grep Exec "$units"/*)"
-    # What it starts is not at its place here.
+    local command='/usr/bin/sluice add --foreground --resume --name %i --config /etc/sluice/%i.json'
+    grep -qx "ExecStart=$command" "$units/sluice@.service" ||
+        problem "another command: $(grep Exec "$units"/*)"
+    # Enabling the unit is enough to start it at boot.
+    grep -q '^WantedBy=multi-user.target' "$units/sluice@.service" ||
+        problem "not wanted at boot: $(grep WantedBy "$units"/*)"
+    grep -q '^[^#].*IMPORT{program}="/usr/bin/sluice udev $kernel"$' \
+        "$folder/installed/usr/lib/udev/rules.d/60-sluice.rules" || problem "no rules for udev"
+    # The program is not installed in /usr/bin here.
     sed -i "s:/usr/bin/sluice:$SLUICE:" "$units/sluice@.service"
     cp "$units/sluice@.service" "$units/sluice@test.service"
     systemd-analyze verify --man=no "$units/sluice@test.service" "$units/sluice.target" \
         >verify.log 2>&1 || problem "systemd-analyze verify fails"
-    # It also looks at units of this machine.
+    # It may fail because of other units of this machine.
     grep -i sluice verify.log && problem "systemd complains"
 }
 
-# As systemd would start it, with this script as the manager.
+# Starts the server as systemd does, with this script as the service manager.
 service_tells_its_manager() {
     truncate -s 16M disk.img
     printf '{"spec": "%s", "at": "%s", "mode": "copy"}' "$folder/disk.img" "$folder/view" \
@@ -66,7 +72,7 @@ while True:
     kill "$listener"
 }
 
-# wait_for COMMAND...: ten seconds at the most.
+# wait_for COMMAND...: waits until the command succeeds, ten seconds at most.
 wait_for() {
     local attempt
     for attempt in {1..500}; do

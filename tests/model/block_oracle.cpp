@@ -16,7 +16,7 @@ uint64_t mix(uint64_t value) {
   return value ^ (value >> 31);
 }
 
-// Word `index` of a block. The number stands in front, for a person who looks at a dump.
+// Word `index` of a block. The number comes first, so that it is visible in a dump.
 uint64_t word_of(uint64_t number, uint64_t block, uint64_t index) {
   if (number == 0 || index == 0) return number;
   return mix(number * kOdd + block) + index * kOdd;
@@ -49,7 +49,7 @@ void BlockOracle::end(uint64_t offset, uint64_t length, bool durable) {
   });
 }
 
-// What was done before the flush began is durable now, and what is older than that is gone.
+// Writes that were done before the flush began are durable now; older contents are gone.
 void BlockOracle::flushed(uint64_t time) {
   for (History& history : blocks_) {
     const auto durable = static_cast<long>(newest_done_before(history, time));

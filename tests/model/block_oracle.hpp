@@ -1,8 +1,8 @@
-// BlockOracle: what may be read from each block of a device, now and after a power cut, given what
-// was written, flushed and left open.
+// BlockOracle: the valid contents of each block of a device, now and after a power cut, given the
+// completed and pending writes and flushes.
 //
-// Each write has a number, and its blocks are filled with a pattern of that number and of their
-// place, so that a block that is found tells where it comes from. Number 0 is zeroes.
+// Each write has a number, and its blocks are filled with a pattern of that number and their place,
+// so that the content of a block identifies its write. Number 0 is zeroes.
 #pragma once
 
 #include <cstddef>
@@ -25,19 +25,18 @@ class BlockOracle {
   uint64_t new_number() { return ++newest_; }
   static void fill(uint64_t number, uint64_t offset, std::span<std::byte> bytes);
 
-  // A write (or zeroes, or a discard) of `number` begins: from now on it may be found there.
+  // A write (or zeroes, or a discard) of `number` begins: from now on it may be seen by reads.
   void begin(uint64_t number, uint64_t offset, uint64_t length);
-  // It has succeeded: nothing older can be read. Not to be called for what failed, nor for
-  // discards, after which the old content may still be there. Durable: nothing older is found after
-  // a cut.
+  // The write has succeeded: nothing older can be read. Not called for failed writes, nor for
+  // discards, which may leave the old content. If durable, nothing older is read after a cut.
   void end(uint64_t offset, uint64_t length, bool durable);
   // A flush that was begun at `time` has succeeded.
   void flushed(uint64_t time);
   uint64_t time() const { return time_; }
 
-  // What is wrong with bytes that were read; empty when nothing is.
+  // The error in bytes that were read; empty if they are valid.
   std::string check(uint64_t offset, std::span<const std::byte> bytes) const;
-  // The same after a power cut. The blocks go on from what was found.
+  // The same after a power cut. Then the blocks found count as written.
   std::string adopt(uint64_t offset, std::span<const std::byte> bytes);
 
  private:
@@ -47,7 +46,7 @@ class BlockOracle {
     uint64_t number;
     uint64_t done_at;  // kNever: still running, failed, or a discard
   };
-  // Oldest first. The first is what a power cut leaves at least.
+  // Oldest first. The first is the oldest content that a power cut can leave.
   using History = std::vector<Version>;
 
   static bool matches(uint64_t number, uint64_t offset, std::span<const std::byte> block);

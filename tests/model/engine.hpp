@@ -1,5 +1,5 @@
-// Engine: what makes the I/O of a model run happen: a ManualRing that completes in random order and
-// in random pieces, or the kernel.
+// Engine: executes the I/O of a model run: a ManualRing that completes in random order and in
+// random pieces, or the kernel.
 //
 // Owned and used by one thread, the run's.
 #pragma once
@@ -17,9 +17,9 @@ class Engine {
  public:
   virtual ~Engine() = default;
   virtual Ring& ring() = 0;
-  // Something goes on. Only called while a request is being served.
+  // Makes progress. Only called while a request is in flight.
   virtual void advance() = 0;
-  // Lets slot `slot` of the buffer table be `memory`. False where the engine has no such table.
+  // Sets slot `slot` of the buffer table to `memory`. False if the engine has no such table.
   virtual bool lend(int slot, std::span<std::byte> memory) = 0;
 };
 

@@ -1,5 +1,6 @@
 #include "model/model_run.hpp"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -52,10 +53,11 @@ Op ModelRun::choose_op() {
   if (dice < 75) return Op::write;
   if (dice < 85) return Op::write_zeroes;
   if (dice < 92 && stack_.geometry().can_discard) return Op::discard;
+  if (dice < 95) return Op::prefetch;
   return Op::flush;
 }
 
-// A range that no running request is in the way of. Mostly short, sometimes long, rarely empty, and
+// A range that does not overlap running requests. Mostly short, sometimes long, rarely empty, and
 // often at one of the ends.
 std::optional<ModelRun::Range> ModelRun::choose_range(Op op) {
   if (op == Op::flush) return Range{};
@@ -102,9 +104,15 @@ Request& ModelRun::make_request(Running& running) {
   const bool registered =
       !stack_.geometry().needs_bytes && chance(50) && engine_.lend(slot, memory);
   if (registered) running.slot = slot;
+  if (registered) running.tag.own_memory = own_memory();
   Request& request = running.tag.make(running.op, running.offset, memory, running.slot);
   request.fua = running.fua;
   return request;
+}
+
+File ModelRun::own_memory() {
+  static const Descriptor file(open("/proc/self/mem", O_RDWR | O_CLOEXEC));
+  return {.number = file.number()};
 }
 
 Request* ModelRun::make_piped(Running& running) {
@@ -174,6 +182,7 @@ void ModelRun::judge(const Running& running, Status status) {
       oracle_.flushed(running.begun_at);
       break;
     case Op::discard:
+    case Op::prefetch:
       break;
   }
 }

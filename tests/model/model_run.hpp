@@ -1,7 +1,7 @@
-// ModelRun: random requests, several at a time, on a stack, held against a BlockOracle.
+// ModelRun: random concurrent requests on a stack, checked against a BlockOracle.
 //
-// Requests that run at the same time do not overlap, unless all of them read: only then is it known
-// what is to be found. One thread; several runs may share a stack when each has a range of its own.
+// Concurrent requests do not overlap, unless all of them read: otherwise the result would not be
+// known. One thread; several runs may share a stack when each has a range of its own.
 #pragma once
 
 #include <memory>
@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "core/buffer.hpp"
+#include "core/descriptor.hpp"
 #include "model/block_oracle.hpp"
 #include "model/engine.hpp"
 #include "support/test_tag.hpp"
@@ -33,13 +34,13 @@ class ModelRun {
   // From now on requests may fail with EIO.
   void allow_errors() { errors_allowed_ = true; }
 
-  // Starts requests and waits for others, until `count` have been started or something was wrong.
+  // Starts requests and waits for others, until `count` have been started or an error was found.
   void start(int count);
   void drain();
   // Reads the range into `memory`, whose offsets are those of the device. Nothing else is running.
   void read_all(std::span<std::byte> memory);
 
-  // What was wrong first; empty as long as nothing is.
+  // The first error; empty if there is none.
   const std::string& failure() const { return failure_; }
 
  private:
@@ -54,7 +55,7 @@ class ModelRun {
     uint64_t begun_at = 0;
     int slot = Loan::kNoSlot;
     bool piped = false;
-    std::optional<Task> task;  // goes first
+    std::optional<Task> task;  // destroyed first
   };
 
   void start_one();
@@ -64,6 +65,7 @@ class ModelRun {
   Request& make_request(Running& running);
   Request* make_piped(Running& running);
   int free_slot() const;
+  static File own_memory();
   void collect();
   void finish(Running& running);
   void judge(const Running& running, Status status);

@@ -1,15 +1,15 @@
 // Random operations on random stacks, with power cuts and errors, against an oracle.
 //
-// A failure prints SLUICE_MODEL_SEED=...: with that in the environment each test runs on that
-// device alone, or on SLUICE_MODEL_DEVICES=N from there on, which finds again what crashed. With
-// SLUICE_MODEL_STEPS=N every run starts N requests.
+// A failure prints SLUICE_MODEL_SEED=...: with that in the environment each test runs only on that
+// device, or with SLUICE_MODEL_DEVICES=N on N devices from that one on, which reproduces crashes.
+// With SLUICE_MODEL_STEPS=N every run starts N requests.
 #include <fmt/format.h>
 #include <gtest/gtest.h>
-#include <spdlog/spdlog.h>
 
 #include <cstdlib>
 #include <thread>
 
+#include "core/log.hpp"
 #include "model/model_run.hpp"
 #include "model/random_stack.hpp"
 #include "target/fault.hpp"
@@ -25,7 +25,7 @@ uint64_t from_environment(const char* name, uint64_t fallback) {
   return text == nullptr ? fallback : std::strtoull(text, nullptr, 0);
 }
 
-// One random stack over files that stay, opened again and again.
+// One random stack over files that persist, opened again and again.
 class Device {
  public:
   Device(uint64_t seed, Faults faults, On on)
@@ -48,7 +48,7 @@ class Device {
                                           stack_->geometry().logical_block_bytes == 512 ? 1 : 4096);
   }
 
-  // Starts requests on the whole device. With a cut the power goes while some are running.
+  // Starts requests on the whole device. With a cut, the power is cut while some are running.
   void run(int steps, bool may_fail, bool cut) {
     const std::unique_ptr<Engine> engine = make_engine();
     ModelRun run(*stack_, *engine, *oracle_, random_(), unit_, whole());
@@ -62,7 +62,7 @@ class Device {
     ASSERT_EQ(run.failure(), "");
   }
 
-  // What is there now, on the disks alone if so wanted.
+  // The current content of the device.
   std::vector<std::byte> content() {
     const std::unique_ptr<Engine> engine = make_engine();
     ModelRun run(*stack_, *engine, *oracle_, random_(), unit_, whole());
@@ -96,9 +96,9 @@ class Device {
 
 class Model : public testing::Test {
  protected:
-  // What the layers are told to do wrong is not worth a line each.
-  void SetUp() override { spdlog::set_level(spdlog::level::critical); }
-  void TearDown() override { spdlog::set_level(spdlog::level::info); }
+  // Injected errors need no log lines.
+  void SetUp() override { log().set_level(spdlog::level::critical); }
+  void TearDown() override { log().set_level(spdlog::level::info); }
 
   // Runs `check` on new random devices.
   template <typename Check>
@@ -136,7 +136,7 @@ TEST_F(Model, RandomStacksOnTheKernel) {
   repeat(8, Faults::none, On::kernel_ring, [](Device& device) { check_whole(device, steps(300)); });
 }
 
-// After a cut the files hold what was flushed, or something that was written later.
+// After a cut the files hold the flushed contents, or later ones.
 void check_power_cuts(Device& device, int steps) {
   for (int round = 0; round < 4; ++round) {
     device.run(steps, false, true);
@@ -159,8 +159,8 @@ TEST_F(Model, PowerCutsOnTheKernel) {
          [](Device& device) { check_power_cuts(device, steps(100)); });
 }
 
-// A request that failed may have done any part of its work, and no other is hurt. Now and then a
-// durable write is among them, and ends all writes until the stack is opened again.
+// A failed request may have done any part of its work, but does not affect other blocks. If a
+// durable write fails, it ends all writes until the stack is opened again.
 void check_errors(Device& device, int steps) {
   for (int round = 0; round < 4; ++round) {
     device.run(steps, true, false);

@@ -11,7 +11,7 @@ namespace {
 
 constexpr int kDepth = 3;
 
-// In memory where that will do: which disk it is makes no difference then, but waiting for it does.
+// In memory if possible: with buffered I/O the kind of disk makes no difference except for speed.
 std::filesystem::path make_folder(bool buffered_io) {
   std::filesystem::path parent = std::filesystem::temp_directory_path();
   if (buffered_io && std::filesystem::is_directory("/dev/shm")) parent = "/dev/shm";
@@ -51,7 +51,7 @@ RandomStack::Tree RandomStack::make(int depth) {
       tree = make_leaf();
       break;
   }
-  // At the top there is always one, so that every run has what it is for.
+  // The top always has a fault target, so that every run tests faults.
   const bool wanted = faults_ != Faults::none && (depth == kDepth || chance(30));
   return wanted ? add_fault(std::move(tree)) : tree;
 }
@@ -108,7 +108,7 @@ RandomStack::Tree RandomStack::make_stripe(int depth) {
   return tree;
 }
 
-// Copies can only be compared as long as both get everything.
+// Copies can only be compared if both get every write.
 RandomStack::Tree RandomStack::make_verify(int depth) {
   if (faults_ != Faults::none) return make_linear(depth);
   Tree tree = make(depth - 1);
@@ -132,7 +132,7 @@ RandomStack::Tree RandomStack::add_fault(Tree child) {
       tree.spec.set("delay", "10us");
       tree.spec.set("delay_rate", "20%");
     }
-    // A flush that fails ends all writes at once.
+    // A failed flush ends all writes at once.
     tree.spec.set("ops", "read+write+discard+write_zeroes");
   } else {
     tree.spec.set("cache", "volatile");

@@ -14,7 +14,7 @@ class RandomStack {
  public:
   enum class Faults {
     none,
-    errors,     // requests fail and are short; no two copies that could differ then
+    errors,     // requests fail or are short; no copies, which could then differ
     power_cuts  // volatile caches that tear; everything else is in files
   };
 
@@ -25,7 +25,7 @@ class RandomStack {
   ~RandomStack();
 
   const Spec& spec() const { return tree_.spec; }
-  // The same without its faults: what is on the disks.
+  // The same without its faults: the content of the disks.
   Spec without_faults() const { return strip(tree_.spec); }
   std::string text() const;
 

@@ -1,8 +1,8 @@
-// Client: what another program does with a block device that the test itself serves.
+// Client: another program that uses a block device which the test itself serves.
 //
-// Reads and writes without the page cache, in a process of its own: should the test die, no thread
-// of it waits in the kernel for an answer that only it could give. Made before there are any
-// devices and rings, which that process must not inherit. One request at a time, from one thread.
+// Reads and writes without the page cache, in a separate process: if the test dies, none of its
+// threads waits in the kernel for an answer that only the test could give. Made before any devices
+// and rings, which that process must not inherit. One request at a time, from one thread.
 #pragma once
 
 #include <fcntl.h>
@@ -42,7 +42,7 @@ class Client {
     munmap(place_, kBytes);
   }
 
-  // Ends its process, which then answers no more: EPIPE. Any thread.
+  // Ends its process; later calls return EPIPE. Any thread.
   void kill() const { ::kill(child_, SIGKILL); }
 
   // Shared with the process that makes the request.

@@ -1,5 +1,5 @@
-// For layers that serve one request with several children at once: runs a request with the children
-// ending in every order, and with errors in every position.
+// FanOut: for layers that serve one request with several children at once: runs a request with each
+// order in which the children can end, and with errors in every position.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -15,7 +15,7 @@
 
 namespace sluice::test {
 
-// The result of an SQE that did all it was to do.
+// The result of an SQE that succeeded completely.
 inline int32_t full_result(const io_uring_sqe& sqe) {
   switch (sqe.opcode) {
     case IORING_OP_FSYNC:
@@ -33,7 +33,7 @@ inline int32_t full_result(const io_uring_sqe& sqe) {
   }
 }
 
-// Index of the one pending SQE on file `number`; pending() when there is none.
+// Index of the pending SQE on file `number`; pending() if there is none.
 inline size_t pending_on(const ManualRing& ring, int number) {
   size_t index = 0;
   while (index < ring.pending() && ring.sqe(index).fd != number) ++index;

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Switches FUSE over io_uring on for the tests, and back to what it was.
+# Switches FUSE over io_uring on for the tests, and back to the previous setting.
 #
-#   fuse_over_uring.sh on FILE     FILE keeps what it was
+#   fuse_over_uring.sh on FILE     saves the previous setting in FILE
 #   fuse_over_uring.sh back FILE
 #
-# Where the kernel has no such switch, or this is not root, nothing happens: the tests that want it
-# say what they lack.
+# Does nothing if the kernel has no such switch, or without root: the tests that need it report its
+# absence.
 set -eu
 
 switch=/sys/module/fuse/parameters/enable_uring

@@ -17,7 +17,8 @@ constexpr int kZeroSlot = 1000;
 
 }  // namespace
 
-// What a completion needs is there beforehand: tests count what a request allocates.
+// The memory for completions is allocated in advance, since tests count the allocations of a
+// request.
 ManualRing::ManualRing(uint32_t sq_entries, uint32_t cq_entries, uint32_t slots)
     : sq_entries_(sq_entries), zero_file_(open("/dev/zero", O_RDONLY | O_CLOEXEC)) {
   queue_.reserve(sq_entries);
@@ -77,7 +78,7 @@ uint32_t ManualRing::free_sqes() const {
 void ManualRing::enter(bool) {
   for (size_t i = 0; i < queue_.size(); ++i) {
     const io_uring_sqe& sqe = pending_.emplace_back(queue_[i]);
-    if ((sqe.flags & IOSQE_IO_LINK) != 0) followers_[sqe.user_data] = queue_[++i];
+    if ((sqe.flags & IOSQE_IO_LINK) != 0) linked_commands_[sqe.user_data] = queue_[++i];
   }
   queue_.clear();
 }
@@ -91,21 +92,22 @@ uint32_t ManualRing::reap(std::span<Cqe> batch) {
 
 void ManualRing::finish(size_t index, int32_t result, uint32_t flags) {
   const io_uring_sqe sqe = pending_.at(index);
-  const auto follower = followers_.find(sqe.user_data);
-  const bool goes_on = follower != followers_.end() && result == static_cast<int32_t>(sqe.len);
+  const auto linked_command = linked_commands_.find(sqe.user_data);
+  const bool goes_on =
+      linked_command != linked_commands_.end() && result == static_cast<int32_t>(sqe.len);
   if (!goes_on) completed_.push_back({sqe.user_data, result, flags});
   if ((flags & IORING_CQE_F_MORE) != 0) return;
   pending_.erase(pending_.begin() + static_cast<ptrdiff_t>(index));
-  if (goes_on) pending_.push_back(follower->second);
-  if (follower != followers_.end()) followers_.erase(follower);
+  if (goes_on) pending_.push_back(linked_command->second);
+  if (linked_command != linked_commands_.end()) linked_commands_.erase(linked_command);
 }
 
-// What the kernel answers to a cancellation; here everything is found or is done already.
+// The kernel's result of a cancellation; here every operation is either found or already done.
 int32_t ManualRing::cancel_pending(uint64_t user_data) {
   const auto found = std::ranges::find(pending_, user_data, &io_uring_sqe::user_data);
   if (found == pending_.end()) return -ENOENT;
   completed_.push_back({user_data, -ECANCELED, 0});
-  followers_.erase(user_data);
+  linked_commands_.erase(user_data);
   pending_.erase(found);
   return 0;
 }
@@ -135,6 +137,8 @@ int32_t ManualRing::execute(const io_uring_sqe& sqe, uint32_t most) {
     case IORING_OP_FALLOCATE:
       result = ::fallocate(fd, static_cast<int>(sqe.len), offset, static_cast<off_t>(sqe.addr));
       break;
+    case IORING_OP_FADVISE:
+      return -posix_fadvise(fd, offset, sqe.len, static_cast<int>(sqe.fadvise_advice));
     case IORING_OP_SEND:
     case IORING_OP_SEND_ZC:
       result = ::send(fd, memory[0].iov_base, memory[0].iov_len, MSG_NOSIGNAL | MSG_DONTWAIT);
@@ -162,7 +166,7 @@ ssize_t ManualRing::execute_splice(const io_uring_sqe& sqe, int to, uint32_t mos
                   to_offset < 0 ? nullptr : &to_offset, std::min(sqe.len, most), 0);
 }
 
-// The memory an SQE means: addresses are offsets where it names a slot without an address.
+// The memory of an SQE: its addresses are offsets if its slot has no address.
 std::vector<iovec> ManualRing::memory_of(const io_uring_sqe& sqe, uint32_t most) const {
   const bool fixed = sqe.opcode == IORING_OP_READ_FIXED || sqe.opcode == IORING_OP_WRITE_FIXED ||
                      sqe.opcode == abi::kOpReadvFixed || sqe.opcode == abi::kOpWritevFixed ||

@@ -23,7 +23,7 @@ class Member final : public Target {
     geometry_.volatile_cache = true;
   }
 
-  // To be changed before the member becomes somebody's child.
+  // Change it before the member becomes a child.
   Geometry& shape() { return geometry_; }
 
  private:
@@ -41,11 +41,13 @@ class Member final : public Target {
         return ring.write(file_, request.offset, request.data, request.fua);
       case Op::flush:
         return ring.sync(file_, true);
+      case Op::prefetch:
+        return ring.prefetch(file_, request.offset, request.length);
       case Op::discard:
       case Op::write_zeroes:
         break;
     }
-    // The one thing of the kind that every file system can do, tmpfs included.
+    // The only such operation that every file system supports, including tmpfs.
     return ring.fallocate(file_, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, request.offset,
                           request.length);
   }

@@ -1,5 +1,5 @@
-// TestTag: what a front end keeps per request (an arena, a loan, the request), for tests that call
-// targets directly. It counts how often its loan came back.
+// TestTag: a front end's state per request (an arena, a loan, the request), for tests that call
+// targets directly. It counts the returns of its loan.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -25,13 +25,15 @@ class TestTag final : private Lender {
     if (slot == Loan::kNoSlot) {
       request.data = loan.lend_mapped(*this, direction, memory);
     } else {
+      // Bytes are copied through the lender's file, if it has one: here the memory itself.
       request.data =
-          loan.lend_registered(*this, direction, static_cast<uint32_t>(memory.size()), slot);
+          loan.lend_registered(*this, direction, static_cast<uint32_t>(memory.size()), slot,
+                               own_memory, reinterpret_cast<uint64_t>(memory.data()));
     }
     return fill(op, offset, memory.size());
   }
 
-  // A request whose data is lent in pipes. Nothing where this process may have no such pipes.
+  // A request whose data is lent in pipes. nullopt if this process may not make such pipes.
   Request* make_piped(Op op, uint64_t offset, std::span<const std::byte> memory) {
     finish();
     PipePool& pipes = ring_.pipes();
@@ -50,7 +52,7 @@ class TestTag final : private Lender {
   }
   static constexpr uint32_t kPipedBytesMax = 512 << 10;
 
-  // What a piped read has brought. Ends the loan.
+  // The data of a piped read. Ends the loan.
   void collect(std::span<std::byte> memory) {
     request.data.drop();
     EXPECT_TRUE(ring_.pipes().collect(loan, pipe_).ok());
@@ -67,7 +69,7 @@ class TestTag final : private Lender {
     return fill(op, offset, length);
   }
 
-  // Ends the loan as a front end does when the request is served.
+  // Ends the loan as a front end does when the request is served and its Task is destroyed.
   void finish() {
     request.data.drop();
     if (loan.fills().pipes() != nullptr) ring_.pipes().discard(loan);
@@ -78,6 +80,7 @@ class TestTag final : private Lender {
   Loan loan;
   Request request;
   int returned_count = 0;
+  File own_memory;  // /proc/self/mem, for lenders of slots that offer access to their bytes
 
  private:
   void returned(Loan&) noexcept override { ++returned_count; }

@@ -16,6 +16,7 @@
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export PATH
 guest=/run/sluice       # this script's own files inside the guest
+shown=0                 # how many directories show() has shown
 umask 022
 
 main() {
@@ -93,11 +94,20 @@ share() {
     mount_host "$1" "$2" "$2" || give_up "cannot mount $2"
 }
 
-# show PATH: a directory of the host which one of our mounts (on /tmp, say) hides; read-only.
+# show PATH: shows a directory of the host that one of our mounts (on /tmp, say) hides. As
+# everywhere, writes to it stay in the guest. The path must not be in the mount options, whose
+# syntax it could break.
 show() {
     [ ! -e "$1" ] || return 0
     mkdir -p "$1"
-    mount --bind "$guest/host$1" "$1" || give_up "cannot show $1"
+    shown=$((shown + 1))
+    below=$guest/shown$shown above=$guest/host/mnt/shown$shown
+    mkdir -p $below
+    mount --bind "$guest/host$1" $below || give_up "cannot show $1"
+    mkdir -p $above/upper $above/work 2> /dev/null &&
+        mount -t overlay -o lowerdir=$below,upperdir=$above/upper,workdir=$above/work root "$1" &&
+        return
+    mount --bind $below "$1" || give_up "cannot show $1"     # without an overlay: read-only
 }
 
 settle() {
@@ -135,7 +145,7 @@ run_command() {
     setsid sh command.sh < /dev/null > $guest/pipe 2>&1 &
     wait $!
     status=$?
-    # A daemon which the command left behind may hold the pipe for ever: wait for it, a little.
+    # A daemon of the command may keep the pipe open for ever: wait only a short time.
     tries=0
     while kill -0 $writer 2> /dev/null && [ $tries -lt 100 ]; do
         sleep 0.01
@@ -147,7 +157,7 @@ run_command() {
     mv status.new status
 }
 
-# Only the shares: a plain sync would hang on a device which the command left without its server.
+# Syncs only the shares: a plain sync would hang on a device that the command left without a server.
 sync_share() {
     timeout 60 sync -f "$1" || echo "sluice-guest: $1 may not be complete on the host"
 }

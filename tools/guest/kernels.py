@@ -258,7 +258,7 @@ def build_uml(scratch, result, version):
     release = (tree / "include/config/kernel.release").read_text().strip()
     shutil.copy2(tree / "linux", result / "linux")
     shutil.copy2(tree / ".config", result / "config")
-    # No modules, but the list of what is built in, with which modprobe of such a one succeeds.
+    # There are no modules, but with the list of built-in ones modprobe of these succeeds.
     modules = result / "lib/modules" / release
     modules.mkdir(parents=True)
     for name in ("modules.builtin", "modules.builtin.modinfo"):
@@ -328,7 +328,7 @@ def run_depmod(root, release):
     depmod = shutil.which("depmod", path="/usr/sbin:/sbin:" + os.environ.get("PATH", ""))
     if not depmod:
         raise KernelError("depmod is missing (package kmod).")
-    # modules.order is only a preference; without it depmod warns, which would worry someone.
+    # modules.order is only a preference, but without it depmod prints a warning.
     (root / "lib/modules" / release / "modules.order").touch()
     subprocess.run([depmod, "-b", root, release], check=True)
 
@@ -355,7 +355,7 @@ def locked(kind):
 
 @contextlib.contextmanager
 def scratch_directory(parent):
-    for left in parent.glob(".scratch-*"):     # ours by the lock: its maker was killed
+    for left in parent.glob(".scratch-*"):     # we hold the lock, so its maker was killed
         shutil.rmtree(left, ignore_errors=True)
     path = pathlib.Path(tempfile.mkdtemp(prefix=".scratch-", dir=parent))
     try:

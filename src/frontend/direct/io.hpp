@@ -1,7 +1,7 @@
-// Io: one block I/O of a program on a device in its own process. The memory is the program's, and
-// is what the device's server is lent.
+// Io: one block I/O of a program on a device in its own process. The program's memory is lent to
+// the stack.
 //
-// Owned by the program; it stays where it is, with its memory, until done() was called.
+// Owned by the program; it and its memory must not move until done() is called.
 #pragma once
 
 #include <cstddef>
@@ -16,18 +16,19 @@ namespace sluice::direct {
 
 class Queue;
 
-class Io : private Message {
+class Io : private Message, public FifoLink<Io> {
  public:
   Op op = Op::flush;
   bool fua = false;
+  bool fast_only = false;         // of write_zeroes, see Request
   uint64_t offset = 0;            // bytes
-  uint64_t length = 0;            // bytes; of what has no memory: discard, write_zeroes
-  std::span<std::byte> memory{};  // of a read or write
-  int slot = Loan::kNoSlot;       // where the queue's ring has it registered; Device sets it
+  uint64_t length = 0;            // bytes; for operations without memory
+  std::span<std::byte> memory{};  // for read and write
+  int slot = Loan::kNoSlot;       // of the ring's buffer table, if registered; set by Device
 
-  // Ended: all bytes were moved, or an errno. On the
-  // queue's thread; the Io may be submitted again from here.
-  virtual void done(Status status) = 0;
+  // The Io has ended: all bytes were moved, or an errno. On the queue's thread; it may be submitted
+  // again from here.
+  virtual void done(Status status) noexcept = 0;
 
  protected:
   Io() = default;
@@ -38,7 +39,6 @@ class Io : private Message {
   void run() override;
 
   Queue* queue_ = nullptr;
-  Io* next_ = nullptr;
 };
 
 }  // namespace sluice::direct

@@ -1,37 +1,27 @@
 #include "frontend/direct/queue.hpp"
 
-#include <spdlog/spdlog.h>
-
 #include <cassert>
 #include <limits>
 #include <span>
 
-#include "frontend/tag_loan.hpp"
+#include "reactor/tag.hpp"
 
 namespace sluice::direct {
 
-// What belongs to one tag for as long as the queue lives.
-struct Queue::Tag {
+struct Queue::Tag final : sluice::Tag {
   Io* io = nullptr;
-  TagLoan loan;
-  Request request;
-  Arena arena;
-  uint64_t overflows_counted = 0;
-  uint64_t begun = 0;  // see QueueCounters
   std::coroutine_handle<> coroutine;
-  Tag* next = nullptr;  // in the list of free ones
+  Tag* next = nullptr;  // in the list of free tags
 };
 
-// Waits until the tag has an Io to serve; takes the oldest that waits, if any does.
+// Waits for an Io to serve; takes the oldest waiting Io, if there is one.
 struct Queue::NextIo {
   Queue& queue;
   Tag& tag;
 
   bool await_ready() const {
-    tag.io = queue.waiting_head_;
-    if (tag.io == nullptr) return false;
-    queue.waiting_head_ = tag.io->next_;
-    return true;
+    tag.io = queue.waiting_.pop();
+    return tag.io != nullptr;
   }
   void await_suspend(std::coroutine_handle<> coroutine) const {
     tag.coroutine = coroutine;
@@ -43,25 +33,35 @@ struct Queue::NextIo {
 
 void Io::run() { queue_->submit(*this); }
 
-Queue::Queue(const Setup& setup, Ring& ring, Stack& stack)
-    : ring_(ring), stack_(stack), depth_(setup.depth), tags_(std::make_unique<Tag[]>(depth_)) {
-  for (uint16_t i = depth_; i-- != 0;) {
-    Tag& tag = tags_[i];
-    tag.loan.set_up(ring);
-    tag.request.ring = &ring;
-    tag.request.arena = &tag.arena;
-    tag.request.ready = &ring.ready();
-    tag.request.queue = setup.id;
-    tag.request.tag = i;
-    serve(tag);
+Queue::Queue(const Setup& setup, Ring& ring, Stack& stack, QueueListener& listener)
+    : sluice::Queue(listener),
+      setup_(setup),
+      ring_(ring),
+      stack_(stack),
+      tags_(std::make_unique<Tag[]>(setup.depth)) {}
+
+Queue::~Queue() {
+  for (const Tag& tag : std::span(tags_.get(), setup_.depth)) {
+    assert(tag.io == nullptr && "a queue ends with no I/O in it");
+    if (tag.coroutine) tag.coroutine.destroy();
   }
 }
 
-Queue::~Queue() {
-  for (const Tag& tag : std::span(tags_.get(), depth_)) {
-    assert(tag.io == nullptr && "a queue ends with no I/O in it");
-    tag.coroutine.destroy();
+Result<void> Queue::start(int) {
+  for (uint16_t i = setup_.depth; i-- != 0;) {
+    tags_[i].set_up(ring_, setup_.id, i);
+    serve(tags_[i]);
   }
+  return {};
+}
+
+void Queue::stop() {
+  stopping_ = true;
+  if (submitted_ == 0) finish();
+}
+
+void Queue::list_in_flight(std::vector<InFlight>& found) const {
+  for (const Tag& tag : std::span(tags_.get(), setup_.depth)) tag.list_in_flight(found);
 }
 
 void Queue::post(Io& io) {
@@ -78,67 +78,50 @@ void Queue::submit(Io& io) {
     ring_.ready().push(tag.coroutine);
     return;
   }
-  io.next_ = nullptr;
-  (waiting_head_ == nullptr ? waiting_head_ : waiting_tail_->next_) = &io;
-  waiting_tail_ = &io;
+  waiting_.push(io);
 }
 
 Service Queue::serve(Tag& tag) {
   while (true) {
     NextIo next{*this, tag};
     co_await next;
-    begin(tag);
+    Request& request = tag.request;
+    request.op = tag.io->op;
+    request.fua = tag.io->fua;
+    request.fast_only = tag.io->fast_only;
+    request.offset = tag.io->offset;
+    request.length = request.has_data() ? tag.io->memory.size() : tag.io->length;
+    tag.begin(counters_);
+    counters_.count(request);
+    lend(tag);
     Status status;
     {
-      Task serving = stack_.submit(tag.request);
+      Task serving = stack_.submit(request);
       status = co_await serving;
     }
-    if (tag.request.has_data()) {
-      tag.request.data.drop();
+    if (request.has_data()) {
+      request.data.drop();
       auto back = tag.loan.back();
       co_await back;
     }
-    status = conclude(tag, status);
+    status = tag.confirm_read(request, status);
+    tag.conclude(counters_, status);
     Io& io = *std::exchange(tag.io, nullptr);
     --submitted_;
     io.done(status);
+    if (stopping_ && submitted_ == 0) finish();
   }
 }
 
-void Queue::begin(Tag& tag) {
-  const Io& io = *tag.io;
+void Queue::lend(Tag& tag) {
   Request& request = tag.request;
-  request.op = io.op;
-  request.fua = io.fua;
-  request.offset = io.offset;
-  request.length = request.has_data() ? io.memory.size() : io.length;
-  request.where = {};
-  tag.begun = counters_.begin();
-  counters_.count(request);
   if (!request.has_data()) return;
+  const Io& io = *tag.io;
   if (io.memory.size() > std::numeric_limits<uint32_t>::max()) {
     request.data = View::broken(EINVAL);
     return;
   }
-  tag.loan.awaits_return();
-  const Direction direction = io.op == Op::read ? Direction::destination : Direction::source;
-  request.data = tag.loan->lend_mapped(tag.loan.lender(), direction, io.memory, io.slot);
-}
-
-// A read that claims more than was filled would show the program what was in its memory before
-// (P-8).
-Status Queue::conclude(Tag& tag, Status status) {
-  const Request& request = tag.request;
-  if (status.ok() && request.op == Op::read && tag.loan->filled_bytes() != request.length) {
-    spdlog::critical("a read of {} bytes at {} was reported done with {} bytes filled",
-                     request.length, request.offset, tag.loan->filled_bytes());
-    status = Status::from_errno(EIO);
-  }
-  counters_.end(request, tag.begun, status);
-  QueueCounters::add(counters_.arena_overflows, tag.arena.overflows() - tag.overflows_counted);
-  tag.overflows_counted = tag.arena.overflows();
-  tag.arena.reset();
-  return status;
+  request.data = tag.lend(direction_of(io.op), io.memory, io.slot);
 }
 
 }  // namespace sluice::direct

@@ -2,40 +2,41 @@
 // a kernel driver nor privilege.
 //
 // One immortal coroutine per tag: take an Io, lend its memory, submit to the stack, wait until the
-// loan is back, report. What comes while all tags are taken waits its turn. Created and used by the
-// ring's thread, but for post() and counters(). It ends with no Io in it.
+// loan is back, report. An Io that comes while no tag is free waits. After stop() the queue ends
+// when no Io is left; none may be submitted later.
 #pragma once
 
 #include <cstdint>
 #include <memory>
 
 #include "frontend/direct/io.hpp"
-#include "frontend/queue_counters.hpp"
+#include "reactor/queue.hpp"
 #include "ring/ring.hpp"
 #include "target/stack.hpp"
 
 namespace sluice::direct {
 
-class Queue {
+class Queue final : public sluice::Queue {
  public:
   struct Setup {
     uint16_t id = 0;
     uint16_t depth = 0;  // tags
   };
 
-  Queue(const Setup& setup, Ring& ring, Stack& stack);
-  Queue(const Queue&) = delete;
-  Queue& operator=(const Queue&) = delete;
-  ~Queue();
+  Queue(const Setup& setup, Ring& ring, Stack& stack, QueueListener& listener);
+  ~Queue() override;
+
+  Result<void> start(int device) override;
+  void stop() override;
+  // No effect: clients pause by themselves.
+  void pause() override {}
+  void resume() override {}
+  void list_in_flight(std::vector<InFlight>& found) const override;
 
   // On the ring's thread.
   void submit(Io& io);
   // From any thread.
   void post(Io& io);
-
-  const QueueCounters& counters() const { return counters_; }
-  // Whether there is I/O in it. On the ring's thread.
-  bool busy() const { return submitted_ != 0; }
 
  private:
   friend class Io;
@@ -43,18 +44,16 @@ class Queue {
   struct NextIo;
 
   Service serve(Tag& tag);
-  void begin(Tag& tag);
-  Status conclude(Tag& tag, Status status);
+  void lend(Tag& tag);
 
+  const Setup setup_;
   Ring& ring_;
   Stack& stack_;
-  const uint16_t depth_;
   std::unique_ptr<Tag[]> tags_;
   Tag* free_ = nullptr;
-  Io* waiting_head_ = nullptr;
-  Io* waiting_tail_ = nullptr;
+  Fifo<Io> waiting_;
   uint64_t submitted_ = 0;  // and not ended
-  QueueCounters counters_;
+  bool stopping_ = false;
 };
 
 }  // namespace sluice::direct

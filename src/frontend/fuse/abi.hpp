@@ -1,15 +1,16 @@
-// The FUSE protocol's user-space ABI: <linux/fuse.h>, and what is newer than Debian 12's headers
-// (protocol 7.38). Values from include/uapi/linux/fuse.h of Linux 7.3-rc7 (protocol 7.46).
+// The FUSE protocol's user-space ABI: <linux/fuse.h>, and additions since Debian 12's headers
+// (protocol 7.38). Values from include/uapi/linux/fuse.h of Linux 7.3.4 (protocol 7.46).
 #pragma once
 
 #include <linux/fuse.h>
 #include <sys/ioctl.h>
 
+#include <cstddef>
 #include <cstdint>
 
 namespace sluice::fuse::abi {
 
-// INIT, beyond the flags of the header.
+// INIT flags that the header lacks.
 inline constexpr uint64_t kDirectIoAllowMmap = 1ULL << 36;  // Linux 6.6
 inline constexpr uint64_t kPassthrough = 1ULL << 37;        // Linux 6.9
 inline constexpr uint64_t kOverIoUring = 1ULL << 41;        // Linux 6.14
@@ -92,5 +93,66 @@ struct BackingMap {
 inline constexpr unsigned long kBackingOpen = _IOW(229, 1, BackingMap);
 inline constexpr unsigned long kBackingClose = _IOW(229, 2, uint32_t);
 inline constexpr unsigned long kClone = _IOR(229, 0, uint32_t);
+
+// --- Requests over io_uring (Linux 6.14), and their pages in the ring's buffer table (Linux 7.3).
+// Names are ours; meaning from Documentation/filesystems/fuse/uapi/fuse-uapi-io-uring.rst there.
+//
+// Each entry of a queue has a RequestHeader and a payload. REGISTER passes their addresses once;
+// each completion of a command means that the kernel has written a request there. There is one
+// queue per possible processor, and none is used before every queue has an entry. Rings need
+// IORING_SETUP_SQE128.
+//
+// A zero-copy queue is made by ADD_QUEUE, has one pool of payloads (ADD_POOL) instead of one
+// payload per entry, and each entry has a slot of the ring's buffer table. That slot holds the
+// pages of a READ or WRITE of a file opened with kOpenZeroCopy until the request is committed.
+
+struct EntryInOut {
+  uint64_t flags;
+  uint64_t commit_id;
+  uint32_t payload_bytes;
+  uint32_t pool_offset;  // of the payload, if there is a pool
+  uint64_t reserved;
+};
+
+// EntryInOut::flags: the data is in the entry's slot, not in the payload.
+inline constexpr uint64_t kEntryZeroCopy = 1U << 0;
+
+struct RequestHeader {
+  union {
+    fuse_in_header in;
+    fuse_out_header out;
+    std::byte in_out[128];
+  };
+  std::byte arguments[128];  // the operation's first structure
+  EntryInOut entry;
+};
+static_assert(sizeof(RequestHeader) == 288);
+
+inline constexpr uint32_t kRegister = 1;
+inline constexpr uint32_t kCommitAndFetch = 2;
+inline constexpr uint32_t kAddQueue = 3;  // Linux 7.3
+inline constexpr uint32_t kAddPool = 4;   // Linux 7.3
+
+// UringCommand::flags of kAddQueue: CAP_SYS_ADMIN only.
+inline constexpr uint64_t kQueueZeroCopy = 1U << 0;
+
+// In the command area of the SQE. Kernels before 7.3 read only the first 24 bytes.
+struct UringCommand {
+  struct Pool {
+    uint64_t address = 0;
+    uint32_t length = 0;
+    uint32_t reserved = 0;
+  };
+
+  uint64_t flags = 0;
+  uint64_t commit_id = 0;
+  uint16_t queue_id = 0;
+  uint8_t padding[6] = {};
+  union {
+    Pool pool = {};  // of kAddPool
+    uint16_t slot;   // for kRegister of a zero-copy queue; otherwise 0
+  };
+};
+static_assert(sizeof(UringCommand) == 40);
 
 }  // namespace sluice::fuse::abi

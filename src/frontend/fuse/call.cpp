@@ -1,5 +1,7 @@
 #include "frontend/fuse/call.hpp"
 
+#include <algorithm>
+
 namespace sluice::fuse {
 
 std::optional<Call> parse_call(std::span<const std::byte> frame) {
@@ -16,7 +18,15 @@ std::optional<Call> parse_call(std::span<const std::byte> frame) {
   return call;
 }
 
-// It has no structure before it: over io_uring it comes as payload, otherwise as arguments.
+void Call::move(const std::byte* before, std::span<const std::byte> frame) {
+  for (std::span<const std::byte>* const part : {&arguments, &payload}) {
+    if (part->empty()) continue;
+    const auto begin = std::min(static_cast<size_t>(part->data() - before), frame.size());
+    *part = frame.subspan(begin, std::min(part->size(), frame.size() - begin));
+  }
+}
+
+// The name has no structure before it: over io_uring it is the payload, otherwise the arguments.
 std::string_view Call::name() const {
   const std::span<const std::byte> bytes = payload.empty() ? arguments : payload;
   const char* const text = reinterpret_cast<const char*>(bytes.data());

@@ -1,7 +1,7 @@
-// Call: one FUSE request as it came in, still in the buffer of its tag; Answer: what goes back.
+// Call: one FUSE request, in the buffer of its tag; Answer: its reply.
 //
-// Plain values that own nothing. What is read out of a Call is copied: the buffer is used again for
-// the answer. All of it comes from outside and is checked here.
+// Plain values that own nothing. Accessors of Call copy: the buffer is reused for the answer. A
+// Call is untrusted input and is checked here.
 #pragma once
 
 #include <cstddef>
@@ -18,9 +18,9 @@ namespace sluice::fuse {
 struct Call {
   fuse_in_header header{};
   std::span<const std::byte> arguments;  // the operation's structure
-  std::span<const std::byte> payload;    // what follows it: the data of a WRITE
+  std::span<const std::byte> payload;    // the rest: the data of a WRITE
 
-  // The operation's structure; nothing where the request is too short for one.
+  // The operation's structure; nullopt if the request is too short.
   template <typename T>
   std::optional<T> argument() const {
     if (arguments.size() < sizeof(T)) return std::nullopt;
@@ -29,19 +29,22 @@ struct Call {
     return value;
   }
 
-  // The name of a LOOKUP, without its final zero; empty where there is none.
+  // Updates the spans after the request moved from `before` to `frame`, which may be shorter.
+  void move(const std::byte* before, std::span<const std::byte> frame);
+
+  // The name of a LOOKUP, without its final NUL; empty if invalid.
   std::string_view name() const;
 };
 
 struct Answer {
   int error = 0;        // positive errno
-  uint32_t length = 0;  // bytes of the answer, at the beginning of the tag's data ...
-  bool apart = false;   // ... or apart from it, where the data is still needed
-  bool piped = false;   // ... or in the pipes that have filled the tag's loan
+  uint32_t length = 0;  // bytes of the answer, at the start of the tag's data ...
+  bool apart = false;   // ... or in separate memory, if the data is still needed
+  bool piped = false;   // ... or in the pipes that filled the tag's loan
   bool expected = true;
 };
 
-// A request as read(2) of /dev/fuse gives it. Nothing where it contradicts itself.
+// Parses a request from read(2) of /dev/fuse. nullopt: its lengths are inconsistent.
 std::optional<Call> parse_call(std::span<const std::byte> frame);
 
 }  // namespace sluice::fuse

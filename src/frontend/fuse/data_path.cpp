@@ -12,11 +12,11 @@ namespace {
 constexpr std::array<std::string_view, 5> kNames = {"passthrough", "uring_zc", "uring", "copy",
                                                     "splice"};
 
-// What nobody who has not read about it should run into: docs/FUSE.md has the evidence.
+// Why uring_zc is never selected automatically: docs/FUSE.md has the evidence.
 constexpr std::string_view kOnlyByName =
-    "only by name, because a loop device on it corrupts the memory of Linux 7.3-rc7";
+    "only by name, because a loop device on it corrupts the memory of Linux 7.3";
 
-// Why `path` cannot serve, or nothing.
+// Why `path` is not possible, or empty.
 std::string obstacle(DataPath path, const PathFacts& facts) {
   switch (path) {
     case DataPath::passthrough:
@@ -27,15 +27,15 @@ std::string obstacle(DataPath path, const PathFacts& facts) {
     case DataPath::uring_zc:
       if ((facts.kernel_flags & abi::kOverIoUring) == 0 ||
           (facts.kernel_flags & abi::kIoUringPools) == 0) {
-        return "it takes FUSE over io_uring of Linux 7.3";
+        return "it needs FUSE over io_uring of Linux 7.3";
       }
       return facts.bars_zero_copy;
     case DataPath::uring:
       if ((facts.kernel_flags & abi::kOverIoUring) == 0) {
-        return "this kernel does not offer FUSE over io_uring: it takes Linux 6.14 and 'echo Y > "
+        return "this kernel does not offer FUSE over io_uring: it needs Linux 6.14 and 'echo Y > "
                "/sys/module/fuse/parameters/enable_uring'";
       }
-      return {};
+      return facts.bars_uring;
     case DataPath::copy:
     case DataPath::splice:
       return {};
@@ -58,12 +58,12 @@ std::optional<DataPath> parse_data_path(std::string_view name) {
 
 std::span<const std::string_view> data_path_names() { return kNames; }
 
-Result<PathChoice> choose_path(std::optional<DataPath> wish, const PathFacts& facts) {
-  if (wish) {
-    const std::string why_not = obstacle(*wish, facts);
-    if (why_not.empty()) return PathChoice{*wish, "asked for by name"};
+Result<PathChoice> choose_path(std::optional<DataPath> named, const PathFacts& facts) {
+  if (named) {
+    const std::string why_not = obstacle(*named, facts);
+    if (why_not.empty()) return PathChoice{*named, "selected by name"};
     return fail(EOPNOTSUPP,
-                fmt::format("data path '{}' cannot be had: {}", to_string(*wish), why_not));
+                fmt::format("data path '{}' is not possible: {}", to_string(*named), why_not));
   }
   PathChoice choice;
   for (size_t i = 0; i < kNames.size(); ++i) {

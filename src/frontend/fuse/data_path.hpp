@@ -1,5 +1,5 @@
-// DataPath: how the bytes of a FUSE request reach the server. Chosen once per export, when the
-// kernel has said what it can do; targets never know.
+// DataPath: how the bytes of a FUSE request reach the server. Selected once per export, when the
+// kernel's features are known; targets do not depend on it.
 #pragma once
 
 #include <cstdint>
@@ -12,7 +12,7 @@
 
 namespace sluice::fuse {
 
-// In the order of merit.
+// The preferred one first.
 enum class DataPath : uint8_t {
   passthrough,  // the kernel reads and writes the backing file itself; the server sees the rest
   uring_zc,     // the kernel lends its pages through the ring's buffer table, requests as `uring`
@@ -23,24 +23,26 @@ enum class DataPath : uint8_t {
 
 struct PathChoice {
   DataPath path = DataPath::copy;
-  std::string reason;  // why no better one; empty when it is the best there is
+  std::string reason;  // why a better one is not possible; empty: this is the best
 };
 
-// What matters for the choice besides the kernel's word.
+// The inputs of the choice.
 struct PathFacts {
-  uint64_t kernel_flags = 0;       // of INIT
-  std::string bars_passthrough{};  // why the stack or the user rules it out, or nothing
+  uint64_t kernel_flags = 0;       // from INIT
+  std::string bars_passthrough{};  // why the stack or the options exclude it, or empty
   std::string bars_zero_copy{};    // likewise
+  std::string bars_uring{};        // why the kernel refused it
 };
 
 std::string_view to_string(DataPath path);
-// Whether requests come through the kernel's queues for io_uring.
+// True if requests arrive through the kernel's io_uring queues.
 bool is_over_uring(DataPath path);
 std::optional<DataPath> parse_data_path(std::string_view name);
-// All names, in the order of merit.
+// All names, the preferred one first.
 std::span<const std::string_view> data_path_names();
 
-// The best one, or the one that was asked for. EOPNOTSUPP with the reason when it cannot be had.
-Result<PathChoice> choose_path(std::optional<DataPath> wish, const PathFacts& facts);
+// The best possible path, or the named one. EOPNOTSUPP, with the reason: the named one is not
+// possible.
+Result<PathChoice> choose_path(std::optional<DataPath> named, const PathFacts& facts);
 
 }  // namespace sluice::fuse

@@ -1,10 +1,5 @@
 // FileIo: READ, WRITE, FSYNC and FALLOCATE of the file, on the stack.
 //
-// Programs may read and write any byte of a file, a stack only whole blocks: a write that does not
-// begin and end at block boundaries reads the blocks at its edges first. Such a write has its
-// blocks for itself; all others share theirs, so that it never puts old bytes back over their new
-// ones.
-//
 // Owned by the export, used by the threads of all its queues.
 #pragma once
 
@@ -13,46 +8,39 @@
 #include "core/task.hpp"
 #include "frontend/fuse/one_file.hpp"
 #include "frontend/fuse/tag.hpp"
-#include "frontend/queue_counters.hpp"
-#include "ring/range_lock.hpp"
+#include "reactor/byte_io.hpp"
 #include "target/stack.hpp"
 
 namespace sluice::fuse {
 
-class FileIo {
+class FileIo final : private ByteIo {
  public:
   FileIo(Stack& stack, OneFile& file, uint32_t max_io_bytes);
 
-  // Serves tag.call, whatever it is, and sets tag.answer. `request` is the tag's.
+  // The part of the tag's buffer that `call` needs, beside the headers.
+  struct Room {
+    uint32_t data_bytes = 0;  // whole pages
+    uint32_t edge_bytes = 0;
+  };
+  Room room_for(const Call& call) const;
+
+  // Serves any tag.call, and sets tag.answer. `request` is the tag's.
   Task serve(Request& request, Tag& tag);
-  // Once that is done: counts it and empties the arena.
+  // Afterwards: counts the request and resets the arena.
   void conclude(Tag& tag, QueueCounters& counters) const;
 
   OneFile& file() { return file_; }
+  const Stack& stack() const { return stack_; }
 
  private:
-  // A range of bytes and the whole blocks that it lies in.
-  struct Cover {
-    uint64_t begin = 0;
-    uint64_t length = 0;
-    uint32_t lead = 0;   // bytes of the first block before the range
-    uint32_t trail = 0;  // bytes of the last block behind it
-    bool aligned() const { return lead == 0 && trail == 0; }
-  };
-
-  // Whether a transfer is all that is left of a request: then it may be answered by link.
-  enum class Ends : uint8_t { request, part };
-
-  Task read(Request& request, Tag& tag);
-  Task write(Request& request, Tag& tag);
+  Task read_file(Request& request, Tag& tag);
+  Task write_file(Request& request, Tag& tag);
   Task allocate(Request& request, Tag& tag);
-  Task zero_bytes(Request& request, Tag& tag, uint64_t offset, uint64_t length);
-  Task write_bytes(Request& request, Tag& tag, uint64_t offset, uint32_t length, Ends ends);
-  Task complete_edges(Request& request, Tag& tag, const Cover& cover, uint32_t length);
   Task copy_slot(Request& request, Tag& tag);
-  Task transfer(Request& request, Tag& tag, uint64_t offset, std::span<std::byte> memory,
-                Ends ends = Ends::part);
+  Task transfer(Request& request, sluice::Tag& tag, uint64_t offset, std::span<std::byte> memory,
+                Ends ends) override;
 
+  static View lend(const Request& request, Tag& tag, std::span<std::byte> memory, bool piped);
   bool may_pipe(const Request& request, const Tag& tag, Ends ends) const;
   Status pull_data(Tag& tag) const;
   bool may_lend_slot(const Request& request, const Tag& tag) const;
@@ -60,13 +48,9 @@ class FileIo {
   Status plan_read(Request& request, const Tag& tag) const;
   Status plan_write(Request& request, const Tag& tag) const;
   Status plan_allocate(Request& request, const Tag& tag) const;
-  Cover cover(uint64_t offset, uint64_t length) const;
 
-  Stack& stack_;
   OneFile& file_;
   const uint32_t max_io_bytes_;
-  const uint32_t block_bytes_;
-  RangeLock lock_;
 };
 
 }  // namespace sluice::fuse

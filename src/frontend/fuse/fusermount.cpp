@@ -5,11 +5,16 @@
 #include <spawn.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
+#include <optional>
 #include <vector>
 
+#include "core/passing.hpp"
 #include "spec/shown.hpp"
 
 namespace sluice::fuse {
@@ -17,9 +22,17 @@ namespace {
 
 constexpr const char* kHelper = "fusermount3";
 constexpr const char* kSocketVariable = "_FUSE_COMMFD";
+constexpr std::string_view kHelperSays = "fusermount3: ";
+constexpr size_t kMostWords = 400;
 
-// Starts the helper; gives its process id. `extra` is an environment variable, or empty.
-Result<pid_t> start(std::vector<std::string> arguments, std::string extra) {
+// A running helper, and the pipe of its standard error output.
+struct Helper {
+  pid_t process = 0;
+  Descriptor words;
+};
+
+// `extra` is an environment variable, or empty.
+Result<Helper> start(std::vector<std::string> arguments, std::string extra) {
   std::vector<char*> argv;
   for (std::string& argument : arguments) argv.push_back(argument.data());
   argv.push_back(nullptr);
@@ -28,10 +41,19 @@ Result<pid_t> start(std::vector<std::string> arguments, std::string extra) {
     environment.push_back(*variable);
   if (!extra.empty()) environment.push_back(extra.data());
   environment.push_back(nullptr);
-  pid_t process = 0;
+  int ends[2];
+  if (pipe2(ends, O_CLOEXEC) != 0) {
+    return fail(errno, fmt::format("cannot make a pipe: {}", std::strerror(errno)));
+  }
+  Helper helper{.words = Descriptor(ends[0])};
+  const Descriptor its_error(ends[1]);
+  posix_spawn_file_actions_t actions;
+  posix_spawn_file_actions_init(&actions);
+  posix_spawn_file_actions_adddup2(&actions, its_error.number(), STDERR_FILENO);
   const int error =
-      posix_spawnp(&process, kHelper, nullptr, nullptr, argv.data(), environment.data());
-  if (error == 0) return process;
+      posix_spawnp(&helper.process, kHelper, &actions, nullptr, argv.data(), environment.data());
+  posix_spawn_file_actions_destroy(&actions);
+  if (error == 0) return helper;
   if (error == ENOENT) {
     return fail(ENOENT,
                 "users other than root mount through fusermount3, which is not installed: install "
@@ -40,33 +62,34 @@ Result<pid_t> start(std::vector<std::string> arguments, std::string extra) {
   return fail(error, fmt::format("cannot start fusermount3: {}", std::strerror(error)));
 }
 
-bool succeeded(pid_t process) {
-  int status = 0;
-  while (waitpid(process, &status, 0) < 0) {
-    if (errno != EINTR) return false;
+// Waits for its end; empty on success, otherwise its message.
+std::optional<std::string> complaint_of(const Helper& helper) {
+  std::string words;
+  std::array<char, 512> some;
+  ssize_t count = 0;
+  while ((count = read(helper.words.number(), some.data(), some.size())) > 0 ||
+         (count < 0 && errno == EINTR)) {
+    if (count > 0 && words.size() < kMostWords)
+      words.append(some.data(), static_cast<size_t>(count));
   }
-  return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+  int status = 0;
+  while (waitpid(helper.process, &status, 0) < 0) {
+    if (errno != EINTR) return std::strerror(errno);
+  }
+  if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return std::nullopt;
+  if (words.starts_with(kHelperSays)) words.erase(0, kHelperSays.size());
+  while (words.ends_with('\n')) words.pop_back();
+  std::ranges::replace(words, '\n', ' ');
+  return words.empty() ? "it gives no reason" : printable(words, kMostWords);
 }
 
-// The descriptor that comes over the socket; none when the helper ended without one.
+// The descriptor received over the socket; not valid if the helper ended without one.
 Descriptor receive_descriptor(int socket) {
-  char byte = 0;
-  iovec place{&byte, 1};
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))];
-  msghdr message{};
-  message.msg_iov = &place;
-  message.msg_iovlen = 1;
-  message.msg_control = control;
-  message.msg_controllen = sizeof(control);
-  ssize_t received = 0;
-  do {
-    received = recvmsg(socket, &message, MSG_CMSG_CLOEXEC);
-  } while (received < 0 && errno == EINTR);
-  const cmsghdr* const header = received > 0 ? CMSG_FIRSTHDR(&message) : nullptr;
-  if (header == nullptr || header->cmsg_type != SCM_RIGHTS) return {};
-  int descriptor = -1;
-  std::memcpy(&descriptor, CMSG_DATA(header), sizeof(descriptor));
-  return Descriptor(descriptor);
+  std::array<char, 1> byte{};
+  std::vector<Descriptor> descriptors;
+  while (receive_passed(socket, byte, descriptors) < 0 && errno == EINTR) {
+  }
+  return descriptors.empty() ? Descriptor() : std::move(descriptors.front());
 }
 
 }  // namespace
@@ -84,23 +107,24 @@ Result<Descriptor> mount_by_fusermount(const std::string& at, const std::string&
   theirs = Descriptor();
   if (!helper) return std::unexpected(helper.error());
   Descriptor device = receive_descriptor(ours.number());
-  const bool mounted = succeeded(*helper);
-  if (mounted && device.valid()) return device;
-  return fail(EPERM, fmt::format("fusermount3 would not mount on {}: it says why on the standard "
-                                 "error; the place must be yours and writable, /dev/fuse open to "
-                                 "you, and --allow-other takes user_allow_other in /etc/fuse.conf",
-                                 shown(at)));
+  const auto complaint = complaint_of(*helper);
+  if (!complaint && device.valid()) return device;
+  return fail(EPERM, fmt::format("fusermount3 refused to mount on {} ({}): you must own the path "
+                                 "and be able to write to it, may need access to /dev/fuse, and "
+                                 "--allow_other needs user_allow_other in /etc/fuse.conf",
+                                 shown(at), complaint.value_or("it sent no descriptor")));
 }
 
 Result<void> unmount_by_fusermount(const std::string& at, bool lazily) {
-  std::vector<std::string> arguments = {kHelper, "-u", "-q"};
+  std::vector<std::string> arguments = {kHelper, "-u"};
   if (lazily) arguments.emplace_back("-z");
   arguments.emplace_back("--");
   arguments.push_back(at);
   auto helper = start(std::move(arguments), {});
   if (!helper) return std::unexpected(helper.error());
-  if (succeeded(*helper)) return {};
-  return fail(EBUSY, fmt::format("fusermount3 would not unmount {}: it is in use", shown(at)));
+  const auto complaint = complaint_of(*helper);
+  if (!complaint) return {};
+  return fail(EBUSY, fmt::format("fusermount3 refused to unmount {}: {}", shown(at), *complaint));
 }
 
 }  // namespace sluice::fuse

@@ -1,6 +1,6 @@
-// fusermount3, the set-user-id helper that mounts and unmounts for users without privilege.
+// fusermount3, the set-user-ID helper that mounts and unmounts for unprivileged users.
 //
-// Control path only; waits for the helper. Its own words go to the standard error.
+// Control path only; waits for the helper. The helper's messages go to the standard error output.
 #pragma once
 
 #include <string>
@@ -10,9 +10,9 @@
 
 namespace sluice::fuse {
 
-// /dev/fuse, mounted at `at`. ENOENT: there is no fusermount3.
+// Mounts at `at` and returns /dev/fuse. ENOENT: there is no fusermount3.
 Result<Descriptor> mount_by_fusermount(const std::string& at, const std::string& options);
-// EBUSY while it is in use, unless `lazily`.
+// EBUSY: in use, unless `lazily`.
 Result<void> unmount_by_fusermount(const std::string& at, bool lazily);
 
 }  // namespace sluice::fuse

@@ -14,20 +14,19 @@
 namespace sluice::fuse {
 namespace {
 
-constexpr int kPatienceMs = 10'000;
+constexpr int kTimeoutMs = 10'000;
 constexpr uint32_t kPageBytes = 4096;
 constexpr uint32_t kMinorNeeded = 28;  // max_pages; Linux 4.20
 constexpr uint32_t kMinorSpoken = 38;
-constexpr size_t kReadBytes = 1024 * 1024;  // the least that any kernel wants room for
+constexpr size_t kReadBytes = 1024 * 1024;  // the smallest buffer that all kernels accept
 
 Result<size_t> read_one(int device, std::span<std::byte> place) {
   while (true) {
     pollfd ready{.fd = device, .events = POLLIN, .revents = 0};
-    const int found = poll(&ready, 1, kPatienceMs);
+    const int found = poll(&ready, 1, kTimeoutMs);
     if (found == 0) {
-      return fail(ETIMEDOUT, fmt::format("the kernel's FUSE did not say anything within {} ms of "
-                                         "the mount",
-                                         kPatienceMs));
+      return fail(ETIMEDOUT, fmt::format("the kernel's FUSE sent nothing within {} ms of the mount",
+                                         kTimeoutMs));
     }
     const ssize_t length = read(device, place.data(), place.size());
     if (length >= 0) return static_cast<size_t>(length);
@@ -47,7 +46,7 @@ Result<KernelOffer> receive_offer(int device) {
   if (!call || call->header.opcode != FUSE_INIT) {
     return fail(EPROTO, "the kernel's FUSE did not begin with INIT");
   }
-  fuse_init_in init{};  // older kernels send less of it
+  fuse_init_in init{};  // older kernels send a shorter one
   const auto arguments = call->arguments.first(std::min(call->arguments.size(), sizeof(init)));
   std::memcpy(&init, arguments.data(), arguments.size());
   if (init.major != FUSE_KERNEL_VERSION || init.minor < kMinorNeeded) {
@@ -64,14 +63,14 @@ Result<KernelOffer> receive_offer(int device) {
 }
 
 abi::InitOut make_answer(const KernelOffer& offer, const Agreement& agreement, uint32_t requests) {
-  // Asynchronous and parallel wherever it can be had. No write-back cache: what a program has
-  // written is with us when write() returns.
+  // Asynchronous and parallel where possible. No write-back cache: a program's data has reached the
+  // server when write() returns.
   uint64_t flags = FUSE_ASYNC_READ | FUSE_BIG_WRITES | FUSE_ASYNC_DIO | FUSE_PARALLEL_DIROPS |
                    FUSE_MAX_PAGES | FUSE_INIT_EXT | abi::kDirectIoAllowMmap;
   abi::InitOut answer{};
   if (agreement.path == DataPath::passthrough) {
     flags |= abi::kPassthrough;
-    answer.max_stack_depth = 2;  // the backing file may be on an overlay
+    answer.max_stack_depth = agreement.stack_depth;
   }
   if (is_over_uring(agreement.path)) flags |= abi::kOverIoUring;
   if (agreement.path == DataPath::splice) {
@@ -97,8 +96,8 @@ Result<void> send_answer(int device, const KernelOffer& offer, const abi::InitOu
     abi::InitOut body;
   } message{.header = {.len = sizeof(message), .error = 0, .unique = offer.unique}, .body = answer};
   if (write(device, &message, sizeof(message)) == sizeof(message)) return {};
-  return fail(errno, fmt::format("the kernel's FUSE refused what we answered to INIT: {}",
-                                 std::strerror(errno)));
+  return fail(errno,
+              fmt::format("the kernel's FUSE refused the reply to INIT: {}", std::strerror(errno)));
 }
 
 }  // namespace sluice::fuse

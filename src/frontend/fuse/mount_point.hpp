@@ -1,96 +1,75 @@
-// MountPoint: where the file appears. Prepares the place, mounts, and takes all of it back.
+// MountPoint: the file system of one file, made but not yet mounted in the tree, and its properties
+// once it is.
 //
-// Control path only. An existing regular file is mounted over, a path that does not exist is made
-// as an empty file and removed again, a directory gets the file as `disk` in it. Root mounts by
-// itself, others through fusermount3. What is mounted stays in the mount namespace of the caller of
-// mount(), and is unmounted there even if the process has moved to another one.
+// Control path only. As root, the server makes the mount and has the keeper move it to its place,
+// or attach a loop device to it, so that no server holds a descriptor of the file it serves. Other
+// users mount through fusermount3. Unmounting may wait for the server: the keeper does it.
 #pragma once
 
-#include <sys/types.h>
-
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "core/descriptor.hpp"
 #include "core/error.hpp"
-#include "core/viewpoint.hpp"
+#include "frontend/fuse/place.hpp"
 
 namespace sluice::fuse {
 
 class MountPoint {
  public:
-  struct Wish {
-    std::string at;
+  struct Options {
+    std::optional<Place> place;  // nullopt: never in the tree
     bool read_only = false;
-    bool allow_other = false;  // other users than the one who mounts
+    bool allow_other = false;  // users other than the mounting user
     uint32_t max_io_bytes = 0;
   };
-  // What another process needs to take it over.
-  struct Record {
-    std::string at;          // absolute
-    std::string device;      // MAJOR:MINOR of the mounted file system
-    bool directory = false;  // the file lies in it
-    bool made = false;       // the file mounted over is ours
-    bool by_helper = false;  // through fusermount3
-    bool detached = false;   // nowhere in the tree
-  };
 
-  // ENOENT, EACCES, EBUSY, ENODEV ...: with what is in the way and what to do.
-  static Result<MountPoint> mount(const Wish& wish);
-  // Nowhere in the tree: a file that only this process can open, with open_detached(). `at` is not
-  // used.
-  static Result<MountPoint> mount_detached(const Wish& wish);
-  // `home`: from where its path means what it meant to the caller of mount(); empty of a detached
-  // mount.
-  static Result<MountPoint> adopt(Record record, Descriptor device, Viewpoint home);
+  // Creates the place; root's mount is not attached yet. ENOENT, EACCES, ENODEV ...: with the
+  // obstacle and advice.
+  static Result<MountPoint> make(Options options);
+  // Adopts another process's. take_over() supplies the character device.
+  static MountPoint adopt(std::string file_system, std::optional<Place> place, bool by_helper);
+  void take_over(Descriptor fuse_device) { fuse_device_ = std::move(fuse_device); }
 
   // /dev/fuse, O_NONBLOCK.
-  int device() const { return device_.number(); }
-  void close_device() { device_ = Descriptor(); }
-  Descriptor take_device() { return std::move(device_); }
-  Viewpoint take_home() { return std::move(home_); }
-  const Record& record() const { return record_; }
-  // The path of the file itself.
+  int fuse_device() const { return fuse_device_.number(); }
+  void close_fuse_device() { fuse_device_ = Descriptor(); }
+  // MAJOR:MINOR of the file system.
+  const std::string& file_system() const { return file_system_; }
+  bool by_helper() const { return by_helper_; }
+  const std::optional<Place>& place() const { return place_; }
+  std::optional<Place>& place() { return place_; }
+  // Moves out the detached mount, for the keeper.
+  Descriptor take_mount() { return std::move(mount_); }
+  // The path of the file itself; empty if not in the tree.
   std::string file_path() const;
-  // Of what is mounted over.
-  mode_t permissions() const { return permissions_; }
-  uid_t owner() const { return owner_; }
-  gid_t group() const { return group_; }
-
-  bool detached() const { return record_.detached; }
-  // The file of a detached mount, as O_RDWR and the like say. Once it is served.
-  Result<Descriptor> open_detached(int flags) const;
-
-  // Does nothing where it is not mounted any more. EBUSY while it is in use, unless `lazily`.
-  Result<void> unmount(bool lazily);
-  // Removes what mount() made. Once it is unmounted.
-  void remove_made_file() const;
 
  private:
   MountPoint() = default;
-  Result<void> prepare(const std::string& at);
-  Result<void> make_file(const std::string& at);
-  Result<void> open_device();
-  Result<void> mount_as_root(const Wish& wish);
-  Result<void> mount_by_helper(const Wish& wish);
-  Result<void> unmount_here(bool lazily);
-  void follow();
+  Result<void> make_as_root(const Options& options);
+  Result<void> mount_by_helper(const Options& options);
+  Result<void> open_fuse_device();
 
-  Record record_;
-  Descriptor device_;
-  Viewpoint home_;
-  Descriptor detached_;  // the mount itself, where it is in no tree
-  mode_t permissions_ = 0600;
-  mode_t kind_ = 0;  // S_IFREG or S_IFDIR
-  uid_t owner_ = 0;
-  gid_t group_ = 0;
+  std::optional<Place> place_;
+  Descriptor fuse_device_;
+  Descriptor mount_;
+  std::string file_system_;
+  bool by_helper_ = false;
 };
 
-// Whether a FUSE server that has died has left its mount there.
-bool is_dead_mount(const std::string& at);
+// True if a dead server has left `file_system` mounted anywhere.
+bool is_left_mounted(const std::string& file_system);
 
-// Unmounts what a dead server has left there, and removes the empty file below if that server had
-// `made` it; does nothing where the mount is none of ours.
-Result<void> clear_dead_mount(const std::string& at, bool made = false);
+// Removes the remains of a dead server: its connection, if still open, its mounts, and the empty
+// file below, if it was `made` by the server as `inode` (0: unknown) at the path `at`.
+struct Remains {
+  std::string file_system;
+  std::string at;  // empty for a loop device
+  bool by_helper = false;
+  bool made = false;
+  uint64_t inode = 0;
+};
+Result<void> clear_remains(const Remains& remains);
 
 }  // namespace sluice::fuse

@@ -2,21 +2,20 @@
 
 #include <fmt/format.h>
 
-#include <nlohmann/json.hpp>
+#include "frontend/handover.hpp"
+#include "spec/json_value.hpp"
 
 namespace sluice::fuse {
 
-using nlohmann::json;
-
 namespace {
 
-json to_json(const timespec& time) { return {time.tv_sec, time.tv_nsec}; }
+JsonValue to_json(const timespec& time) { return JsonValue::array({time.tv_sec, time.tv_nsec}); }
 
-timespec time_from(const json& value) {
-  return {.tv_sec = value.at(0).get<time_t>(), .tv_nsec = value.at(1).get<long>()};
+timespec time_from(const JsonValue& value) {
+  return {.tv_sec = value.at(0).get<int64_t>(), .tv_nsec = value.at(1).get<int64_t>()};
 }
 
-json to_json(const OneFile::Attributes& attributes) {
+JsonValue to_json(const OneFile::Attributes& attributes) {
   return {
       {"permissions", attributes.permissions},
       {"uid", attributes.uid},
@@ -27,7 +26,7 @@ json to_json(const OneFile::Attributes& attributes) {
   };
 }
 
-OneFile::Attributes attributes_from(const json& value) {
+OneFile::Attributes attributes_from(const JsonValue& value) {
   return {
       .permissions = value.at("permissions").get<mode_t>(),
       .uid = value.at("uid").get<uid_t>(),
@@ -41,44 +40,60 @@ OneFile::Attributes attributes_from(const json& value) {
 }  // namespace
 
 std::string to_json(const MountState& state) {
-  return json{
-      {"at", state.mount.at},
-      {"device", state.mount.device},
-      {"directory", state.mount.directory},
-      {"made", state.mount.made},
-      {"by_helper", state.mount.by_helper},
-      {"detached", state.mount.detached},
+  JsonValue value = {
+      {"file_system", state.file_system},
+      {"detached", state.detached},
+      {"at", bytes_json(state.at)},
+      {"directory", state.directory},
+      {"made", state.made},
+      {"inode", state.inode},
+      {"by_helper", state.by_helper},
       {"path", to_string(state.agreement.path)},
       {"max_io_bytes", state.agreement.max_io_bytes},
       {"backing_id", state.backing_id},
       {"queues", state.queues},
       {"depth", state.depth},
-      {"attributes", to_json(state.attributes)},
-  }
-      .dump();
+  };
+  if (state.size_bytes) value.set("size_bytes", *state.size_bytes);
+  value.set("attributes", to_json(state.attributes));
+  if (state.reserve_bytes) value.set("reserve_bytes", *state.reserve_bytes);
+  note_handover_version(value);
+  return to_text(value);
 }
 
 Result<MountState> mount_state_from_json(std::string_view text) {
   try {
-    const json value = json::parse(text);
+    const JsonValue value = parse_json_tree(text, kMessageNestingMax).value_or(JsonValue());
+    if (auto version = handover_version_of(value); !version) {
+      return std::unexpected(version.error());
+    }
     MountState state;
-    value.at("at").get_to(state.mount.at);
-    value.at("device").get_to(state.mount.device);
-    value.at("directory").get_to(state.mount.directory);
-    value.at("made").get_to(state.mount.made);
-    value.at("by_helper").get_to(state.mount.by_helper);
-    value.at("detached").get_to(state.mount.detached);
+    state.file_system = value.at("file_system").get<std::string>();
+    state.detached = value.at("detached").get<bool>();
+    const auto at = bytes_of(value.at("at"));
+    if (!at) throw JsonMismatch();
+    state.at = *at;
+    state.directory = value.at("directory").get<bool>();
+    state.made = value.at("made").get<bool>();
+    state.inode = value.at("inode").get<uint64_t>();
+    state.by_helper = value.at("by_helper").get<bool>();
     const auto path = parse_data_path(value.at("path").get<std::string>());
     if (!path) return fail(EINVAL, "a mount was handed over with an unknown data path");
     state.agreement.path = *path;
-    value.at("max_io_bytes").get_to(state.agreement.max_io_bytes);
-    value.at("backing_id").get_to(state.backing_id);
-    value.at("queues").get_to(state.queues);
-    value.at("depth").get_to(state.depth);
+    state.agreement.max_io_bytes = value.at("max_io_bytes").get<uint32_t>();
+    state.backing_id = value.at("backing_id").get<int32_t>();
+    state.queues = value.at("queues").get<uint16_t>();
+    state.depth = value.at("depth").get<uint16_t>();
+    if (const JsonValue* const bytes = value.find("size_bytes")) {
+      state.size_bytes = bytes->get<uint64_t>();
+    }
+    if (const JsonValue* const bytes = value.find("reserve_bytes")) {
+      state.reserve_bytes = bytes->get<uint32_t>();
+    }
     state.attributes = attributes_from(value.at("attributes"));
     return state;
-  } catch (const json::exception& error) {
-    return fail(EINVAL, fmt::format("what was handed over is no mount: {}", error.what()));
+  } catch (const JsonMismatch&) {
+    return fail(EINVAL, "the handover describes no mount known to this version");
   }
 }
 

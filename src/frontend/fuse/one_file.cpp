@@ -10,7 +10,7 @@
 namespace sluice::fuse {
 namespace {
 
-constexpr uint64_t kNameValidSeconds = 3600;  // names never change; attributes are always asked for
+constexpr uint64_t kNameValidSeconds = 3600;  // names never change; attributes are never cached
 constexpr uint32_t kNameBytesMax = 255;
 
 constexpr Answer refuse(int error) { return {.error = error}; }
@@ -80,7 +80,7 @@ Answer OneFile::answer(const Call& call, std::span<std::byte> out) {
   switch (call.header.opcode) {
     case FUSE_FORGET:
     case FUSE_BATCH_FORGET:  // the nodes stay as long as the file system
-    case FUSE_INTERRUPT:     // what is under way comes to its end
+    case FUSE_INTERRUPT:     // requests in flight finish normally
     case FUSE_NOTIFY_REPLY:
       return {.expected = false};
     case FUSE_DESTROY:
@@ -92,9 +92,8 @@ Answer OneFile::answer(const Call& call, std::span<std::byte> out) {
   }
 }
 
-// ENOSYS makes the kernel do without, and not ask again: ACCESS (it checks the mode itself), POLL
-// (always ready), COPY_FILE_RANGE (it copies through our reads and writes, as we would), locks,
-// extended attributes.
+// After ENOSYS the kernel does not send these again: ACCESS (it checks the mode itself), POLL
+// (always ready), COPY_FILE_RANGE (it uses reads and writes), locks, extended attributes.
 Answer OneFile::answer_about_file(const Call& call, std::span<std::byte> out) {
   const uint64_t node = call.header.nodeid;
   switch (call.header.opcode) {
@@ -114,7 +113,7 @@ Answer OneFile::answer_about_file(const Call& call, std::span<std::byte> out) {
       return read_directory(call, out);
     case FUSE_LSEEK:
       return seek(call, out);
-    case FUSE_FLUSH:  // a close promises nothing; FSYNC does
+    case FUSE_FLUSH:  // a close guarantees nothing; FSYNC does
     case FUSE_RELEASE:
     case FUSE_RELEASEDIR:
       return {};
@@ -152,30 +151,30 @@ Answer OneFile::get_attributes(uint64_t node, std::span<std::byte> out) {
 }
 
 Answer OneFile::set_attributes(const Call& call, std::span<std::byte> out) {
-  const auto wish = call.argument<fuse_setattr_in>();
-  if (!wish) return refuse(EINVAL);
+  const auto argument = call.argument<fuse_setattr_in>();
+  if (!argument) return refuse(EINVAL);
   const uint64_t node = call.header.nodeid;
-  // The stack has the size it has: as for a block device, but said aloud.
-  if ((wish->valid & FATTR_SIZE) != 0 && (!is_file(node) || wish->size != size_bytes())) {
+  // The size of the stack is fixed, as for a block device, but this reports an error.
+  if ((argument->valid & FATTR_SIZE) != 0 && (!is_file(node) || argument->size != size_bytes())) {
     return refuse(EPERM);
   }
   {
     const std::scoped_lock guard(mutex_);
     const timespec time = now();
-    if ((wish->valid & FATTR_MODE) != 0) attributes_.permissions = wish->mode & 07777;
-    if ((wish->valid & FATTR_UID) != 0) attributes_.uid = wish->uid;
-    if ((wish->valid & FATTR_GID) != 0) attributes_.gid = wish->gid;
-    if ((wish->valid & FATTR_ATIME) != 0) {
-      attributes_.accessed = {.tv_sec = static_cast<time_t>(wish->atime),
-                              .tv_nsec = wish->atimensec};
+    if ((argument->valid & FATTR_MODE) != 0) attributes_.permissions = argument->mode & 07777;
+    if ((argument->valid & FATTR_UID) != 0) attributes_.uid = argument->uid;
+    if ((argument->valid & FATTR_GID) != 0) attributes_.gid = argument->gid;
+    if ((argument->valid & FATTR_ATIME) != 0) {
+      attributes_.accessed = {.tv_sec = static_cast<time_t>(argument->atime),
+                              .tv_nsec = argument->atimensec};
     }
-    if ((wish->valid & FATTR_MTIME) != 0) {
+    if ((argument->valid & FATTR_MTIME) != 0) {
       written_.store(false, std::memory_order_relaxed);
-      attributes_.modified = {.tv_sec = static_cast<time_t>(wish->mtime),
-                              .tv_nsec = wish->mtimensec};
+      attributes_.modified = {.tv_sec = static_cast<time_t>(argument->mtime),
+                              .tv_nsec = argument->mtimensec};
     }
-    if ((wish->valid & FATTR_ATIME_NOW) != 0) attributes_.accessed = time;
-    if ((wish->valid & FATTR_MTIME_NOW) != 0) attributes_.modified = time;
+    if ((argument->valid & FATTR_ATIME_NOW) != 0) attributes_.accessed = time;
+    if ((argument->valid & FATTR_MTIME_NOW) != 0) attributes_.modified = time;
     attributes_.changed = time;
   }
   return get_attributes(node, out);
@@ -200,11 +199,11 @@ Answer OneFile::extended_attributes(uint64_t node, std::span<std::byte> out) {
 }
 
 Answer OneFile::open(const Call& call, std::span<std::byte> out) {
-  const auto wish = call.argument<fuse_open_in>();
-  if (!wish) return refuse(EINVAL);
+  const auto argument = call.argument<fuse_open_in>();
+  if (!argument) return refuse(EINVAL);
   if (!is_file(call.header.nodeid)) return refuse(EISDIR);
-  if (read_only_ && (wish->flags & O_ACCMODE) != O_RDONLY) return refuse(EROFS);
-  const uint32_t more = (wish->flags & O_DIRECT) != 0 ? direct_open_flags_ : 0;
+  if (read_only_ && (argument->flags & O_ACCMODE) != O_RDONLY) return refuse(EROFS);
+  const uint32_t more = (argument->flags & O_DIRECT) != 0 ? direct_open_flags_ : 0;
   return give(
       out,
       abi::OpenOut{.file_handle = 0, .open_flags = open_flags_ | more, .backing_id = backing_id_});
@@ -216,13 +215,13 @@ Answer OneFile::open_directory(uint64_t node, std::span<std::byte> out) const {
 }
 
 Answer OneFile::read_directory(const Call& call, std::span<std::byte> out) const {
-  const auto wish = call.argument<fuse_read_in>();
-  if (!wish) return refuse(EINVAL);
+  const auto argument = call.argument<fuse_read_in>();
+  if (!argument) return refuse(EINVAL);
   if (!is_directory(call.header.nodeid)) return refuse(ENOTDIR);
-  const std::span<std::byte> room = out.first(std::min<size_t>(out.size(), wish->size));
+  const std::span<std::byte> room = out.first(std::min<size_t>(out.size(), argument->size));
   constexpr std::string_view kNames[] = {".", "..", kName};
   uint32_t length = 0;
-  for (uint64_t i = wish->offset; i < std::size(kNames); ++i) {
+  for (uint64_t i = argument->offset; i < std::size(kNames); ++i) {
     const bool file = i == 2;
     if (!add_entry(room, length, kNames[i], file ? file_node() : FUSE_ROOT_ID,
                    (file ? S_IFREG : S_IFDIR) >> 12, i + 1)) {
@@ -232,14 +231,14 @@ Answer OneFile::read_directory(const Call& call, std::span<std::byte> out) const
   return {.length = length};
 }
 
-// In passthrough mode the backing file knows its holes. Otherwise a page that somebody has mapped
-// and changed may not have come to us yet: a hole would be a lie then, and all is data (ENOSYS).
+// With passthrough the backing file has the holes. Otherwise a changed mapped page may not have
+// reached the server yet, so that reporting a hole would be wrong: all is data (ENOSYS).
 Answer OneFile::seek(const Call& call, std::span<std::byte> out) const {
-  const auto wish = call.argument<fuse_lseek_in>();
-  if (!wish) return refuse(EINVAL);
+  const auto argument = call.argument<fuse_lseek_in>();
+  if (!argument) return refuse(EINVAL);
   if (seek_descriptor_ < 0) return refuse(ENOSYS);
-  const off_t found =
-      lseek(seek_descriptor_, static_cast<off_t>(wish->offset), static_cast<int>(wish->whence));
+  const off_t found = lseek(seek_descriptor_, static_cast<off_t>(argument->offset),
+                            static_cast<int>(argument->whence));
   if (found < 0) return refuse(errno);
   return give(out, fuse_lseek_out{.offset = static_cast<uint64_t>(found)});
 }
@@ -269,7 +268,7 @@ fuse_attr OneFile::attributes_of(uint64_t node) {
   attributes.mode = S_IFREG | attributes_.permissions;
   if (is_directory(node)) {
     attributes.nlink = 2;
-    // Who may read the file may list it.
+    // Users who may read the file may list it.
     attributes.mode = S_IFDIR | attributes_.permissions | ((attributes_.permissions & 0444) >> 2);
   } else {
     attributes.size = size_bytes();

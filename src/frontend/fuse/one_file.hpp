@@ -1,8 +1,8 @@
-// OneFile: the file system as far as it is not data: one file with its attributes, which is the
-// root itself or lies in a root directory under the name `disk`.
+// OneFile: the metadata of the file system: one file with its attributes, which is the root itself
+// or is named `disk` in a root directory.
 //
-// Owned by the export, used by the threads of all its queues. Answers at once, never touches the
-// stack, and never looks at its own mount.
+// Owned by the export, used by the threads of all its queues. Never blocks, never uses the stack,
+// and never accesses its own mount.
 #pragma once
 
 #include <sys/types.h>
@@ -32,7 +32,7 @@ class OneFile {
     uint32_t block_bytes = 4096;  // preferred, for stat
   };
 
-  // What chmod, chown and touch change.
+  // The attributes that chmod, chown and touch change.
   struct Attributes {
     mode_t permissions = 0600;
     uid_t uid = 0;
@@ -44,26 +44,26 @@ class OneFile {
 
   explicit OneFile(const Shape& shape);
 
-  // For another server of the same file, and there: before the first request.
+  // For a handover: read by the old server; restored by the new one before the first request.
   Attributes attributes();
   void restore(const Attributes& attributes);
 
-  // How opened files are to be read and written; before the first request.
+  // Selects how opened files are read and written; before the first request.
   void use_direct_io() { open_flags_ = FOPEN_DIRECT_IO | abi::kOpenParallelDirectWrites; }
-  // Besides, for those who open with O_DIRECT: see docs/FUSE.md.
+  // In addition, for programs that open with O_DIRECT: see docs/FUSE.md.
   void lend_pages() { direct_open_flags_ = abi::kOpenZeroCopy; }
   // `descriptor`: of the backing file, to find its holes.
   void use_passthrough(int32_t backing_id, int descriptor);
 
-  // Everything but READ, WRITE, FSYNC and FALLOCATE. `out` has kAnswerBytesMax bytes at least, and
-  // may be where the call lies.
+  // Answers everything but READ, WRITE, FSYNC and FALLOCATE. `out` has at least kAnswerBytesMax
+  // bytes, and may overlap the call.
   Answer answer(const Call& call, std::span<std::byte> out);
 
   bool is_file(uint64_t node) const { return node == file_node(); }
   bool read_only() const { return read_only_; }
   uint64_t size_bytes() const { return size_bytes_.load(std::memory_order_acquire); }
   void resize(uint64_t size_bytes) { size_bytes_.store(size_bytes, std::memory_order_release); }
-  // The data has changed: so has the time of modification.
+  // The data has changed: updates the modification time.
   void note_write() { written_.store(true, std::memory_order_relaxed); }
 
  private:
@@ -90,7 +90,7 @@ class OneFile {
 
   // Set before the first request.
   uint32_t open_flags_ = 0;
-  uint32_t direct_open_flags_ = 0;  // more of them, with O_DIRECT
+  uint32_t direct_open_flags_ = 0;  // additional, with O_DIRECT
   int32_t backing_id_ = 0;
   int seek_descriptor_ = -1;
 

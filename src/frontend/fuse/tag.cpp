@@ -4,9 +4,10 @@
 #include <sys/mman.h>
 
 #include <cerrno>
+#include <cstring>
 
-#include "core/ticks.hpp"
-#include "target/loop/backing_file.hpp"
+#include "core/resident.hpp"
+#include "target/file/backing_file.hpp"
 
 namespace sluice::fuse {
 
@@ -28,6 +29,7 @@ Result<void> TagMemory::reserve_file(uint32_t tags, uint32_t max_io_bytes) {
 }
 
 void TagMemory::plan(uint32_t tags, uint32_t max_io_bytes) {
+  data_bytes_ = uint64_t{tags} * max_io_bytes;
   edges_offset_ = max_io_bytes + 2 * kBlockBytesMax;
   stride_ = size_t{kHeaderBytes} + edges_offset_ + 2 * kBlockBytesMax;
   bytes_ = tags * stride_;
@@ -45,40 +47,28 @@ Result<void> TagMemory::map(int flags) {
   return {};
 }
 
-void Tag::set_up(Ring& ring, const TagMemory& memory, uint16_t queue, uint16_t number) {
+std::string TagMemory::keep(uint64_t reserve_bytes) {
+  return keep_within(reserve_bytes, {memory_, bytes_}, data_bytes_);
+}
+
+void Tag::use(const TagMemory& memory, uint16_t number) {
   data = memory.data_of(number);
   edges = data + memory.edges_offset();
   data_file = memory.file();
   data_position = memory.position_of(number);
-  loan.set_up(ring);
-  request.ring = &ring;
-  request.arena = &arena;
-  request.ready = &ring.ready();
-  request.queue = queue;
-  request.tag = number;
 }
 
-View Tag::lend(Direction direction, std::span<std::byte> bytes) {
-  loan.awaits_return();
-  return loan->lend_mapped(loan.lender(), direction, bytes);
+fuse_out_header Tag::answer_header() const {
+  return {.len = static_cast<uint32_t>(sizeof(fuse_out_header)) + answer.length,
+          .error = -answer.error,
+          .unique = call.header.unique};
 }
 
-View Tag::lend_piped(Direction direction, uint32_t length) {
-  loan.awaits_return();
-  Pipe* const source = direction == Direction::source ? pipe : nullptr;
-  return loan->lend_piped(loan.lender(), direction, length, source);
-}
-
-View Tag::lend_slot(Direction direction, uint32_t length) {
-  loan.awaits_return();
-  return loan->lend_registered(loan.lender(), direction, length, slot);
-}
-
-void Tag::list_in_flight(uint16_t number, std::vector<InFlight>& found) const {
-  if (begun == 0) return;
-  found.push_back(describe(request));
-  found.back().tag = number;
-  found.back().age_ticks = ticks() - begun;
+std::span<const std::byte> Tag::write_answer() const {
+  const fuse_out_header header = answer_header();
+  std::byte* const place = answer_body() - sizeof(header);
+  std::memcpy(place, &header, sizeof(header));
+  return {place, header.len};
 }
 
 }  // namespace sluice::fuse

@@ -1,5 +1,5 @@
-// A command of /dev/fuse as a wide SQE: what REGISTER, COMMIT_AND_FETCH and the making of queues
-// have in common. See abi_uring.hpp.
+// A command of /dev/fuse as a wide SQE: the common part of REGISTER, COMMIT_AND_FETCH and the
+// commands that make queues. See abi.hpp.
 #pragma once
 
 #include <liburing.h>
@@ -7,7 +7,7 @@
 #include <cstring>
 
 #include "core/file.hpp"
-#include "frontend/fuse/abi_uring.hpp"
+#include "frontend/fuse/abi.hpp"
 
 namespace sluice::fuse {
 

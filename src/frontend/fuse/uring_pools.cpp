@@ -6,42 +6,13 @@
 #include <algorithm>
 #include <cerrno>
 
-#include "frontend/fuse/uring_command.hpp"
+#include "frontend/fuse/command_ring.hpp"
 
 namespace sluice::fuse {
 namespace {
 
 // The length of a pool is a 32-bit number. Requests without a buffer wait in the kernel.
 constexpr uint64_t kPoolBytesMax = UINT32_MAX;
-
-// For as long as it lives: a small ring to give commands with, one at a time.
-class CommandRing {
- public:
-  CommandRing() : result_(io_uring_queue_init(2, &ring_, IORING_SETUP_SQE128)) {}
-  CommandRing(const CommandRing&) = delete;
-  CommandRing& operator=(const CommandRing&) = delete;
-  ~CommandRing() {
-    if (result_ == 0) io_uring_queue_exit(&ring_);
-  }
-
-  // Zero or an errno, negative.
-  int run(int device, uint32_t operation, const abi::UringCommand& command) {
-    if (result_ != 0) return result_;
-    io_uring_sqe* const sqe = io_uring_get_sqe(&ring_);
-    std::memset(sqe, 0, sizeof(*sqe));
-    prepare_uring_command(*sqe, {.number = device}, operation, command);
-    io_uring_cqe* cqe = nullptr;
-    if (const int entered = io_uring_submit_and_wait(&ring_, 1); entered < 0) return entered;
-    if (const int waited = io_uring_wait_cqe(&ring_, &cqe); waited < 0) return waited;
-    const int result = cqe->res;
-    io_uring_cqe_seen(&ring_, cqe);
-    return result;
-  }
-
- private:
-  io_uring ring_{};
-  const int result_;
-};
 
 }  // namespace
 
@@ -58,9 +29,9 @@ Result<void> UringPools::open(const Setup& setup) {
     if (added < 0) {
       return fail(
           -added,
-          fmt::format("data path 'uring_zc' cannot be had: the kernel makes no queue "
-                      "for it: {}{}",
-                      std::strerror(-added), added == -EPERM ? " (it takes CAP_SYS_ADMIN)" : ""));
+          fmt::format(
+              "data path 'uring_zc' is not possible: the kernel cannot make a queue for it: {}{}",
+              std::strerror(-added), added == -EPERM ? " (it needs CAP_SYS_ADMIN)" : ""));
     }
     const std::span<std::byte> pool = of(queue);
     const int given = ring.run(
@@ -68,14 +39,14 @@ Result<void> UringPools::open(const Setup& setup) {
         {.queue_id = queue,
          .pool = {.address = reinterpret_cast<uint64_t>(pool.data()), .length = bytes_each_}});
     if (given < 0) {
-      return fail(-given, fmt::format("the kernel does not take a pool of {} bytes: {}",
-                                      bytes_each_, std::strerror(-given)));
+      return fail(-given, fmt::format("the kernel refuses a pool of {} bytes: {}", bytes_each_,
+                                      std::strerror(-given)));
     }
   }
   return {};
 }
 
-// Only address space: pages come when a request needs them. A buffer for every entry, if it can be.
+// Only address space: pages are allocated on use. A buffer for every entry, if possible.
 Result<void> UringPools::reserve(const Setup& setup) {
   const uint64_t buffers = std::min<uint64_t>(setup.depth, kPoolBytesMax / setup.max_io_bytes);
   bytes_each_ = static_cast<uint32_t>(buffers * setup.max_io_bytes);

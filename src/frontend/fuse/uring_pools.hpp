@@ -1,8 +1,8 @@
-// UringPools: what the kernel must be told before a ring can register entries for zero copy: that
-// each of its queues is one for that, and where the memory is for what does not come as pages.
+// UringPools: prepares the kernel's queues for zero copy, before rings register entries: creates
+// them, and supplies the memory for data that does not arrive as pages.
 //
 // Made by the control path, after INIT and before the reactors start; owns the memory and outlives
-// them. The kernel uses the pool of a queue as it likes; UringQueue looks where it is told to.
+// them. The kernel manages the pool of a queue; UringQueue reads at the offsets that it gets.
 #pragma once
 
 #include <cstddef>
@@ -27,7 +27,7 @@ class UringPools {
   UringPools& operator=(const UringPools&) = delete;
   ~UringPools();
 
-  // EPERM: the kernel lends pages to nobody without CAP_SYS_ADMIN.
+  // EPERM: the kernel lends pages only with CAP_SYS_ADMIN.
   Result<void> open(const Setup& setup);
 
   std::span<std::byte> of(uint16_t queue) const;
@@ -35,7 +35,7 @@ class UringPools {
  private:
   Result<void> reserve(const Setup& setup);
 
-  std::byte* memory_ = nullptr;  // of all queues, one after the other
+  std::byte* memory_ = nullptr;  // of all queues, contiguous
   size_t bytes_ = 0;
   uint32_t bytes_each_ = 0;
 };

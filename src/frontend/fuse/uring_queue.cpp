@@ -1,11 +1,15 @@
 #include "frontend/fuse/uring_queue.hpp"
 
-#include <spdlog/spdlog.h>
+#include <fmt/format.h>
 #include <sys/uio.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <cstring>
 
+#include "core/log.hpp"
+#include "core/page_pool.hpp"
+#include "core/resident.hpp"
 #include "frontend/fuse/uring_command.hpp"
 
 namespace sluice::fuse {
@@ -78,14 +82,19 @@ Result<std::unique_ptr<UringQueue>> UringQueue::create(const Setup& setup, Ring&
   const auto reserved = queue->zero_copy() ? memory.reserve_file(setup.depth, setup.max_io_bytes)
                                            : memory.reserve(setup.depth, setup.max_io_bytes);
   if (!reserved) return std::unexpected(reserved.error());
+  const uint32_t reserve = setup.reserve_bytes.value_or(PagePool::kUsualBytes);
+  queue->swap_risk_ = memory.keep(reserve);
+  if (queue->swap_risk_.empty() && queue->zero_copy()) {
+    queue->swap_risk_ = keep_within(reserve, setup.pool, setup.pool.size());
+  }
   return queue;
 }
 
 UringQueue::UringQueue(const Setup& setup, Ring& ring, FileIo& io, QueueListener& listener)
-    : setup_(setup),
+    : Queue(listener),
+      setup_(setup),
       ring_(ring),
       io_(io),
-      listener_(listener),
       entries_(std::make_unique<Entry[]>(setup.depth)),
       last_check_(std::make_unique<LastCheck>(*this)) {}
 
@@ -96,17 +105,25 @@ UringQueue::~UringQueue() {
   }
 }
 
-void UringQueue::start() {
+Result<void> UringQueue::start(int) {
   live_entries_ = setup_.depth;
   for (uint16_t i = 0; i < setup_.depth; ++i) {
     Entry& entry = entries_[i];
-    entry.tag.set_up(ring_, memory_, setup_.id, i);
+    entry.tag.set_up(ring_, setup_.id, i);
+    entry.tag.use(memory_, i);
     std::byte* const place = entry.tag.data - TagMemory::kHeaderBytes;
     entry.header = new (place) abi::RequestHeader{};
     entry.places[0] = {entry.header, sizeof(*entry.header)};
     if (!zero_copy()) entry.places[1] = {entry.tag.data, setup_.max_io_bytes};
     serve(entry);
   }
+  return {};
+}
+
+Result<void> UringQueue::check_taken() const {
+  if (live_entries_ != 0 || refusal_ == 0) return {};
+  return fail(refusal_, fmt::format("the kernel's FUSE takes no entries of a queue: {}",
+                                    std::strerror(refusal_)));
 }
 
 void UringQueue::stop() {
@@ -115,24 +132,25 @@ void UringQueue::stop() {
 }
 
 void UringQueue::list_in_flight(std::vector<InFlight>& found) const {
-  for (uint16_t i = 0; i < setup_.depth; ++i) entries_[i].tag.list_in_flight(i, found);
+  for (uint16_t i = 0; i < setup_.depth; ++i) entries_[i].tag.list_in_flight(found);
 }
 
 Service UringQueue::serve(Entry& entry) {
   Tag& tag = entry.tag;
-  if (zero_copy()) {  // never given back: the ring ends with its queues
+  if (zero_copy()) {  // never released: the ring ends with its queues
     auto slot_wait = ring_.acquire_slot();
     entry.slot = co_await slot_wait;
   }
   Command registering(*this, abi::kRegister, entry);
   int32_t result = co_await registering;
-  // What comes after the end is not answered: the kernel fails it when the mount is closed.
-  while (result >= 0 && !finished_) {
+  if (result < 0) refusal_ = -result;
+  // Later requests are not answered: the kernel fails them when the mount is closed.
+  while (result >= 0 && !is_finished()) {
     ++serving_;
     decode(entry);
-    tag.begun = counters_.begin();
+    tag.begin(counters_);
     Status status;
-    {  // its frame goes before the arena is emptied
+    {  // its frame ends before the arena is reset
       Task serving = io_.serve(tag.request, tag);
       status = co_await serving;
     }
@@ -145,7 +163,7 @@ Service UringQueue::serve(Entry& entry) {
     result = co_await committing;
   }
   if (result < 0 && result != -ENOTCONN && result != -ECONNABORTED && result != -ECANCELED) {
-    spdlog::error("FUSE over io_uring, queue {}: {}", setup_.id, std::strerror(-result));
+    log().error("FUSE over io_uring, queue {}: {}", setup_.id, std::strerror(-result));
   }
   if (--live_entries_ == 0) finish();
 }
@@ -161,7 +179,7 @@ void UringQueue::decode(Entry& entry) const {
   if (!has_pages) std::memcpy(tag.data, payload_of(entry), tag.call.payload.size());
 }
 
-// Where the kernel has put the payload of this request, and looks for that of the answer.
+// The place of the request's payload, and of the answer's.
 std::byte* UringQueue::payload_of(const Entry& entry) const {
   if (!zero_copy()) return entry.tag.data;
   const size_t last = setup_.pool.size() - setup_.max_io_bytes;
@@ -171,14 +189,12 @@ std::byte* UringQueue::payload_of(const Entry& entry) const {
 void UringQueue::write_answer(Entry& entry) const {
   const Tag& tag = entry.tag;
   std::byte* const payload = payload_of(entry);
-  // A READ's data is in the pages already, where there are some.
+  // If there are pages, a READ's data is in them already.
   const bool in_pages = tag.slot != Loan::kNoSlot && tag.request.op == Op::read;
   if (!in_pages && payload != tag.answer_body()) {
     std::memcpy(payload, tag.answer_body(), tag.answer.length);
   }
-  entry.header->out = {.len = static_cast<uint32_t>(sizeof(fuse_out_header)) + tag.answer.length,
-                       .error = -tag.answer.error,
-                       .unique = tag.call.header.unique};
+  entry.header->out = tag.answer_header();
   entry.header->entry.payload_bytes = tag.answer.length;
 }
 
@@ -186,12 +202,6 @@ void UringQueue::leave_if_idle() {
   if (!stopping_ || serving_ != 0 || last_check_->posted) return;
   last_check_->posted = true;
   ring_.post(*last_check_);
-}
-
-void UringQueue::finish() {
-  if (finished_) return;
-  finished_ = true;
-  listener_.finished();
 }
 
 }  // namespace sluice::fuse

@@ -1,6 +1,6 @@
-// The ublk driver's user-space ABI (Linux 7.2, include/uapi/linux/ublk_cmd.h), as far as it is used
-// here: control commands, features, devices. abi_io.hpp has requests, abi_parameters.hpp
-// parameters. Debian 12's headers stop at 6.1. Meanings are those of Documentation/block/ublk.rst.
+// The ublk driver's user-space ABI (include/uapi/linux/ublk_cmd.h of Linux 7.3.4), as far as it is
+// used here: control commands, all features, devices, their parameters, the requests of a queue.
+// Debian 12's headers stop at 6.1. Meanings are those of Documentation/block/ublk.rst.
 #pragma once
 
 #include <sys/ioctl.h>
@@ -59,6 +59,7 @@ inline constexpr uint64_t kIntegrity = 1ULL << 16;
 inline constexpr uint64_t kSafeStopDev = 1ULL << 17;
 inline constexpr uint64_t kNoAutoPartScan = 1ULL << 18;
 inline constexpr uint64_t kShmemZc = 1ULL << 19;
+inline constexpr uint64_t kIoDescSize = 1ULL << 20;
 
 enum class DeviceState : uint16_t { dead = 0, live = 1, quiesced = 2, fail_io = 3 };
 
@@ -66,7 +67,7 @@ struct DeviceInfo {
   uint16_t queues;
   uint16_t depth;
   uint16_t state;
-  uint16_t padding0;
+  uint16_t descriptor_bytes;  // of IoDescriptor; can be chosen only with kIoDescSize
   uint32_t max_io_buf_bytes;
   uint32_t dev_id;
   int32_t server_pid;
@@ -82,5 +83,132 @@ static_assert(sizeof(DeviceInfo) == 64);
 
 inline constexpr uint32_t kMaxQueueDepth = 4096;
 inline constexpr uint32_t kMaxQueues = 4096;
+
+// --- The parameters of a device.
+
+inline constexpr uint32_t kAttrReadOnly = 1U << 0;
+inline constexpr uint32_t kAttrRotational = 1U << 1;
+inline constexpr uint32_t kAttrVolatileCache = 1U << 2;
+inline constexpr uint32_t kAttrFua = 1U << 3;
+
+struct BasicParameters {
+  uint32_t attributes;
+  uint8_t logical_block_shift;
+  uint8_t physical_block_shift;
+  uint8_t io_opt_shift;
+  uint8_t io_min_shift;
+  uint32_t max_sectors;
+  uint32_t chunk_sectors;
+  uint64_t device_sectors;
+  uint64_t virt_boundary_mask;
+};
+
+struct DiscardParameters {
+  uint32_t alignment;
+  uint32_t granularity;
+  uint32_t max_discard_sectors;
+  uint32_t max_write_zeroes_sectors;
+  uint16_t max_segments;
+  uint16_t reserved;
+};
+
+struct DevtParameters {
+  uint32_t char_major;
+  uint32_t char_minor;
+  uint32_t disk_major;
+  uint32_t disk_minor;
+};
+
+struct ZonedParameters {
+  uint32_t max_open_zones;
+  uint32_t max_active_zones;
+  uint32_t max_zone_append_sectors;
+  uint8_t reserved[20];
+};
+
+struct DmaAlignParameters {
+  uint32_t alignment_mask;
+  uint8_t padding[4];
+};
+
+struct SegmentParameters {
+  uint64_t boundary_mask;
+  uint32_t max_segment_bytes;
+  uint16_t max_segments;
+  uint8_t padding[2];
+};
+
+inline constexpr uint32_t kMinSegmentBytes = 4096;
+
+inline constexpr uint32_t kParamBasic = 1U << 0;
+inline constexpr uint32_t kParamDiscard = 1U << 1;
+inline constexpr uint32_t kParamDmaAlign = 1U << 4;
+inline constexpr uint32_t kParamSegment = 1U << 5;
+
+// Ends before the integrity parameters of Linux 7.0, which are not used: `length` gives the size,
+// and older drivers accept the shorter form as well.
+struct Parameters {
+  uint32_t length;
+  uint32_t types;
+  BasicParameters basic;
+  DiscardParameters discard;
+  DevtParameters devt;
+  ZonedParameters zoned;
+  DmaAlignParameters dma;
+  SegmentParameters segment;
+};
+
+// --- The requests of a queue.
+
+struct IoCommand {
+  uint16_t queue_id;
+  uint16_t tag;
+  int32_t result;
+  uint64_t address;
+};
+static_assert(sizeof(IoCommand) == 16);
+
+inline constexpr unsigned long kFetchReq = _IOWR('u', 0x20, IoCommand);
+inline constexpr unsigned long kCommitAndFetchReq = _IOWR('u', 0x21, IoCommand);
+inline constexpr unsigned long kNeedGetData = _IOWR('u', 0x22, IoCommand);
+inline constexpr unsigned long kRegisterIoBuf = _IOWR('u', 0x23, IoCommand);
+inline constexpr unsigned long kUnregisterIoBuf = _IOWR('u', 0x24, IoCommand);
+
+// Results of FETCH and COMMIT_AND_FETCH.
+inline constexpr int32_t kResultOk = 0;
+inline constexpr int32_t kResultNeedGetData = 1;
+
+// The description of a request: the driver maps an array with one per tag.
+struct IoDescriptor {
+  uint32_t op_flags;  // op in bits 0-7
+  uint32_t sectors;
+  uint64_t start_sector;
+  uint64_t address;
+};
+static_assert(sizeof(IoDescriptor) == 24);
+
+inline constexpr uint8_t kOpRead = 0;
+inline constexpr uint8_t kOpWrite = 1;
+inline constexpr uint8_t kOpFlush = 2;
+inline constexpr uint8_t kOpDiscard = 3;
+inline constexpr uint8_t kOpWriteZeroes = 5;
+
+inline constexpr uint32_t kIoFua = 1U << 13;
+inline constexpr uint32_t kIoNoUnmap = 1U << 15;
+inline constexpr uint32_t kIoNeedRegBuf = 1U << 17;
+
+// sqe->addr of FETCH and COMMIT_AND_FETCH on an AUTO_BUF_REG device.
+inline constexpr uint64_t kAutoBufRegFallback = 1ULL << 16;
+
+// Positions in /dev/ublkcN for pread and pwrite: a request's bytes (S2, S127).
+inline constexpr uint64_t kIoBufferOffset = 0x80000000;
+inline constexpr uint32_t kIoBufferBits = 25;
+inline constexpr uint32_t kTagBits = 16;
+inline constexpr uint32_t kMaxIoBytes = 1U << kIoBufferBits;
+
+constexpr uint64_t io_buffer_position(uint16_t queue_id, uint16_t tag) {
+  return kIoBufferOffset + (uint64_t{queue_id} << (kIoBufferBits + kTagBits)) +
+         (uint64_t{tag} << kIoBufferBits);
+}
 
 }  // namespace sluice::ublk::abi

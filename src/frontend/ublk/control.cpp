@@ -11,11 +11,13 @@
 #include <cstring>
 #include <string_view>
 
+#include "frontend/no_such_device.hpp"
+
 namespace sluice::ublk {
 namespace {
 
 constexpr const char* kControlPath = "/dev/ublk-control";
-// The driver reads the path of the character device from here, for devices without privilege.
+// The driver reads the path of the character device from here, for unprivileged devices.
 constexpr size_t kPathRoom = 64;
 constexpr size_t kBufferRoom = 1024;
 
@@ -42,6 +44,10 @@ Error no_control(int error) {
 
 std::string char_device_path(uint32_t id) { return fmt::format("/dev/ublkc{}", id); }
 std::string block_device_path(uint32_t id) { return fmt::format("/dev/ublkb{}", id); }
+
+std::string described(uint32_t id) {
+  return fmt::format("device {} ({})", id, block_device_path(id));
+}
 
 Result<std::unique_ptr<Control>> Control::open() {
   std::unique_ptr<Control> control(new Control);
@@ -137,15 +143,15 @@ Result<void> Control::start(uint32_t id, int server_pid) {
               .name = "start",
               .id = id,
               .data = static_cast<uint64_t>(server_pid),
-              .patience = kLongPatience});
+              .timeout = kLongTimeout});
 }
 
 Result<void> Control::stop(uint32_t id) {
-  return run({.op = abi::kStopDev, .name = "stop", .id = id, .patience = kLongPatience});
+  return run({.op = abi::kStopDev, .name = "stop", .id = id, .timeout = kLongTimeout});
 }
 
 Result<void> Control::try_stop(uint32_t id) {
-  return run({.op = abi::kTryStopDev, .name = "stop", .id = id, .patience = kLongPatience});
+  return run({.op = abi::kTryStopDev, .name = "stop", .id = id, .timeout = kLongTimeout});
 }
 
 Result<void> Control::update_size(uint32_t id, uint64_t size_bytes) {
@@ -154,19 +160,27 @@ Result<void> Control::update_size(uint32_t id, uint64_t size_bytes) {
 }
 
 Result<void> Control::quiesce(uint32_t id) {
-  constexpr std::chrono::milliseconds kDriverPatience{100};
+  constexpr std::chrono::milliseconds kDriverTimeout{100};
   return run({.op = abi::kQuiesceDev,
               .name = "quiesce",
               .id = id,
-              .data = static_cast<uint64_t>(kDriverPatience.count()),
-              .patience = kLongPatience});
+              .data = static_cast<uint64_t>(kDriverTimeout.count()),
+              .timeout = kLongTimeout});
 }
 
+// The driver has no asynchronous delete for unprivileged devices: then this gives up waiting for
+// the number. The device itself is removed at once in any case.
 Result<void> Control::remove(uint32_t id, bool wait) {
+  if (!wait && unprivileged_.contains(id)) {
+    constexpr std::chrono::seconds kDriverTimeout{1};
+    const auto removed =
+        run({.op = abi::kDelDev, .name = "delete", .id = id, .timeout = kDriverTimeout});
+    return removed || removed.error().error == ETIMEDOUT ? Result<void>() : removed;
+  }
   return run({.op = wait ? abi::kDelDev : abi::kDelDevAsync,
               .name = "delete",
               .id = id,
-              .patience = kLongPatience});
+              .timeout = kLongTimeout});
 }
 
 Result<void> Control::start_recovery(uint32_t id) {
@@ -178,7 +192,7 @@ Result<void> Control::end_recovery(uint32_t id, int server_pid) {
               .name = "end the recovery of",
               .id = id,
               .data = static_cast<uint64_t>(server_pid),
-              .patience = kLongPatience});
+              .timeout = kLongTimeout});
 }
 
 std::vector<uint32_t> Control::ids() {
@@ -207,28 +221,28 @@ Result<void> Control::run(const Call& call) {
   const int result = submit_and_wait(call);
   if (result >= 0) return {};
   const int error = -result;
-  const std::string device =
-      call.id == kAnyId ? "a ublk device" : fmt::format("ublk device {}", call.id);
+  const std::string device = call.id == kAnyId ? "a ublk device" : described(call.id);
   switch (error) {
     case ETIME:
       return fail(ETIMEDOUT, fmt::format("the ublk driver did not {} {} within {} seconds: look at "
                                          "the kernel log (dmesg)",
-                                         call.name, device, call.patience.count()));
+                                         call.name, device, call.timeout.count()));
     case ENODEV:
-      return fail(error, fmt::format("cannot {} {}: there is no such device (see 'sluice list')",
-                                     call.name, device));
+      if (call.id != kAnyId) return std::unexpected(no_such_device(call.id));
+      break;
     case EPERM:
     case EACCES:
-      return fail(error, fmt::format("no permission to {} {}: it takes root (CAP_SYS_ADMIN), or "
+      return fail(error, fmt::format("no permission to {} {}: it needs root (CAP_SYS_ADMIN), or "
                                      "the owner of an unprivileged device",
                                      call.name, device));
     default:
-      return fail(error, fmt::format("cannot {} {}: {}", call.name, device, std::strerror(error)));
+      break;
   }
+  return fail(error, fmt::format("cannot {} {}: {}", call.name, device, std::strerror(error)));
 }
 
-// The driver writes to the buffer when it answers, which may be after we gave up: so it is a block
-// of its own that then is leaked, and the ring is not used again.
+// The driver writes to the buffer when it answers, which may be after the timeout: so the buffer is
+// a separate block, leaked in that case, and the ring is not used again.
 int Control::submit_and_wait(const Call& call) {
   if (silent_) return -ETIME;
   auto block = std::make_unique<std::byte[]>(kPathRoom + kBufferRoom);
@@ -242,7 +256,7 @@ int Control::submit_and_wait(const Call& call) {
   command.address = call.length != 0 ? reinterpret_cast<uint64_t>(buffer) : 0;
   command.length = call.length;
   if (call.op == abi::kGetDevInfo2 || unprivileged_.contains(call.id)) {
-    // A device without privilege is shown to be ours by its path.
+    // For an unprivileged device the driver checks access by its path.
     const std::string path = char_device_path(call.id);
     std::memcpy(buffer - path.size() - 1, path.c_str(), path.size() + 1);
     command.dev_path_length = static_cast<uint16_t>(path.size() + 1);
@@ -258,10 +272,10 @@ int Control::submit_and_wait(const Call& call) {
   std::memcpy(sqe->cmd, &command, sizeof(command));
 
   io_uring_cqe* cqe = nullptr;
-  __kernel_timespec patience{.tv_sec = call.patience.count(), .tv_nsec = 0};
+  __kernel_timespec timeout{.tv_sec = call.timeout.count(), .tv_nsec = 0};
   int waited = 0;
   do {
-    waited = io_uring_submit_and_wait_timeout(&ring_, &cqe, 1, &patience, nullptr);
+    waited = io_uring_submit_and_wait_timeout(&ring_, &cqe, 1, &timeout, nullptr);
   } while (waited == -EINTR);
   if (cqe == nullptr) {
     silent_ = true;

@@ -2,22 +2,25 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <spdlog/spdlog.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstring>
-#include <thread>
+#include <utility>
 
+#include "core/retry.hpp"
+#include "core/step.hpp"
+#include "frontend/ublk/orders.hpp"
 #include "frontend/ublk/parameters.hpp"
-#include "frontend/ublk/reactor.hpp"
-#include "frontend/ublk/safe_stop.hpp"
+#include "frontend/ublk/queue.hpp"
 #include "spec/size.hpp"
 
 namespace sluice::ublk {
 namespace {
 
-constexpr std::chrono::seconds kNodePatience{5};  // for devtmpfs and udev
+constexpr std::chrono::seconds kNodeTimeout{5};  // for devtmpfs and udev
+constexpr std::chrono::seconds kPredecessorTimeout{10};
 
 uint64_t flags_of(Recovery recovery) {
   switch (recovery) {
@@ -36,9 +39,10 @@ uint64_t flags_of(Recovery recovery) {
 Error explain_add(const Error& error, const DeviceOptions& options) {
   switch (error.error) {
     case EEXIST:
-      return {EEXIST, fmt::format("ublk device {} exists already: choose another -n, or delete it "
-                                  "with 'sluice del -n {}'",
-                                  options.id, options.id)};
+      return {
+          EEXIST,
+          fmt::format("{} already exists: choose another -n, or delete it with 'sluice del -n {}'",
+                      described(options.id), options.id)};
     case ENOSPC:
     case ENFILE:
       return {error.error,
@@ -55,27 +59,32 @@ Error explain_add(const Error& error, const DeviceOptions& options) {
   }
 }
 
-}  // namespace
-
-std::string_view to_string(Recovery recovery) {
-  constexpr std::string_view kNames[] = {"none", "wait", "reissue", "fail_io"};
-  return kNames[static_cast<size_t>(recovery)];
+// True for errors that may depend on the mode. The number, the permission to make devices and a
+// driver that does not answer are the same for all modes.
+bool may_be_the_modes_fault(int error) {
+  constexpr int kOthers[] = {EEXIST, ENOSPC, ENFILE, ENODEV, ETIMEDOUT, EMFILE};
+  return std::ranges::find(kOthers, error) == std::end(kOthers);
 }
+
+}  // namespace
 
 Result<std::unique_ptr<UblkDevice>> UblkDevice::add(Stack& stack, const DeviceOptions& options) {
   auto control = Control::open();
   if (!control) return std::unexpected(control.error());
   std::unique_ptr<UblkDevice> device(new UblkDevice(stack, std::move(*control)));
-  if (auto created = device->create(options); !created) return std::unexpected(created.error());
+  device->options_ = options;
+  device->options_.mode_options.slots_per_ring = options.depth;
+  if (auto created = device->create(); !created) return std::unexpected(created.error());
   return device;
 }
 
-Result<std::unique_ptr<UblkDevice>> UblkDevice::recover(Stack& stack, uint32_t id,
-                                                        BufferMode mode) {
+Result<std::unique_ptr<UblkDevice>> UblkDevice::adopt(Stack& stack, uint32_t id, BufferMode mode,
+                                                      std::optional<uint32_t> reserve_bytes) {
   auto control = Control::open();
   if (!control) return std::unexpected(control.error());
   std::unique_ptr<UblkDevice> device(new UblkDevice(stack, std::move(*control)));
-  if (auto adopted = device->adopt(id, mode); !adopted) return std::unexpected(adopted.error());
+  device->options_.reserve_bytes = reserve_bytes;
+  if (auto looked = device->look_at(id, mode); !looked) return std::unexpected(looked.error());
   return device;
 }
 
@@ -83,183 +92,236 @@ UblkDevice::UblkDevice(Stack& stack, std::unique_ptr<Control> control)
     : stack_(stack), control_(std::move(control)) {}
 
 UblkDevice::~UblkDevice() {
+  spare_.clear();
   if (!live_) {
-    for (const auto& reactor : reactors_) reactor->abandon();
+    [[maybe_unused]] const bool undone = undo();
   }
   reactors_.clear();
-  if (char_fd_ >= 0) close(char_fd_);
-  if (added_ && !live_) [[maybe_unused]]
-    const auto removed = control_->remove(info_.dev_id, true);
+  char_device_ = Descriptor();
 }
 
-Result<void> UblkDevice::create(const DeviceOptions& options) {
-  ModeWish wish = options.wish;
-  wish.slots_per_ring = options.depth;
-  auto mode = choose_mode(wish, control_->features(), stack_.geometry());
-  if (!mode) return std::unexpected(mode.error());
-  mode_ = *mode;
+// Creates the device in the best mode that the kernel does not refuse.
+Result<void> UblkDevice::create() {
+  while (true) {
+    auto mode =
+        choose_mode(options_.mode_options, control_->features(), stack_.geometry(), refusals_);
+    if (!mode) return std::unexpected(mode.error());
+    mode_ = *mode;
+    auto created = create_in_mode();
+    if (created || !give_up_mode(created.error())) return created;
+  }
+}
+
+Result<void> UblkDevice::create_in_mode() {
+  const DeviceOptions& options = options_;
   const auto parameters =
       make_parameters(stack_.geometry(), options.max_io_bytes, is_zero_copy(mode_.mode));
   if (!parameters) return std::unexpected(parameters.error());
 
+  info_ = {};
   info_.dev_id = options.id;
   info_.queues = options.queues;
   info_.depth = options.depth;
   info_.max_io_buf_bytes = options.max_io_bytes;
   info_.flags =
       abi::kCmdIoctlEncode | abi::kUringCmdCompInTask | mode_.flags | flags_of(options.recovery);
-  if (options.wish.unprivileged) info_.flags |= abi::kUnprivilegedDev;
-  // Features that later commands need; the driver clears what it does not know.
+  if (options.mode_options.unprivileged) info_.flags |= abi::kUnprivilegedDev;
+  // Features that later commands need; the driver clears unknown ones.
   if (options.recovery != Recovery::none) info_.flags |= abi::kQuiesce & control_->features();
   info_.flags |= abi::kUpdateSize & control_->features();
   if (auto added = control_->add(info_); !added) {
     return std::unexpected(explain_add(added.error(), options));
   }
+  step("device added");
   added_ = true;
-  // First the node: a device without privilege answers its owner only once udev has given it away.
+  options_.id = info_.dev_id;
+  if ((mode_.flags & ~info_.flags) != 0) {
+    return fail(EOPNOTSUPP, "the ublk driver made the device without the features of this mode");
+  }
+  // First the node: its owner can access an unprivileged device only once udev has changed the
+  // node's owner.
   if (auto opened = open_char_device(); !opened) return opened;
   return control_->set_parameters(info_.dev_id, *parameters);
 }
 
-Result<void> UblkDevice::adopt(uint32_t id, BufferMode mode) {
+// Removes the device made in this mode. False: another mode would fail as well, or must not be
+// tried.
+bool UblkDevice::give_up_mode(const Error& why) {
+  if (recovering_ || options_.mode_options.named || mode_.mode == BufferMode::copy) return false;
+  if (!may_be_the_modes_fault(why.error) || !undo()) return false;
+  refusals_[mode_.mode] = why.text;
+  return true;
+}
+
+// Deletes a device that never went live, which frees its number.
+bool UblkDevice::undo() {
+  for (const auto& reactor : reactors_.list()) reactor->abandon();
+  reactors_.clear();
+  char_device_ = Descriptor();
+  return !std::exchange(added_, false) || control_->remove(info_.dev_id, true);
+}
+
+// Uses only commands that take no lock: see orders.hpp.
+Result<void> UblkDevice::look_at(uint32_t id, BufferMode mode) {
   auto info = control_->info(id);
   if (!info) return std::unexpected(info.error());
   info_ = *info;
   recovering_ = true;
-  if ((info_.flags & abi::kUserRecovery) == 0) {
-    return fail(EINVAL, fmt::format("ublk device {} was added without recovery (-r 1): delete it "
-                                    "with 'sluice del -n {}' and add it again",
-                                    id, id));
-  }
-  const auto parameters = control_->parameters(id);
-  if (!parameters) return std::unexpected(parameters.error());
-  const uint64_t device_bytes = parameters->basic.device_sectors << 9;
-  if (device_bytes > stack_.geometry().size_bytes) {
-    return fail(EINVAL, fmt::format("ublk device {} has {} bytes but its backing now only {}: "
-                                    "restore the backing to its size first",
-                                    id, device_bytes, stack_.geometry().size_bytes));
-  }
   mode_ = {mode, info_.flags, "as it was added"};
-  if (auto started = control_->start_recovery(id); !started) {
-    if (started.error().error != EBUSY) return started;
-    return fail(EBUSY, fmt::format("ublk device {} still has a server (pid {}): stop that first",
-                                   id, info_.server_pid));
+  if ((info_.flags & abi::kUserRecovery) == 0) {
+    return fail(EINVAL, fmt::format("{} was added without recovery (-r 1): delete it "
+                                    "with 'sluice del -n {}' and add it again",
+                                    described(id), id));
   }
-  return open_char_device();
+  const uint64_t device_bytes = size_of_device(id);
+  if (device_bytes <= stack_.geometry().size_bytes) return {};
+  return fail(EINVAL, fmt::format("{} has {} bytes but its backing now only {}: "
+                                  "restore the backing to its size first",
+                                  described(id), device_bytes, stack_.geometry().size_bytes));
 }
 
-// The node may come a moment after the device, from udev.
+// udev may create the node a moment after the device.
 Result<void> UblkDevice::open_char_device() {
   const std::string path = char_device_path(info_.dev_id);
-  const auto give_up = std::chrono::steady_clock::now() + kNodePatience;
-  // O_NONBLOCK: the ring then does explicit copies at once instead of handing them to a worker.
-  while ((char_fd_ = open(path.c_str(), O_RDWR | O_CLOEXEC | O_NONBLOCK)) < 0) {
-    const bool may_come = errno == ENOENT || errno == EACCES || errno == EBUSY;
-    if (!may_come || std::chrono::steady_clock::now() > give_up) {
+  const Retry retry(kNodeTimeout);
+  // O_NONBLOCK: the ring then does explicit copies inline instead of in a worker.
+  while (true) {
+    char_device_ = Descriptor(open(path.c_str(), O_RDWR | O_CLOEXEC | O_NONBLOCK));
+    if (char_device_.valid()) return {};
+    const int error = errno;
+    const bool may_come = error == ENOENT || error == EACCES || error == EBUSY;
+    if (!may_come || !retry.again()) {
       const char* const advice =
-          (info_.flags & abi::kUnprivilegedDev) != 0 && errno == EACCES
+          (info_.flags & abi::kUnprivilegedDev) != 0 && error == EACCES
               ? ": udev did not give it to you (sluice-add(8), UNPRIVILEGED DEVICES); root can "
                 "delete the device"
               : "";
-      return fail(errno, fmt::format("cannot open {}: {}{}", path, std::strerror(errno), advice));
+      return fail(error, fmt::format("cannot open {}: {}{}", path, std::strerror(error), advice));
     }
-    std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }
-  return {};
+}
+
+// --- Serving.
+
+Result<void> UblkDevice::prepare(FrontendListener& listener, Keeper& keeper) {
+  listener_ = &listener;
+  if (auto changed = change_keeper(keeper); !changed) return changed;
+  return fill_reactors();
+}
+
+// Tries the next mode if the kernel refuses the requirements of the first.
+Result<void> UblkDevice::fill_reactors() {
+  while (true) {
+    auto reactors = prepare_reactors();
+    if (reactors) {
+      reactors_.set(std::move(*reactors));
+      return {};
+    }
+    if (!give_up_mode(reactors.error())) return std::unexpected(reactors.error());
+    if (auto created = create(); !created) return created;
+  }
+}
+
+Result<void> UblkDevice::change_keeper(Keeper& keeper) {
+  keeper_ = &keeper;
+  return keeper.join_us({}, /*armed=*/false);
+}
+
+Result<Reactors::List> UblkDevice::prepare_reactors() {
+  Reactors::List reactors;
+  for (uint16_t i = 0; i < info_.queues; ++i) {
+    reactors.push_back(std::make_unique<Reactor>(plan_reactor(i), *listener_));
+    if (auto prepared = reactors.back()->prepare(); !prepared) {
+      return std::unexpected(prepared.error());
+    }
+  }
+  return reactors;
+}
+
+Reactor::Setup UblkDevice::plan_reactor(uint16_t queue) {
+  Reactor::Setup setup{
+      .name = fmt::format("sluice-q{}", queue), .stacks = {&stack_}, .workers = stack_.workers()};
+  setup.files = stack_.registered_files();
+  const File char_device = char_slot_.file();
+  setup.files.push_back({.slot = char_device});
+  if (auto processors = control_->queue_affinity(info_.dev_id, queue); processors) {
+    setup.processors = *processors;
+  }
+  const Queue::Setup plan{.id = queue,
+                          .depth = info_.depth,
+                          .max_io_bytes = info_.max_io_buf_bytes,
+                          .mode = mode_.mode,
+                          .user_copy = (info_.flags & abi::kUserCopy) != 0,
+                          .reserve_bytes = options_.reserve_bytes,
+                          .char_device = char_device};
+  setup.queues.push_back(
+      {.tags = plan.depth,
+       .slots = is_zero_copy(plan.mode) ? plan.depth : 0U,
+       .make = [plan, &stack = stack_](KernelRing& ring, QueueListener& reactor) {
+         return Queue::create(plan, ring, stack, reactor);
+       }});
+  return setup;
 }
 
 Result<void> UblkDevice::serve() {
-  if (auto started = start_reactors(); !started) return started;
-  const int pid = getpid();
-  const auto live =
-      recovering_ ? control_->end_recovery(info_.dev_id, pid) : control_->start(info_.dev_id, pid);
+  if (recovering_) {
+    if (auto started = start_recovery(); !started) return started;
+  }
+  auto begun = begin();
+  while (!begun && give_up_mode(begun.error())) {
+    if (auto created = create(); !created) return created;
+    if (auto filled = fill_reactors(); !filled) return filled;
+    begun = begin();
+  }
+  if (!begun) return begun;
+  step("requests taken");
+  const auto live = give_order(*keeper_, {.order = recovering_ ? "end_recovery" : "start",
+                                          .id = info_.dev_id,
+                                          .value = static_cast<uint64_t>(getpid())});
   live_ = live.has_value();
   return live;
 }
 
-Result<void> UblkDevice::start_reactors() {
-  for (uint16_t i = 0; i < info_.queues; ++i) {
-    Reactor::Setup setup;
-    setup.char_fd = char_fd_;
-    setup.files.assign(stack_.files().begin(), stack_.files().end());
-    const File char_device{.number = static_cast<int32_t>(setup.files.size()), .registered = true};
-    setup.files.push_back(char_fd_);
-    setup.queues.push_back({.id = i,
-                            .depth = info_.depth,
-                            .max_io_bytes = info_.max_io_buf_bytes,
-                            .mode = mode_.mode,
-                            .user_copy = (info_.flags & abi::kUserCopy) != 0,
-                            .char_device = char_device,
-                            .char_fd = char_fd_});
-    if (auto processors = control_->queue_affinity(info_.dev_id, i); processors) {
-      setup.processors = *processors;
+Result<void> UblkDevice::begin() {
+  for (const auto& reactor : reactors_.list()) {
+    if (auto begun = reactor->begin(char_device_.number()); !begun) return begun;
+  }
+  return {};
+}
+
+// The resources of a killed server are not free at once: its requests in flight keep the character
+// device until they have ended.
+Result<void> UblkDevice::start_recovery() {
+  const Retry retry(kPredecessorTimeout, std::chrono::milliseconds(5));
+  while (true) {
+    const auto started = give_order(*keeper_, {.order = "start_recovery", .id = info_.dev_id});
+    step("recovery started");
+    if (started) return open_char_device();
+    if (started.error().error != EBUSY) return started;
+    if (!retry.again()) {
+      return fail(EBUSY, fmt::format("{} still has a server (pid {}): stop that first",
+                                     described(info_.dev_id), info_.server_pid));
     }
-    reactors_.push_back(std::make_unique<Reactor>(std::move(setup), stack_));
-    reactors_.back()->start();
   }
-  // All of them, also when one fails: only then can they be ended.
-  Result<void> started;
-  for (const auto& reactor : reactors_) {
-    if (auto ready = reactor->wait_until_ready(); !ready && started) started = ready;
-  }
-  return started;
 }
 
-void UblkDevice::wait() {
-  for (const auto& reactor : reactors_) reactor->join();
-}
-
-Result<void> UblkDevice::stop() { return control_->stop(info_.dev_id); }
-
-// With a control of its own: any thread may ask for it.
-Result<void> UblkDevice::stop_unless_busy() {
-  auto control = Control::open();
-  if (!control) return std::unexpected(control.error());
-  return ublk::stop_unless_busy(**control, info_.dev_id);
+Result<void> UblkDevice::stop(bool even_if_used) {
+  const Order order{.order = even_if_used ? "stop" : "stop_unless_busy",
+                    .id = info_.dev_id,
+                    .value = (info_.flags & abi::kUserRecovery) != 0 ? 1U : 0U};
+  return give_order_patiently(*keeper_, order, [this] {
+    uint64_t done = 0;
+    for (const QueueReport& report : reports()) done += report.requests;
+    return done;
+  });
 }
 
 Result<void> UblkDevice::remove() {
   reactors_.clear();
-  if (char_fd_ >= 0) close(std::exchange(char_fd_, -1));
-  return control_->remove(info_.dev_id, false);  // whoever still has it open keeps the id
-}
-
-Result<void> UblkDevice::quiesce() {
-  const uint32_t id = info_.dev_id;
-  if ((info_.flags & abi::kUserRecovery) == 0) {
-    return fail(EOPNOTSUPP, fmt::format("ublk device {} was added without recovery (-r 1), so no "
-                                        "other server can take it over: delete it with 'sluice "
-                                        "del -n {}' and add it again",
-                                        id, id));
-  }
-  if ((info_.flags & abi::kQuiesce) == 0) {
-    return fail(EOPNOTSUPP, fmt::format("ublk device {} cannot be quiesced: it takes Linux 6.16, "
-                                        "both now and when the device was added; delete it with "
-                                        "'sluice del -n {}' and add it again",
-                                        id, id));
-  }
-  const auto quiesced = control_->quiesce(id);
-  if (!quiesced && quiesced.error().error != EBUSY) return quiesced;
-  for (const auto& reactor : reactors_) reactor->drain();
-  return {};
-}
-
-// The driver notices when the last ring has let go of its device.
-Result<Handover> UblkDevice::let_go() {
-  reactors_.clear();
-  if (char_fd_ >= 0) close(std::exchange(char_fd_, -1));
-  const auto give_up = std::chrono::steady_clock::now() + Control::kPatience;
-  while (true) {
-    const auto info = control_->info(info_.dev_id);
-    if (!info) return std::unexpected(info.error());
-    if (info->state != static_cast<uint16_t>(abi::DeviceState::live)) return Handover();
-    if (std::chrono::steady_clock::now() > give_up) {
-      return fail(ETIMEDOUT, fmt::format("the ublk driver did not take device {} back within {} "
-                                         "seconds: look at the kernel log (dmesg)",
-                                         info_.dev_id, Control::kPatience.count()));
-    }
-    std::this_thread::sleep_for(std::chrono::milliseconds(1));
-  }
+  char_device_ = Descriptor();
+  step("driver's side closed");
+  // A program that has it open keeps the id in use.
+  return give_order(*keeper_, {.order = "remove", .id = info_.dev_id});
 }
 
 Result<void> UblkDevice::resize(uint64_t size_bytes) {
@@ -268,29 +330,9 @@ Result<void> UblkDevice::resize(uint64_t size_bytes) {
                 "this kernel's ublk driver cannot change the size of a device: Linux "
                 "6.16 can");
   }
-  return control_->update_size(info_.dev_id, size_bytes);
+  return give_order(*keeper_, {.order = "update_size", .id = info_.dev_id, .value = size_bytes});
 }
 
 std::string UblkDevice::path() const { return block_device_path(info_.dev_id); }
-
-std::vector<QueueReport> UblkDevice::reports() const {
-  std::vector<QueueReport> reports;
-  for (const auto& reactor : reactors_) {
-    QueueReport report{.thread_id = reactor->thread_id(), .copied_bytes = reactor->copied_bytes()};
-    for (const auto& queue : reactor->queues()) report.add(queue->counters());
-    reports.push_back(std::move(report));
-  }
-  return reports;
-}
-
-Result<std::vector<InFlight>> UblkDevice::in_flight() const {
-  std::vector<InFlight> all;
-  for (const auto& reactor : reactors_) {
-    auto found = reactor->in_flight();
-    if (!found) return found;
-    all.insert(all.end(), found->begin(), found->end());
-  }
-  return all;
-}
 
 }  // namespace sluice::ublk

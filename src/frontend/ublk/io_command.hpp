@@ -1,4 +1,4 @@
-// A command about one request of a queue, as the SQE that /dev/ublkcN takes.
+// The SQE for a command of /dev/ublkcN on one request of a queue.
 #pragma once
 
 #include <liburing.h>
@@ -6,7 +6,7 @@
 #include <cstring>
 
 #include "core/file.hpp"
-#include "frontend/ublk/abi_io.hpp"
+#include "frontend/ublk/abi.hpp"
 
 namespace sluice::ublk {
 

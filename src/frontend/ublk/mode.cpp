@@ -13,8 +13,8 @@ namespace {
 constexpr std::array<std::string_view, 5> kNames = {"auto", "register", "user_copy", "get_data",
                                                     "copy"};
 
-// Zero-copy devices take explicit copies as well where the driver has them: a target then can look
-// at some bytes of some requests.
+// Zero-copy devices support explicit copies as well if the driver does: a target can then inspect
+// some bytes of some requests.
 uint64_t flags_of(BufferMode mode, uint64_t features) {
   switch (mode) {
     case BufferMode::auto_register:
@@ -47,25 +47,25 @@ uint64_t required_features(BufferMode mode) {
   return 0;
 }
 
-// Why `mode` cannot serve, or nothing.
-std::string obstacle(BufferMode mode, const ModeWish& wish, uint64_t features,
+// Why `mode` is not possible, or empty.
+std::string obstacle(BufferMode mode, const ModeOptions& options, uint64_t features,
                      const Geometry& geometry) {
   const uint64_t missing = required_features(mode) & ~features;
   if (missing != 0) {
     return fmt::format(
-        "the ublk driver of this kernel lacks what mode '{}' needs (see 'sluice "
+        "the ublk driver of this kernel lacks features that mode '{}' needs (see 'sluice "
         "features')",
         to_string(mode));
   }
-  if (wish.unprivileged && mode <= BufferMode::user_copy) {
+  if (options.unprivileged && mode <= BufferMode::user_copy) {
     return "the driver refuses it to unprivileged devices";
   }
   if (is_zero_copy(mode) && geometry.needs_bytes) {
     return "a target of this stack must see the data";
   }
-  if (mode == BufferMode::auto_register && wish.slots_per_ring > KernelRing::kMaxSlots) {
+  if (mode == BufferMode::auto_register && options.slots_per_ring > KernelRing::kMaxSlots) {
     return fmt::format("{} tags on one ring exceed its buffer table of {} slots",
-                       wish.slots_per_ring, KernelRing::kMaxSlots);
+                       options.slots_per_ring, KernelRing::kMaxSlots);
   }
   return {};
 }
@@ -85,31 +85,37 @@ std::optional<BufferMode> parse_mode(std::string_view name) {
 
 std::span<const std::string_view> mode_names() { return kNames; }
 
-Result<ModeChoice> choose_mode(const ModeWish& wish, uint64_t features, const Geometry& geometry) {
-  if (wish.named) {
-    const BufferMode mode = *wish.named;
-    if (wish.zero_copy_required && !is_zero_copy(mode)) {
-      return fail(EINVAL, fmt::format("mode '{}' copies the data, but zero copy was demanded: drop "
-                                      "one of the two options",
-                                      to_string(mode)));
+Result<ModeChoice> choose_mode(const ModeOptions& options, uint64_t features,
+                               const Geometry& geometry, const ModeRefusals& refusals) {
+  if (options.named) {
+    const BufferMode mode = *options.named;
+    if (options.zero_copy_required && !is_zero_copy(mode)) {
+      return fail(
+          EINVAL,
+          fmt::format(
+              "mode '{}' copies the data, but zero copy was required: drop one of the two options",
+              to_string(mode)));
     }
-    const std::string why_not = obstacle(mode, wish, features, geometry);
+    const std::string why_not = obstacle(mode, options, features, geometry);
     if (!why_not.empty()) {
-      return fail(EOPNOTSUPP, fmt::format("mode '{}' cannot be had: {}", to_string(mode), why_not));
+      return fail(EOPNOTSUPP,
+                  fmt::format("mode '{}' is not possible: {}", to_string(mode), why_not));
     }
-    return ModeChoice{mode, flags_of(mode, features), "asked for by name"};
+    return ModeChoice{mode, flags_of(mode, features), "selected by name"};
   }
-  std::string reason;  // what kept us from the best one
+  std::string reason;  // why the best mode is not possible
   for (size_t i = 0; i < kNames.size(); ++i) {
     const BufferMode mode = static_cast<BufferMode>(i);
-    const std::string why_not = obstacle(mode, wish, features, geometry);
+    const auto refused = refusals.find(mode);
+    const std::string why_not =
+        refused != refusals.end() ? refused->second : obstacle(mode, options, features, geometry);
     if (why_not.empty()) {
-      if (wish.zero_copy_required && !is_zero_copy(mode)) break;
+      if (options.zero_copy_required && !is_zero_copy(mode)) break;
       return ModeChoice{mode, flags_of(mode, features), reason};
     }
     if (reason.empty()) reason = fmt::format("not '{}': {}", to_string(mode), why_not);
   }
-  return fail(EOPNOTSUPP, fmt::format("zero copy was demanded but cannot be had ({})", reason));
+  return fail(EOPNOTSUPP, fmt::format("zero copy was required but is not possible ({})", reason));
 }
 
 }  // namespace sluice::ublk

@@ -10,8 +10,8 @@ namespace {
 
 constexpr uint32_t kSectorShift = 9;
 constexpr uint32_t kPageBytes = 4096;
-constexpr int kMaxShift = 28;  // 256 MiB: what the driver takes for block and I/O sizes
-// What one discard may cover: a file system's discard of a whole device should not become
+constexpr int kMaxShift = 28;  // 256 MiB: the driver's limit for block and I/O sizes
+// The largest discard: a file system's discard of a whole device should not be split into
 // thousands.
 constexpr uint64_t kMaxDiscardBytes = 1ULL << 30;
 
@@ -31,7 +31,7 @@ abi::BasicParameters basic(const Geometry& geometry, uint32_t max_io_bytes) {
   basic.physical_block_shift =
       std::max(basic.logical_block_shift, shift_of(geometry.physical_block_bytes, kSectorShift));
   basic.io_min_shift = shift_of(geometry.io_min_bytes, basic.physical_block_shift);
-  // The driver knows powers of two only: another preferred size is not passed on.
+  // The driver supports only powers of two: other preferred sizes are not passed on.
   const bool has_optimum = std::has_single_bit(geometry.io_opt_bytes);
   basic.io_opt_shift =
       has_optimum ? shift_of(geometry.io_opt_bytes, 0) : basic.physical_block_shift;
@@ -58,9 +58,9 @@ abi::DiscardParameters discard(const Geometry& geometry) {
   return discard;
 }
 
-// What the client's memory must look like for the backing to take it as it is.
+// The requirements of the backing on the client's memory.
 void add_memory_limits(abi::Parameters& parameters, const Geometry& geometry) {
-  // A backing with large blocks wants whole blocks in every segment.
+  // A backing with large blocks requires whole blocks in every segment.
   uint32_t alignment = std::max(geometry.memory_alignment_bytes, 4U);
   if (geometry.logical_block_bytes > 512) {
     alignment = std::max(alignment, geometry.logical_block_bytes);

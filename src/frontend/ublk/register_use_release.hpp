@@ -1,19 +1,19 @@
 // RegisterUseRelease: REGISTER_IO_BUF, one operation on the buffer and UNREGISTER_IO_BUF as linked
-// SQEs of one submission: GET_BUF with its user and its release as they were drawn up (S99).
+// SQEs of one submission: the form in which GET_BUF was proposed (S99).
 //
 //   io_uring_sqe writing{};                          WRITE_FIXED or the like: addr is an offset in
 //   ...                                              the buffer, buf_index is where.slot
 //   ublk::RegisterUseRelease command(ring, where, writing);
 //   const int32_t result = co_await command;
 //
-// Only the last link is hard: the buffer leaves the table however its use has ended, but nothing is
-// done where it did not get there, which would be done to the buffer that is in the slot instead
-// (S120). Ends with the last of the three CQEs. Where the kernel has no links, or the ring no room
-// for all three at once, they are submitted one after the other.
+// Only the last link is hard: the buffer is unregistered whatever the result of its use, but
+// nothing runs if it was not registered, because that would affect another buffer in the slot
+// (S120). Ends with the last of the three CQEs. If the kernel has no links, or the ring no room for
+// all three, they are submitted one after the other.
 //
-// In a coroutine's frame, on the ring's thread. The slot is the caller's: Ring::acquire_slot(). The
-// queue does without this class (src/frontend/ublk/queue.cpp): it has its pages registered before
-// it knows what a target will do with them.
+// Lives in a coroutine's frame, on the ring's thread. The caller owns the slot:
+// Ring::acquire_slot(). The queue does not use this class (src/frontend/ublk/queue.cpp): it
+// registers pages before it knows the target's operations.
 #pragma once
 
 #include <array>
@@ -25,7 +25,7 @@ namespace sluice::ublk {
 
 class [[nodiscard]] RegisterUseRelease {
  public:
-  // Which request's buffer, and the slot that it goes into.
+  // The request that owns the buffer, and the slot for it.
   struct Where {
     File char_device;  // /dev/ublkcN
     uint16_t queue = 0;
@@ -37,11 +37,11 @@ class [[nodiscard]] RegisterUseRelease {
 
   bool await_ready() const { return false; }
   void await_suspend(std::coroutine_handle<> coroutine);
-  // The operation's result, where the buffer was registered; otherwise why not: EINVAL: no such
-  // slot or request; EBUSY: the slot is taken.
+  // The operation's result; if the buffer could not be registered: EINVAL: no such slot or request;
+  // EBUSY: the slot is taken.
   int32_t await_resume() const;
 
-  // Of all three, in order; ECANCELED: was not done.
+  // The results of all three, in order; ECANCELED: was not run.
   std::array<int32_t, 3> results() const;
 
  private:

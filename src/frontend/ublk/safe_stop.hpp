@@ -1,4 +1,4 @@
-// Stopping a device that nobody uses. Control path only.
+// Stops a device that is not in use. Control path only.
 #pragma once
 
 #include <cstdint>
@@ -8,8 +8,8 @@
 
 namespace sluice::ublk {
 
-// EBUSY, and nothing has happened, while it is mounted or open. Before Linux 7.0 the driver cannot
-// say, and only who holds it exclusively is seen.
+// EBUSY, with the user and without effect, if it is mounted or open. Before Linux 7.0 the driver
+// cannot tell, so users are searched: see core/holders.hpp.
 Result<void> stop_unless_busy(Control& control, uint32_t id);
 
 }  // namespace sluice::ublk

@@ -1,4 +1,4 @@
-// What `sluice add` makes of its options: those of ublk's tool mean what they mean there.
+// The options of `sluice add`: those of ublk's tool have the same meaning as there.
 #include "cli/add_options.hpp"
 
 #include <fmt/format.h>
@@ -12,9 +12,6 @@
 
 namespace sluice::cli::test {
 namespace {
-
-using ublk::BufferMode;
-using ublk::Recovery;
 
 ServeOptions accepted(const Words& words) {
   const auto request = read_words(words);
@@ -31,15 +28,16 @@ void expect_refused(const Words& words, Exit exit, const std::string& sentence) 
 
 TEST(AddOptions, DefaultsAreThoseOfUblk) {
   const ServeOptions options = accepted({"-t", "null"});
-  EXPECT_EQ(options.frontend.device.id, ublk::kAnyId);
-  EXPECT_EQ(options.frontend.device.queues, 1);
-  EXPECT_EQ(options.frontend.device.depth, 128);
-  EXPECT_EQ(options.frontend.device.max_io_bytes, 512U * 1024);
-  EXPECT_EQ(options.frontend.device.recovery, Recovery::none);
-  EXPECT_FALSE(options.frontend.device.wish.named.has_value());
-  EXPECT_FALSE(options.frontend.device.wish.zero_copy_required);
-  EXPECT_FALSE(options.frontend.device.wish.unprivileged);
+  EXPECT_EQ(options.frontend.id, kAnyId);
+  EXPECT_EQ(options.frontend.queues, 1);
+  EXPECT_EQ(options.frontend.depth, 128);
+  EXPECT_EQ(options.frontend.max_io_bytes, 512U * 1024);
+  EXPECT_EQ(options.frontend.recovery, Recovery::none);
+  EXPECT_EQ(options.frontend.mode, "");
+  EXPECT_FALSE(options.frontend.own.flag("zerocopy"));
+  EXPECT_FALSE(options.frontend.unprivileged);
   EXPECT_FALSE(options.read_only);
+  EXPECT_FALSE(options.force);
   EXPECT_FALSE(options.foreground);
   EXPECT_FALSE(options.resume);
   EXPECT_EQ(options.debug_mask, 0U);
@@ -56,41 +54,43 @@ TEST(AddOptions, LongAndShortFormsMeanTheSame) {
               "--user-recovery=1", "--user-recovery-reissue=1"}}) {
     const ServeOptions options = accepted(words);
     EXPECT_EQ(options.spec, Spec{.target = "null"});
-    EXPECT_EQ(options.frontend.device.id, 5U);
-    EXPECT_EQ(options.frontend.device.queues, 4);
-    EXPECT_EQ(options.frontend.device.depth, 64);
-    EXPECT_EQ(options.frontend.device.wish.named, BufferMode::get_data);
-    EXPECT_EQ(options.frontend.device.recovery, Recovery::reissue);
+    EXPECT_EQ(options.frontend.id, 5U);
+    EXPECT_EQ(options.frontend.queues, 4);
+    EXPECT_EQ(options.frontend.depth, 64);
+    EXPECT_EQ(options.frontend.mode, "get_data");
+    EXPECT_EQ(options.frontend.recovery, Recovery::reissue);
   }
 }
 
 TEST(AddOptions, TheRestIsPassedOn) {
   const ServeOptions options =
       accepted({"-t", "null", "--unprivileged", "--max_io_buf_bytes", "1M", "--debug_mask=0x3",
-                "--foreground", "--resume", "--read-only", "--mode", "user-copy"});
-  EXPECT_TRUE(options.frontend.device.wish.unprivileged);
-  EXPECT_EQ(options.frontend.device.max_io_bytes, 1U << 20);
+                "--foreground", "--resume", "--read-only", "--force", "--mode", "user-copy"});
+  EXPECT_TRUE(options.frontend.unprivileged);
+  EXPECT_EQ(options.frontend.max_io_bytes, 1U << 20);
   EXPECT_EQ(options.debug_mask, 3U);
   EXPECT_TRUE(options.foreground);
   EXPECT_TRUE(options.resume);
   EXPECT_TRUE(options.read_only);
-  EXPECT_EQ(options.frontend.device.wish.named, BufferMode::user_copy);
+  EXPECT_TRUE(options.force);
+  EXPECT_EQ(options.frontend.mode, "user_copy");
   EXPECT_TRUE(read_words({"-t", "null", "--json"})->json);
 }
 
-// The server has another current directory.
+// The path must be made absolute, because the server has another current directory.
 TEST(AddOptions, WhereAFileAppearsIsRelativeToTheCaller) {
   const std::string here = std::filesystem::current_path();
-  EXPECT_EQ(accepted({"null:1M", "--at", "view.img"}).frontend.at, here + "/view.img");
-  EXPECT_EQ(accepted({"null:1M", "--at", "/srv/view.img"}).frontend.at, "/srv/view.img");
-  EXPECT_EQ(accepted({"null:1M"}).frontend.at, "");
+  EXPECT_EQ(accepted({"null:1M", "--at", "view.img"}).frontend.own.text("at"), here + "/view.img");
+  EXPECT_EQ(accepted({"null:1M", "--at", "/srv/view.img"}).frontend.own.text("at"),
+            "/srv/view.img");
+  EXPECT_EQ(accepted({"null:1M"}).frontend.own.text("at"), "");
 }
 
 TEST(AddOptions, RecoveryIsWhatUblkCallsIt) {
   const auto recovery = [](const Words& switches) {
     Words words = {"-t", "null"};
     words.insert(words.end(), switches.begin(), switches.end());
-    return accepted(words).frontend.device.recovery;
+    return accepted(words).frontend.recovery;
   };
   EXPECT_EQ(recovery({"-r", "0"}), Recovery::none);
   EXPECT_EQ(recovery({"-r", "0", "-i", "0", "-e", "0"}), Recovery::none);
@@ -100,20 +100,19 @@ TEST(AddOptions, RecoveryIsWhatUblkCallsIt) {
   const std::string both =
       "-i 1 (repeat requests) and -e 1 (fail them) exclude each other: choose one";
   expect_refused({"-t", "null", "-i", "1"}, Exit::usage,
-                 "-i 1 says how to recover, which takes -r 1 as well");
+                 "-i 1 selects how to recover, which also needs -r 1");
   expect_refused({"-t", "null", "-r", "0", "-e", "1"}, Exit::usage,
-                 "-e 1 says how to recover, which takes -r 1 as well");
+                 "-e 1 selects how to recover, which also needs -r 1");
   expect_refused({"-t", "null", "-r", "1", "-i", "1", "-e", "1"}, Exit::usage, both);
 }
 
 TEST(AddOptions, ModesThatContradictEachOtherAreRefused) {
-  EXPECT_EQ(
-      accepted({"-t", "null", "--usercopy", "--mode", "user_copy"}).frontend.device.wish.named,
-      BufferMode::user_copy);
+  EXPECT_EQ(accepted({"-t", "null", "--usercopy", "--mode", "user_copy"}).frontend.mode,
+            "user_copy");
   expect_refused({"-t", "null", "-z", "--usercopy"}, Exit::usage,
-                 "-z demands zero copy, but mode 'user_copy' copies: drop one of them");
+                 "-z requires zero copy, but mode 'user_copy' copies: drop one of them");
   expect_refused({"-t", "null", "-z", "-g1"}, Exit::usage,
-                 "-z demands zero copy, but mode 'get_data' copies: drop one of them");
+                 "-z requires zero copy, but mode 'get_data' copies: drop one of them");
   expect_refused({"-t", "null", "-g1", "--usercopy"}, Exit::usage,
                  "-g 1 and --usercopy name different modes: drop one of them");
   expect_refused({"-t", "null", "--usercopy", "--mode=copy"}, Exit::usage,
@@ -128,21 +127,46 @@ TEST(AddOptions, ModesThatContradictEachOtherAreRefused) {
 }
 
 TEST(AddOptions, WhatUblkHasAndSluiceHasNotIsNamed) {
-  for (const char* const option : {"-b", "--batch-io", "--batch_io", "--shmem_zc",
-                                   "--rdonly_shmem_buf", "--eventfd=3", "--htlb=/x"}) {
+  for (const char* const option :
+       {"--shmem_zc", "--rdonly_shmem_buf", "--eventfd=3", "--htlb=/x"}) {
     const auto request = read_words({"-t", "null", option});
     ASSERT_FALSE(request.has_value()) << option;
     EXPECT_EQ(request.error().exit, Exit::usage);
     EXPECT_THAT(request.error().text, testing::HasSubstr("of ublk is not supported: "));
   }
-  EXPECT_EQ(read_words({"-t", "null", "-u", "1"})->note, "");
-  EXPECT_THAT(read_words({"-t", "null", "-u", "0"})->note, testing::StartsWith("-u 0 makes no"));
+}
+
+TEST(AddOptions, AHintOfUblkIsTakenAndSaidToBeOne) {
+  using testing::ElementsAre;
+  using testing::StartsWith;
+  EXPECT_THAT(read_words({"-t", "null", "-u", "1"})->notes, testing::IsEmpty());
+  EXPECT_THAT(read_words({"-t", "null", "-u", "0"})->notes,
+              ElementsAre(StartsWith("-u 0 has no effect: ")));
+  for (const char* const option : {"-b", "--batch-io", "--batch_io"}) {
+    EXPECT_THAT(read_words({"-t", "null", option})->notes,
+                ElementsAre(StartsWith("-b has no effect: ")));
+  }
+}
+
+TEST(AddOptions, ANameIsChecked) {
+  EXPECT_EQ(accepted({"-t", "null", "--name", "db"}).name, "db");
+  EXPECT_EQ(accepted({"-t", "null"}).name, "");
+  expect_refused({"-t", "null", "--name", "7"}, Exit::usage,
+                 "'7' cannot be the name of a device: it would be taken for a number");
+  expect_refused({"-t", "null", "--name", "../x"}, Exit::usage,
+                 "'../x' cannot be the name of a device: it may have letters, digits and +-.:@_");
+}
+
+TEST(AddOptions, QuietIsForScriptsAndSoIsJson) {
+  EXPECT_TRUE(read_words({"-t", "null", "--quiet"})->quiet);
+  EXPECT_TRUE(accepted({"-t", "null", "--quiet"}).quiet);
+  expect_refused({"-t", "null", "--quiet", "--json"}, Exit::usage,
+                 "--quiet and --json exclude each other: choose one");
 }
 
 TEST(AddOptions, LimitsAreThoseOfTheDriver) {
-  EXPECT_EQ(accepted({"-t", "null", "-d", "4096"}).frontend.device.depth, 4096);
-  EXPECT_EQ(accepted({"-t", "null", "--max-io-buf-bytes", "32M"}).frontend.device.max_io_bytes,
-            32U << 20);
+  EXPECT_EQ(accepted({"-t", "null", "-d", "4096"}).frontend.depth, 4096);
+  EXPECT_EQ(accepted({"-t", "null", "--max-io-buf-bytes", "32M"}).frontend.max_io_bytes, 32U << 20);
   for (const Words& words : {Words{"-d", "0"}, Words{"-d", "4097"}, Words{"-q", "0"},
                              Words{"-q", "4097"}, Words{"--max_io_buf_bytes", "2k"},
                              Words{"--max_io_buf_bytes", "33M"}, Words{"-n", "1048576"}}) {
@@ -153,7 +177,7 @@ TEST(AddOptions, LimitsAreThoseOfTheDriver) {
     EXPECT_EQ(request.error().exit, Exit::usage);
   }
   expect_refused({"-t", "null", "--max_io_buf_bytes", "10000"}, Exit::usage,
-                 "--max_io_buf_bytes takes a multiple of 4096, found 10000: give 8192");
+                 "--max_io_buf_bytes takes a multiple of 4096, found 10000: give 12288");
 }
 
 TEST(AddOptions, EveryOptionOfEveryTargetCanBeGiven) {
@@ -163,7 +187,7 @@ TEST(AddOptions, EveryOptionOfEveryTargetCanBeGiven) {
     for (const OptionSyntax& option : target.options) {
       const OptionInfo* const info = line.find(option.name);
       ASSERT_NE(info, nullptr) << target.name << " " << option.name;
-      // Only these two are the command's own as well, and mean the same there.
+      // Only these two are also options of the command itself, with the same meaning.
       const bool is_common = option.name == "file" || option.name == "read_only";
       EXPECT_EQ(info->of_target, !is_common) << target.name << " " << option.name;
     }
@@ -179,6 +203,11 @@ TEST(AddOptions, OptionsOfATargetNeedIt) {
                  "of null)");
   expect_refused({"-t", "nul", "--size", "1G"}, Exit::failure,
                  "unknown target 'nul': did you mean 'null'? ('sluice targets' lists all)");
+  // The options of an unknown target are unknown, so the message does not mention them.
+  expect_refused({"-t", "nbd", "--host", "localhost"}, Exit::failure,
+                 "unknown target 'nbd': 'sluice targets' lists all");
+  expect_refused({"-t", "nbd", "-x"}, Exit::failure,
+                 "unknown target 'nbd': 'sluice targets' lists all");
   expect_refused({"-t", "null", "--siez", "1G"}, Exit::usage,
                  "unknown option '--siez' of 'sluice add': did you mean '--size'?");
   expect_refused({"-t", "null", "--frobnicate"}, Exit::usage,

@@ -1,4 +1,4 @@
-// The stack that `sluice add` is asked for: in one word, as JSON, from the input, or by options.
+// The stack of `sluice add`: given in one word, as JSON, on the standard input, or by options.
 #include <unistd.h>
 
 #include <filesystem>
@@ -65,6 +65,55 @@ TEST(AddSpec, OptionsMakeTheSameSpec) {
             accepted({"fault(/a, errors=\"1%\", power_cut_after=3)"}));
 }
 
+// ublk's tool counts sectors in this option.
+TEST(AddSpec, ABareOffsetIsSectorsOrBytes) {
+  const auto with_offset = [](const std::string& option, const std::string& value) {
+    return Words{"-t", "loop", "-f", "/a", option, value};
+  };
+  EXPECT_EQ(refused(with_offset("-o", "2048")),
+            "'2048' for --offset could be sectors or bytes: write 2048s (that is 1M) or 2k");
+  EXPECT_EQ(refused(with_offset("--offset", "8")),
+            "'8' for --offset could be sectors or bytes: write 8s (that is 4k) or 8B");
+  EXPECT_THAT(refused({"-t", "linear", "-f", "/a", "--offset=4096"}),
+              testing::HasSubstr("sectors or bytes"));
+  for (const char* const value : {"2048s", "1M", "1048576B", "1024k"}) {
+    EXPECT_EQ(accepted(with_offset("-o", value)).number("offset", 7), 1U << 20) << value;
+  }
+  EXPECT_EQ(accepted(with_offset("-o", "0")).number("offset", 7), 0U);
+  EXPECT_EQ(accepted({"loop(/a, offset=2048)"}).number("offset", 7), 2048U);
+  EXPECT_EQ(accepted({R"({"target":"loop","file":"/a","offset":2048})"}).number("offset", 7),
+            2048U);
+}
+
+TEST(AddSpec, CalledAsUblkABareOffsetIsSectors) {
+  const auto offset_of = [](const std::string& value) {
+    const Words words = {"-t", "loop", "-f", "/a", "-o", value};
+    const auto request = read_words(words, {}, Grammar::ublk);
+    EXPECT_TRUE(request.has_value()) << request.error().text;
+    return request ? request->serve.spec.number("offset", 7) : 0;
+  };
+  EXPECT_EQ(offset_of("2048"), 1U << 20);
+  EXPECT_EQ(offset_of("8s"), 4096U);
+  EXPECT_EQ(offset_of("1M"), 1U << 20);
+  const auto in_spec = read_words({"loop(/a, offset=2048)"}, {}, Grammar::ublk);
+  EXPECT_EQ(in_spec->serve.spec.number("offset", 7), 2048U);
+  EXPECT_EQ(grammar_of("/usr/bin/ublk"), Grammar::ublk);
+  EXPECT_EQ(grammar_of("ublk"), Grammar::ublk);
+  EXPECT_EQ(grammar_of("/ublk/sluice"), Grammar::sluice);
+  EXPECT_EQ(grammar_of(""), Grammar::sluice);
+}
+
+TEST(AddSpec, BehindTwoDashesThereIsNoOption) {
+  const std::string here = std::filesystem::current_path();
+  EXPECT_EQ(accepted({"-n", "3", "--", "/a.img"}), file("/a.img"));
+  EXPECT_EQ(accepted({"--", "--weird.img"}), file(here + "/--weird.img"));
+  EXPECT_EQ(accepted({"--", "-"}, "/a.img"), file("/a.img"));
+  EXPECT_EQ(refused({"--", "/a", "/b"}, Exit::usage),
+            "unexpected argument '/b' (see 'sluice help add')");
+  EXPECT_EQ(refused({"/a", "--", "-q"}, Exit::usage),
+            "unexpected argument '-q' (see 'sluice help add')");
+}
+
 TEST(AddSpec, FilesAreAsManyAsTheTargetTakes) {
   EXPECT_EQ(refused({"-t", "loop"}), "target 'loop' needs -f FILE, a regular file or block device");
   EXPECT_EQ(refused({"-t", "loop", "-f", "a", "-f", "b"}),
@@ -86,12 +135,12 @@ TEST(AddSpec, ValuesOfATargetAreChecked) {
             "--buffered_io takes yes or no, found 'maybe'");
   EXPECT_EQ(refused({"-t", "null", "--size", "1G", "--size", "2G"}),
             "--size is given twice: give it once");
-  EXPECT_EQ(refused({"-t", "mem"}), "target 'mem' needs --size SIZE, how large it is");
+  EXPECT_EQ(refused({"-t", "mem"}), "target 'mem' needs --size SIZE, size of the disk");
 }
 
 TEST(AddSpec, ThereIsOneWayToSayWhat) {
   EXPECT_EQ(refused({}, Exit::usage),
-            "what to serve? Give -t TYPE, or a SPEC (see 'sluice help add')");
+            "nothing to serve: give -t TYPE or SPEC (see 'sluice help add')");
   EXPECT_EQ(refused({"-t", "null", "null:1G"}, Exit::usage),
             "-t null and the SPEC 'null:1G' both say what to serve: give one of them");
   EXPECT_EQ(refused({"null:1G", "-f", "a"}, Exit::usage),

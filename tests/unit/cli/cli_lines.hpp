@@ -1,4 +1,4 @@
-// Command lines as the tests write them.
+// Helpers that parse the command lines of tests.
 #pragma once
 
 #include <sstream>
@@ -26,9 +26,10 @@ inline Ended run_words(const Words& words, const std::string& input = {}) {
   return {code, out.str(), error.str()};
 }
 
-// What `sluice add WORDS` asks for.
-inline Outcome<AddRequest> read_words(const Words& words, const std::string& input = {}) {
-  CommandLine line("add");
+// The parsed request of `sluice add WORDS`.
+inline Outcome<AddRequest> read_words(const Words& words, const std::string& input = {},
+                                      Grammar grammar = Grammar::sluice) {
+  CommandLine line("add", grammar);
   declare_add(line, words);
   if (auto parsed = line.parse(words); !parsed) return std::unexpected(parsed.error());
   std::istringstream in(input);

@@ -1,12 +1,15 @@
-// The command line as a whole: exit codes, and what goes to which stream.
+// The command line as a whole: exit codes, and the stream of each output.
 #include "cli/cli.hpp"
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
 
 #include "cli/command.hpp"
+#include "cli/file_output.hpp"
+#include "core/descriptor.hpp"
 #include "unit/cli/cli_lines.hpp"
 
 namespace sluice::cli::test {
@@ -68,7 +71,7 @@ TEST(Cli, HelpOfATargetListsItsOptions) {
 }
 
 TEST(Cli, UnknownWordsGetTheNearest) {
-  expect_usage({}, "which command? 'sluice help' lists them");
+  expect_usage({}, "no command given: 'sluice help' lists them");
   expect_usage({"lsit"}, "unknown command 'lsit': did you mean 'list'?");
   expect_usage({"frobnicate"}, "unknown command 'frobnicate': 'sluice help' lists all");
   expect_usage({"help", "ad"}, "unknown command 'ad': did you mean 'add'?");
@@ -76,14 +79,17 @@ TEST(Cli, UnknownWordsGetTheNearest) {
   expect_usage({"list", "--jsno"},
                "unknown option '--jsno' of 'sluice list': did you mean '--json'?");
   expect_usage({"list", "-x"}, "unknown option '-x' of 'sluice list' (see 'sluice help list')");
-  expect_usage({"list", "3"}, "unexpected argument '3' (see 'sluice help list')");
+  expect_usage({"list", "3", "4"}, "unexpected argument '4' (see 'sluice help list')");
+  expect_usage({"list", "-n", "3", "4"}, "unexpected argument '4' (see 'sluice help list')");
+  expect_usage({"features", "3"}, "unexpected argument '3' (see 'sluice help features')");
   expect_usage({"--version", "x"}, "unexpected argument 'x'");
 }
 
 TEST(Cli, CommandsSayWhatTheyNeed) {
-  expect_usage({"del"}, "'sluice del' needs -n ID, or -a for all devices");
-  expect_usage({"del", "-n0", "-a"}, "-n ID and -a exclude each other: choose one");
-  const std::string id = " needs -n ID, the number of the device ('sluice list' shows them)";
+  expect_usage({"del"}, "'sluice del' needs a DEVICE, or -a for all devices");
+  expect_usage({"del", "-n0", "-a"}, "a DEVICE and -a exclude each other: choose one");
+  expect_usage({"del", "0", "-a"}, "a DEVICE and -a exclude each other: choose one");
+  const std::string id = " needs a DEVICE: its number, name or path ('sluice list' shows them)";
   expect_usage({"recover"}, "'sluice recover'" + id);
   expect_usage({"set_affinity", "-q0", "--cpuset", "0"}, "'sluice set_affinity'" + id);
   expect_usage({"set-affinity", "-n0", "--cpuset", "0"},
@@ -91,7 +97,7 @@ TEST(Cli, CommandsSayWhatTheyNeed) {
   expect_usage({"set_affinity", "-n0", "-q0"},
                "'sluice set_affinity' needs --cpuset LIST, such as 0-3,8");
   expect_usage({"set_affinity", "-n0", "-q0", "--cpuset", "1-0"},
-               "'1-0' is no list of processors such as 0-3,8: '1-0' runs backwards");
+               "'1-0' is not a list of processors such as 0-3,8: '1-0' is a descending range");
 }
 
 TEST(Cli, ErrorsAreOneLine) {
@@ -112,6 +118,21 @@ TEST(Cli, OutputThatCannotBeWrittenIsAFailure) {
   std::ostringstream error;
   EXPECT_EQ(run({"targets"}, {in, out, error}), 1);
   EXPECT_THAT(error.str(), StartsWith("sluice: cannot write to the standard output"));
+}
+
+TEST(Cli, AFullOutputIsSaidToBeFull) {
+  const Descriptor full(open("/dev/full", O_WRONLY | O_CLOEXEC));
+  for (const size_t bytes : {size_t{1}, size_t{5} << 20}) {
+    FileOutput output(full.number());
+    std::ostream out(&output);
+    out << std::string(bytes, 'x');
+    EXPECT_EQ(output.error(), bytes == 1 ? 0 : ENOSPC) << "written when it is much";
+    std::istringstream in;
+    std::ostringstream error;
+    EXPECT_EQ(run({"targets"}, {in, out, error}), 1);
+    EXPECT_EQ(error.str(),
+              "sluice: cannot write to the standard output: No space left on device\n");
+  }
 }
 
 TEST(Cli, TargetsCanBeAskedFor) {

@@ -1,10 +1,11 @@
-// What the shells offer.
+// The words that shells offer for completion.
 #include "cli/complete.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "cli/command.hpp"
+#include "support/state_folder.hpp"
 #include "unit/cli/cli_lines.hpp"
 
 namespace sluice::cli::test {
@@ -36,7 +37,8 @@ TEST(Complete, OffersOptions) {
   EXPECT_THAT(words_for({"del", "--"}),
               ElementsAre("--help", "--number", "--all", "--async", "--force"));
   EXPECT_THAT(words_for({"del", "-"}), Contains("-a"));
-  EXPECT_THAT(words_for({"list", ""}), Contains("--json"));
+  EXPECT_THAT(words_for({"list", "--"}), Contains("--json"));
+  EXPECT_THAT(words_for({"add", "--na"}), ElementsAre("--name"));
   EXPECT_THAT(words_for({"nonsense", "-"}), IsEmpty());
 }
 
@@ -56,6 +58,24 @@ TEST(Complete, OffersValues) {
   EXPECT_THAT(words_for({"add", "-q", ""}), IsEmpty());
   EXPECT_THAT(words_for({"help", "ta"}), ElementsAre("targets"));
   EXPECT_THAT(words_for({"targets", "nu"}), ElementsAre("null"));
+}
+
+TEST(Complete, OffersDevicesByNumberNameAndPath) {
+  sluice::test::StateFolder state;
+  state.add({.id = 3, .name = "db", .frontend = "loop", .path = "/dev/loop7"});
+  state.add({.id = 12, .frontend = "fuse", .path = "/srv/view.img"});
+  for (const Words& words : {Words{"del", ""}, Words{"del", "-n", ""}, Words{"stat", "--json", ""},
+                             Words{"resize", "--number", ""}}) {
+    const Words offered = words_for(words);
+    for (const char* const device : {"3", "12", "db", "/dev/loop7", "/srv/view.img"}) {
+      EXPECT_THAT(offered, Contains(device)) << testing::PrintToString(words);
+    }
+  }
+  EXPECT_THAT(words_for({"inspect", "/dev/lo"}), ElementsAre("/dev/loop7"));
+  EXPECT_THAT(words_for({"inspect", "--number=d"}), ElementsAre("--number=db"));
+  EXPECT_THAT(words_for({"del", "db", ""}), Contains("--force")) << "there is no other word";
+  EXPECT_THAT(words_for({"resize", "db", ""}), IsEmpty()) << "a SIZE";
+  EXPECT_THAT(words_for({"resize", "-n", "3", ""}), IsEmpty());
 }
 
 TEST(Complete, AsksForFiles) {

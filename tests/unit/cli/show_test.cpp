@@ -1,17 +1,23 @@
-// What `list`, `add`, `features` and `targets` print: scripts of ublk's tool look for these lines.
+// The output of `list`, `add`, `features` and `targets`: scripts of ublk's tool look for its lines.
 #include "cli/show.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <sstream>
 
 #include "cli/features.hpp"
+#include "cli/show_table.hpp"
+#include "frontend/ublk/mode.hpp"
+#include "support/json.hpp"
 #include "target/registry.hpp"
 
 namespace sluice::cli::test {
 namespace {
+
+using sluice::test::parsed;
 
 DeviceListing loop_device() {
   DeviceListing device;
@@ -44,7 +50,7 @@ DeviceListing loop_device() {
 
 const std::vector<Processors> kBound = {{0, 1}, {1}};
 
-// The word of a line as awk counts, from 1.
+// Word `index` of the line that contains `with`, counted from 1, as in awk.
 std::string word_of(const std::string& text, const std::string& with, size_t index) {
   std::istringstream lines(text);
   std::string line;
@@ -74,7 +80,24 @@ TEST(ShowDevice, PrintsWhatUblkListPrints) {
             "\trecovery wait\n");
 }
 
-// The pipelines of ublksrv's tests (tests/common/fio_common there).
+TEST(ShowDevice, HealthIsShownUnlessItIsOk) {
+  DeviceListing device = loop_device();
+  EXPECT_EQ(device_text(device, kBound, false).find("health"), std::string::npos);
+  EXPECT_EQ(parsed(device_json(device, kBound))["health"]["state"], "ok");
+  device.record->health = HealthState::degraded;
+  device.record->health_reason = "mirror: a copy is gone";
+  EXPECT_NE(device_text(device, kBound, false).find("\thealth degraded (mirror: a copy is gone)\n"),
+            std::string::npos);
+  const std::vector<DeviceListing> devices = {device};
+  EXPECT_NE(device_table(devices).find("LIVE, degraded  auto"), std::string::npos)
+      << device_table(devices);
+  EXPECT_EQ(parsed(device_json(device, kBound))["health"]["reason"], "mirror: a copy is gone");
+  device.alive = false;  // without a server the health is unknown
+  EXPECT_EQ(device_text(device, kBound, false).find("health"), std::string::npos);
+  EXPECT_TRUE(parsed(device_json(device, kBound))["health"].is_null());
+}
+
+// As in the pipelines of ublksrv's tests (tests/common/fio_common in ublksrv).
 TEST(ShowDevice, ScriptsOfUblkFindTheirWords) {
   for (const bool verbose : {false, true}) {
     const std::string text = device_text(loop_device(), kBound, verbose);
@@ -113,7 +136,7 @@ TEST(ShowDevice, KnowsLittleOfOtherServersDevices) {
   const std::string text = device_text(device, {}, false);
   EXPECT_EQ(std::ranges::count(text, '\n'), 5);
   EXPECT_THAT(text, testing::HasSubstr("\tserver not sluice's"));
-  const Json json = device_json(device, {});
+  const nlohmann::json json = parsed(device_json(device, {}));
   EXPECT_EQ(json["served_by_sluice"], false);
   EXPECT_FALSE(json.contains("spec"));
 }
@@ -139,19 +162,93 @@ TEST(ShowDevice, DevicesOfOtherFrontEndsLookAlike) {
             "\tmode auto\n"
             "\trecovery wait\n"
             "\tjson {\"target\":\"loop\",\"file\":\"/tmp/a.img\"}\n");
-  const Json json = device_json(device, kBound);
+  const nlohmann::json json = parsed(device_json(device, kBound));
   EXPECT_EQ(json["device"], "/dev/loop7");
   EXPECT_EQ(json["frontend"], "loop");
   EXPECT_EQ(json["size_bytes"], 1048576);
   EXPECT_EQ(json["pid"], 4711);
   device.record->threads.clear();
-  EXPECT_EQ(device_json(device, {})["state"], "STARTING");
+  EXPECT_EQ(parsed(device_json(device, {}))["state"], "STARTING");
   device.alive = false;
-  EXPECT_EQ(device_json(device, {})["state"], "DEAD");
+  EXPECT_EQ(parsed(device_json(device, {}))["state"], "DEAD");
+}
+
+TEST(ShowDevice, ANameIsShown) {
+  DeviceListing device = loop_device();
+  EXPECT_FALSE(device_text(device, kBound, false).contains("\tname "));
+  EXPECT_EQ(parsed(device_json(device, kBound))["name"], "");
+  device.record->name = "db";
+  EXPECT_THAT(device_text(device, kBound, false), testing::HasSubstr("\tname db\n"));
+  EXPECT_EQ(parsed(device_json(device, kBound))["name"], "db");
+}
+
+TEST(ShowDevice, DevicesOfOtherUsersAreTheirs) {
+  DeviceListing device = loop_device();
+  device.record.reset();
+  device.driver->info.owner_uid = 4'294'967'000;  // a user without a name
+  EXPECT_THAT(device_text(device, {}, false),
+              testing::HasSubstr("\tserver not sluice's, but of user 4294967000: "));
+  device.driver->info.owner_uid = geteuid() == 0 ? 1 : 0;
+  const std::string root_or_daemon = geteuid() == 0 ? "of user daemon (1)" : "of user root (0)";
+  EXPECT_THAT(device_text(device, {}, false), testing::HasSubstr(root_or_daemon));
+  EXPECT_THAT(device_table({&device, 1}), testing::HasSubstr("  " + root_or_daemon + "\n"));
+  device.driver->info.owner_uid = geteuid();
+  EXPECT_THAT(device_text(device, {}, false), testing::HasSubstr("of another program: "));
+}
+
+TEST(ShowTable, ADeviceIsALine) {
+  DeviceListing first = loop_device();
+  first.record->name = "db";
+  DeviceListing second = loop_device();
+  second.id = 12;
+  second.driver.reset();
+  second.record->frontend = "fuse";
+  second.record->path = "/srv/view.img";
+  second.record->size_bytes = 1610612736;
+  second.record->read_only = true;
+  second.record->spec = {.target = "null"};
+  const DeviceListing devices[] = {first, second};
+  EXPECT_EQ(device_table(devices),
+            "ID  NAME  DEVICE         SIZE  STATE  MODE  STACK\n"
+            "3   db    /dev/ublkb3    1M    LIVE   auto  /tmp/a.img\n"
+            "12  -     /srv/view.img  1.5G  LIVE   auto  null() (read-only)\n");
+}
+
+// The number of characters: of the bytes that begin one.
+size_t columns(const std::string& line) {
+  return static_cast<size_t>(std::ranges::count_if(
+      line, [](char byte) { return (static_cast<unsigned char>(byte) & 0xC0) != 0x80; }));
+}
+
+TEST(ShowTable, ALineFitsATerminal) {
+  DeviceListing device = loop_device();
+  device.driver.reset();
+  device.id = 1048575;
+  device.record->name = std::string(63, 'n');
+  device.record->frontend = "fuse";
+  device.record->path = "/home/somebody/with/a/long/way/to/the/vi\xc3\xa9w.img";
+  device.record->mode = "passthrough";
+  device.record->size_bytes = 1048470;
+  device.record->spec.options = {{"file", std::string(100, '\n') + "\xc3\xa9\xff"}};
+  device.record->threads.clear();
+  std::istringstream lines(device_table({&device, 1}));
+  std::string line;
+  for (size_t count = 0; std::getline(lines, line); ++count) {
+    EXPECT_LE(columns(line), 80U) << line;
+    EXPECT_TRUE(count == 0 || line.contains("...e/vi\xc3\xa9w.img") ||
+                line.contains("the/vi\xc3\xa9w.img"))
+        << line;
+  }
+  device.record->path = "/dev/loop0";
+  device.record->name.clear();
+  device.record->spec.options = {{"file", std::string(100, 'x')}};
+  const std::string table = device_table({&device, 1});
+  EXPECT_THAT(table, testing::EndsWith("xxx...\n"));
+  EXPECT_EQ(table.size() - table.find('\n') - 2, 80U);
 }
 
 TEST(ShowDevice, JsonHasEverything) {
-  const Json json = device_json(loop_device(), kBound);
+  const nlohmann::json json = parsed(device_json(loop_device(), kBound));
   EXPECT_EQ(json["id"], 3);
   EXPECT_EQ(json["device"], "/dev/ublkb3");
   EXPECT_EQ(json["state"], "LIVE");
@@ -160,9 +257,9 @@ TEST(ShowDevice, JsonHasEverything) {
   EXPECT_EQ(json["flag_names"].size(), 4U);
   EXPECT_EQ(json["spec"]["file"], "/tmp/a.img");
   EXPECT_EQ(json["spec_text"], "/tmp/a.img");
-  EXPECT_EQ(json["affinities"], Json::parse("[[0, 1], [1]]"));
-  EXPECT_EQ(json["driver_affinities"], Json::parse("[[0], [1]]"));
-  EXPECT_EQ(json["threads"], Json::parse("[4712, 4713]"));
+  EXPECT_EQ(json["affinities"], nlohmann::json::parse("[[0, 1], [1]]"));
+  EXPECT_EQ(json["driver_affinities"], nlohmann::json::parse("[[0], [1]]"));
+  EXPECT_EQ(json["threads"], nlohmann::json::parse("[4712, 4713]"));
 }
 
 TEST(ShowDevice, NamesFromOutsideCannotBreakTheLines) {
@@ -172,7 +269,7 @@ TEST(ShowDevice, NamesFromOutsideCannotBreakTheLines) {
   EXPECT_EQ(std::ranges::count(text, '\n'), 11);
   EXPECT_FALSE(text.contains('\x1b'));
   EXPECT_FALSE(text.contains('\xff'));
-  EXPECT_TRUE(Json::accept(written(device_json(device, kBound))));
+  EXPECT_TRUE(nlohmann::json::accept(written(device_json(device, kBound))));
 }
 
 TEST(ShowFacts, FeaturesAreWrittenAsUblkWritesThem) {
@@ -184,7 +281,8 @@ TEST(ShowFacts, FeaturesAreWrittenAsUblkWritesThem) {
   EXPECT_THAT(text, testing::HasSubstr("\tuser_copy           : 0x80 missing\n"));
   EXPECT_FALSE(text.contains("USER_COPY"));
   EXPECT_THAT(text, testing::HasSubstr("\tauto                : can be used\n"));
-  EXPECT_THAT(text, testing::HasSubstr("\tuser_copy           : mode 'user_copy' cannot be had: "));
+  EXPECT_THAT(text,
+              testing::HasSubstr("\tuser_copy           : mode 'user_copy' is not possible: "));
 }
 
 TEST(ShowFacts, EveryFeatureIsNamedOnce) {
@@ -194,7 +292,8 @@ TEST(ShowFacts, EveryFeatureIsNamedOnce) {
     EXPECT_GT(feature.bit, seen) << feature.name;
     seen |= feature.bit;
   }
-  const Json json = features_json(0);
+  const nlohmann::json json = parsed(features_json(0));
+  EXPECT_EQ(seen, (1ULL << 21) - 1) << "the driver of Linux 7.3 has bits 0 to 20";
   EXPECT_EQ(json["known"].size(), features().size());
   EXPECT_EQ(json["modes"].size(), ublk::mode_names().size());
   EXPECT_EQ(json["modes"][0]["usable"], false);
@@ -203,7 +302,7 @@ TEST(ShowFacts, EveryFeatureIsNamedOnce) {
 }
 
 TEST(ShowFacts, TargetsAreShownWithTheirOptions) {
-  const Json json = targets_json(target_vocabulary());
+  const nlohmann::json json = parsed(targets_json(target_vocabulary()));
   ASSERT_EQ(json.size(), target_vocabulary().size());
   EXPECT_EQ(json[0]["name"], "loop");
   EXPECT_EQ(json[0]["prefix"], "file");

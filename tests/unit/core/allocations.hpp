@@ -1,5 +1,4 @@
-// How often this thread has allocated with `new`: the data path must not, in its steady state
-// (P-20).
+// Counts this thread's allocations with `new`: the data path makes none in its steady state (P-20).
 #pragma once
 
 #include <cstdint>

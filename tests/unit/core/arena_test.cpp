@@ -2,8 +2,11 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cstring>
 #include <random>
+#include <utility>
+#include <vector>
 
 namespace sluice::test {
 namespace {
@@ -55,13 +58,49 @@ TEST(Arena, ReleasedInReverseOrderItIsEmptyAgain) {
   EXPECT_EQ(arena.used_bytes(), 0U);
 }
 
-TEST(Arena, KeepsWhatIsReleasedOutOfOrder) {
+TEST(Arena, ReusesWhatIsReleasedOutOfOrderForTheSameSize) {
   Arena arena;
   void* const older = arena.allocate(64);
   void* const newer = arena.allocate(64);
   arena.release(older, 64);
   EXPECT_EQ(arena.used_bytes(), 128U);
+  EXPECT_GT(arena.allocate(64 + 8 * Arena::kAlignment), newer) << "of another size in its list";
+  EXPECT_EQ(arena.allocate(64), older);
   EXPECT_GT(arena.allocate(64), newer);
+}
+
+TEST(Arena, ForgetsWhatItKeptAtReset) {
+  Arena arena;
+  void* const first = arena.allocate(64);
+  void* const second = arena.allocate(64);
+  arena.allocate(64);
+  arena.release(second, 64);
+  arena.reset();
+  EXPECT_EQ(arena.allocate(64), first);
+  EXPECT_EQ(arena.allocate(64), second);
+}
+
+// Several concurrent rows of children, as under Gather; rows grow and shrink at random.
+TEST(Arena, RowsSideBySideNeedNoMoreThanTheirWidth) {
+  std::mt19937 random(20261128);
+  Arena arena;
+  constexpr size_t kRows = 4;
+  constexpr size_t kFrames[] = {400, 160, 912};
+  std::array<std::vector<std::pair<void*, size_t>>, kRows> rows;
+  for (int step = 0; step < 100'000; ++step) {
+    auto& row = rows[random() % kRows];
+    if (row.size() == std::size(kFrames) || (!row.empty() && random() % 2 == 0)) {
+      arena.release(row.back().first, row.back().second);
+      row.pop_back();
+    } else {
+      const size_t bytes = kFrames[row.size()];
+      void* const place = arena.allocate(bytes);
+      std::memset(place, 0xff, bytes);
+      row.emplace_back(place, bytes);
+    }
+  }
+  EXPECT_EQ(arena.overflows(), 0U);
+  EXPECT_LE(arena.used_bytes(), kRows * (400 + 160 + 912));
 }
 
 TEST(Arena, NothingOverflowsWhileItFits) {
@@ -118,13 +157,14 @@ TEST(Arena, ResetGivesTheSameMemoryAgain) {
   EXPECT_EQ(arena.allocate(100), before);
 }
 
-TEST(Arena, ReleasingHeapMemoryLeavesItToReset) {
+TEST(Arena, ReusesHeapMemoryAndFreesItAtReset) {
   Arena arena(64);
   arena.allocate(64);
   void* const large = arena.allocate(500);
   arena.release(large, 500);
-  std::memset(large, 1, 500);
+  EXPECT_EQ(arena.allocate(500), large);
   EXPECT_EQ(arena.used_bytes(), 64U + 512U);
+  EXPECT_EQ(arena.overflows(), 1U);
 }
 
 TEST(Arena, GivesAnArrayOfAsManyObjectsAsAskedFor) {
@@ -150,7 +190,7 @@ TEST(Arena, WorksWithoutAChunk) {
   EXPECT_EQ(arena.overflows(), 1U);
 }
 
-// As frames do it: a stack of random blocks, each of which must keep its bytes.
+// Random blocks keep their bytes; mostly the newest is released, now and then an older one.
 TEST(Arena, BlocksKeepTheirBytesWhateverTheOrderOfSizes) {
   std::mt19937 random(20230207);
   struct Block {
@@ -163,6 +203,7 @@ TEST(Arena, BlocksKeepTheirBytesWhateverTheOrderOfSizes) {
     std::vector<Block> blocks;
     for (uint32_t step = 0; step < 200; ++step) {
       if (!blocks.empty() && random() % 3 == 0) {
+        if (random() % 2 == 0) std::swap(blocks.back(), blocks[random() % blocks.size()]);
         arena.release(blocks.back().place, blocks.back().bytes);
         blocks.pop_back();
         continue;

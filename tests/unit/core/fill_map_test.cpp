@@ -93,7 +93,7 @@ TEST(FillMap, NeedsNoMoreMemoryForAFewPiecesOnceItHadOne) {
 
 class FillMapOracle : public testing::TestWithParam<uint32_t> {};
 
-// Against one bool per byte.
+// Compared with one bool per byte.
 TEST_P(FillMapOracle, AgreesWithABitmap) {
   constexpr uint32_t kBytes = 300;
   std::mt19937 random(GetParam());

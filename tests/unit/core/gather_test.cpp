@@ -93,7 +93,7 @@ TEST(Gather, WaitsForAllEvenAfterAnError) {
   EXPECT_TRUE(task.finished());
 }
 
-// Every order of four children; child i fails with errno 10 + i where bit i is set.
+// Every order of four children; child i fails with errno 10 + i if bit i of `failing` is set.
 TEST(Gather, TheFirstErrorWinsInEveryOrder) {
   std::array<size_t, 4> order{0, 1, 2, 3};
   do {

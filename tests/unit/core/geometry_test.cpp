@@ -1,4 +1,4 @@
-// What a parent of two children may promise (P-21).
+// The geometry of a parent of two children (P-21).
 #include "core/geometry.hpp"
 
 #include <gtest/gtest.h>

@@ -29,7 +29,7 @@ class Lent final : private Lender {
             uint64_t copy_position = 0) {
     open(loan.lend_registered(*this, direction, length, slot, copy_file, copy_position));
   }
-  // Once is enough.
+  // Later calls have no effect.
   void close() {
     if (open_) loan.close();
     open_ = false;

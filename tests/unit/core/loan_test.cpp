@@ -266,10 +266,30 @@ TEST_F(LoanTest, WhatIsBeyondTheEndIsNeverFilled) {
   Lent lent(Direction::destination, memory_);
   lent.loan.fill({0, 1024});
   EXPECT_FALSE(lent.loan.filled({UINT32_MAX, 2})) << "its end wraps";
+  lent.loan.fill({4096, 1});
+  lent.loan.fill({UINT32_MAX, 2});
+  EXPECT_EQ(lent.loan.filled_bytes(), 1024U);
   lent.loan.fill({0, 4096});
   EXPECT_FALSE(lent.loan.filled({0, 4097}));
   EXPECT_FALSE(lent.loan.filled({4097, 1}));
   EXPECT_FALSE(lent.loan.filled({UINT32_MAX, 2}));
+}
+
+TEST_F(LoanTest, WhatCannotBeLentIsARefusedView) {
+  class Nobody final : public Lender {
+    void returned(Loan&) noexcept override { ADD_FAILURE() << "it was never lent"; }
+  };
+  Nobody lender;
+  const uint64_t too_many = uint64_t{UINT32_MAX} + 1;
+  Loan loan;
+  // This memory is never accessed.
+  const std::span<std::byte> huge(memory_.data(), too_many);
+  EXPECT_EQ(loan.lend_mapped(lender, Direction::source, huge).status().error(), EINVAL);
+  EXPECT_EQ(loan.lend_registered(lender, Direction::source, 1, -1).status().error(), EINVAL);
+  EXPECT_EQ(loan.lend_piped(lender, Direction::source, 1).status().error(), EINVAL);
+  EXPECT_EQ(loan.references(), 0U);
+  PrivateLoan nothing(Direction::source, huge);
+  EXPECT_EQ(nothing.view(0, 1).status().error(), EFAULT);
 }
 
 TEST_F(LoanTest, APrivateLoanEndsWithItsScope) {

@@ -17,7 +17,7 @@ class Runners {
     for (const std::coroutine_handle<> runner : runners_) runner.destroy();
   }
 
-  // Makes runner `number`, which stops at once and goes on whenever it is resumed.
+  // Makes runner `number`, which suspends at once, and continues whenever it is resumed.
   std::coroutine_handle<> add(int number) {
     (void)note(number);
     return runners_.back();

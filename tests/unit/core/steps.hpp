@@ -9,14 +9,14 @@
 
 namespace sluice::test {
 
-// Something to wait for that the test ends by hand.
+// An awaitable that the test completes.
 class Gate {
  public:
   bool await_ready() const { return open_; }
   void await_suspend(std::coroutine_handle<> coroutine) { coroutine_ = coroutine; }
   Status await_resume() const { return status_; }
 
-  // Ends the wait; whoever waits goes on when `ready` runs.
+  // Ends the wait; the waiting coroutine resumes when `ready` runs.
   void open(ReadyList& ready, Status status = kOk) {
     open_ = true;
     status_ = status;
@@ -62,7 +62,7 @@ class Fan {
   bool ended = false;
 };
 
-// What a tag would have: an arena and a ready list, and a request that names them.
+// The parts of a tag: an arena and a ready list, and a request that refers to them.
 struct StepTag {
   StepTag() {
     request.arena = &arena;

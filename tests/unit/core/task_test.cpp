@@ -8,7 +8,7 @@
 namespace sluice::test {
 namespace {
 
-// Waits for its child and adds nothing.
+// Only waits for its child.
 class Parent {
  public:
   Task submit(Request& request) {
@@ -39,7 +39,7 @@ class Sequence {
   int count = 0;
 };
 
-// Calls itself, so that as many frames are alive at a time.
+// Calls itself, so that many frames are alive at a time.
 class Recursion {
  public:
   Task submit(Request& request) {

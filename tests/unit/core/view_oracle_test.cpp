@@ -1,11 +1,11 @@
-// Views of views of views, against a list of the loan's bytes that each of them stands for.
+// Views of views of views, compared with lists of the loan's bytes that each view contains.
 #include <gtest/gtest.h>
 
 #include <random>
 #include <vector>
 
 #include "core/arena.hpp"
-#include "core/view.hpp"
+#include "core/loan.hpp"
 #include "unit/core/lent.hpp"
 
 namespace sluice::test {

@@ -1,4 +1,4 @@
-#include "core/view.hpp"
+#include "core/loan.hpp"
 
 #include <gtest/gtest.h>
 

@@ -1,4 +1,4 @@
-// What a request and a reply on a control socket look like, and what is none.
+// The form of requests and replies on a control socket; other texts are refused.
 #include "daemon/control_request.hpp"
 
 #include <gtest/gtest.h>
@@ -6,13 +6,11 @@
 namespace sluice {
 namespace {
 
-using nlohmann::json;
-
 TEST(ControlRequest, NamesItsCommandAndKeepsTheRest) {
   const auto request = parse_control_request(R"({"command": "resize", "size": 4096})");
   ASSERT_TRUE(request) << request.error().text;
   EXPECT_EQ(request->command, "resize");
-  EXPECT_EQ(request->body.at("size"), 4096);
+  EXPECT_EQ(request->body.at("size").get<int>(), 4096);
 }
 
 TEST(ControlRequest, AnythingElseIsRefusedInOneSentence) {
@@ -32,7 +30,7 @@ TEST(ControlReply, IsReadBack) {
   ASSERT_TRUE(line.ends_with("}\n"));
   const auto body = parse_control_reply(line);
   ASSERT_TRUE(body) << body.error().text;
-  EXPECT_EQ(body->at("mode"), "auto");
+  EXPECT_EQ(body->at("mode").get<std::string>(), "auto");
   EXPECT_TRUE(body->contains("version"));
 }
 
@@ -46,7 +44,7 @@ TEST(ControlReply, AnErrorIsReadBackAsError) {
 TEST(ControlReply, BytesThatAreNotUtf8AreReplaced) {
   const auto body = parse_control_reply(control_reply_line({{"file", "a\xff"}}));
   ASSERT_TRUE(body) << body.error().text;
-  EXPECT_EQ(body->at("file"), "a\xEF\xBF\xBD");
+  EXPECT_EQ(body->at("file").get<std::string>(), "a\xEF\xBF\xBD");
 }
 
 TEST(ControlReply, WhatIsNoneIsSaidToBeNone) {

@@ -1,4 +1,4 @@
-// A control socket answers those who may ask, and nothing that clients do keeps it from that.
+// A control socket answers authorised clients, whatever other clients do.
 #include "daemon/control_socket.hpp"
 
 #include <fcntl.h>
@@ -19,7 +19,6 @@
 namespace sluice {
 namespace {
 
-using nlohmann::json;
 using std::chrono::milliseconds;
 
 class ControlSocketTest : public testing::Test {
@@ -38,14 +37,15 @@ class ControlSocketTest : public testing::Test {
 
   void open(const ControlLimits& limits = {}) {
     ControlCommands commands;
-    commands.add("echo", [](const json& request) -> Result<json> {
-      return json{{"said", request.at("say")}};
+    commands.add("echo", [](const JsonValue& request) -> Result<JsonValue> {
+      return JsonValue{{"said", request.at("say")}};
     });
-    commands.add("large", [](const json& request) -> Result<json> {
-      return json{{"text", std::string(request.at("bytes").get<size_t>(), 'x')}};
+    commands.add("large", [](const JsonValue& request) -> Result<JsonValue> {
+      return JsonValue{{"text", std::string(request.at("bytes").get<size_t>(), 'x')}};
     });
-    commands.add("fails", [](const json&) -> Result<json> { return fail(ENOSPC, "no room"); });
-    commands.add_passing("file", [](const json&) -> Result<ControlReply> {
+    commands.add("fails",
+                 [](const JsonValue&) -> Result<JsonValue> { return fail(ENOSPC, "no room"); });
+    commands.add_passing("file", [](const JsonValue&) -> Result<ControlReply> {
       ControlReply reply;
       reply.descriptors.emplace_back(::open("/dev/null", O_RDONLY | O_CLOEXEC));
       reply.descriptors.emplace_back(::open("/dev/zero", O_RDONLY | O_CLOEXEC));
@@ -60,20 +60,20 @@ class ControlSocketTest : public testing::Test {
     const auto address = SocketAddress::make(path_);
     Descriptor client(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
     EXPECT_EQ(::connect(client.number(), address->get(), SocketAddress::size()), 0);
-    const timeval patience{.tv_sec = 20, .tv_usec = 0};
-    setsockopt(client.number(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+    const timeval timeout{.tv_sec = 20, .tv_usec = 0};
+    setsockopt(client.number(), SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
     return client;
   }
 
   void send_text(const Descriptor& client, std::string_view text) const {
     while (!text.empty()) {
       const ssize_t count = send(client.number(), text.data(), text.size(), MSG_NOSIGNAL);
-      if (count < 0) return;  // it has hung up on us
+      if (count < 0) return;  // the server has closed the connection
       text.remove_prefix(static_cast<size_t>(count));
     }
   }
 
-  // All that comes until the server hangs up.
+  // Receives until the server closes the connection.
   std::string receive_all(const Descriptor& client) const {
     std::string text;
     char bytes[4096];
@@ -87,7 +87,7 @@ class ControlSocketTest : public testing::Test {
   void expect_answers() const {
     const auto reply = ask_at(path_, {{"command", "echo"}, {"say", "well"}});
     ASSERT_TRUE(reply) << reply.error().text;
-    EXPECT_EQ(reply->body.at("said"), "well");
+    EXPECT_EQ(reply->body.at("said").get<std::string>(), "well");
   }
 
   std::string directory_;
@@ -120,6 +120,29 @@ TEST_F(ControlSocketTest, SeveralRequestsOnOneConnectionAreAnsweredInOrder) {
   const std::string text = receive_all(client);
   EXPECT_LT(text.find("\"said\":1"), text.find("\"said\":2"));
   EXPECT_LT(text.find("\"said\":2"), text.find("\"errno\":22"));
+}
+
+// A server whose descriptors are all in use can still be told to end.
+TEST_F(ControlSocketTest, AnswersWithoutAnyDescriptorLeft) {
+  open();
+  const auto address = SocketAddress::make(path_);
+  std::vector<Descriptor> clients;
+  for (int i = 0; i < 3; ++i) clients.emplace_back(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  rlimit before{};
+  getrlimit(RLIMIT_NOFILE, &before);
+  const rlimit few{.rlim_cur = 100, .rlim_max = before.rlim_max};
+  setrlimit(RLIMIT_NOFILE, &few);
+  std::vector<Descriptor> all;
+  while (all.empty() || all.back().valid()) all.emplace_back(dup(clients[0].number()));
+  for (Descriptor& client : clients) {
+    ASSERT_EQ(::connect(client.number(), address->get(), SocketAddress::size()), 0);
+    send_text(client, "{\"command\":\"echo\",\"say\":1}\n");
+    shutdown(client.number(), SHUT_WR);
+    EXPECT_NE(receive_all(client).find("\"said\":1"), std::string::npos);
+    client = Descriptor();
+  }
+  all.clear();
+  setrlimit(RLIMIT_NOFILE, &before);
 }
 
 TEST_F(ControlSocketTest, LargeRepliesArriveWhole) {
@@ -210,7 +233,7 @@ TEST_F(ControlSocketTest, AnotherUserIsRefused) {
   struct stat status{};
   ASSERT_EQ(stat(path_.c_str(), &status), 0);
   EXPECT_EQ(status.st_mode & 0777U, 0600U);
-  // As if the file had been opened up.
+  // As if the permissions of the socket file had been changed.
   ASSERT_EQ(chmod(directory_.c_str(), 0755), 0);
   ASSERT_EQ(chmod(path_.c_str(), 0666), 0);
   const pid_t child = fork();

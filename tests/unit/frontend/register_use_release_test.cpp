@@ -1,10 +1,10 @@
-// RegisterUseRelease where the kernel has no links: the three commands one after the other. Linked
-// it is in tests/conformance/ublk_buffers_test.cpp.
+// RegisterUseRelease if the kernel has no links: the three commands run one after the other. The
+// linked form is tested in tests/conformance/ublk_buffers_test.cpp.
 #include "frontend/ublk/register_use_release.hpp"
 
 #include <gmock/gmock.h>
 
-#include "frontend/ublk/abi_io.hpp"
+#include "frontend/ublk/abi.hpp"
 #include "support/manual_ring.hpp"
 #include "support/test_tag.hpp"
 

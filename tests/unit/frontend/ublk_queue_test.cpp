@@ -1,10 +1,11 @@
-// ublk::Queue on a ManualRing: the commit linked to the one operation of a request, where there is
-// one, and what becomes of the request when that operation is short, fails or is cancelled.
+// ublk::Queue on a ManualRing: the commit is linked to the operation of a request that has exactly
+// one. The operation may be short, fail or be cancelled.
 #include "frontend/ublk/queue.hpp"
 
 #include <gtest/gtest.h>
 
 #include <cstring>
+#include <optional>
 
 #include "support/manual_ring.hpp"
 #include "unit/target/loop_rig.hpp"
@@ -18,7 +19,7 @@ namespace abi = ublk::abi;
 
 constexpr uint8_t kLinked = IOSQE_IO_LINK | IOSQE_CQE_SKIP_SUCCESS;
 
-// A queue of one tag whose requests lie in `memory`.
+// A queue of one tag, with memory_ as the pages of its requests.
 class QueueRig final : private QueueListener {
  public:
   explicit QueueRig(std::string_view spec, BufferMode mode = BufferMode::auto_register,
@@ -34,10 +35,9 @@ class QueueRig final : private QueueListener {
         .mode = mode,
         .user_copy = is_zero_copy(mode),
         .char_device = {.number = kCharDevice, .registered = true},
-        .descriptors = &descriptor_,
     };
     queue_ = Queue::create(setup, ring_, *stack_, *this).value();
-    queue_->start();
+    queue_->start_on(&descriptor_, -1);
     ring_.settle();
     for (int slot = 0; slot < 64; ++slot) ring_.set_buffer(slot, memory_);
   }
@@ -48,6 +48,7 @@ class QueueRig final : private QueueListener {
       const bool command = ring_.sqe(0).opcode == IORING_OP_URING_CMD;
       ring_.complete(0, command ? -ENODEV : -EIO);
     }
+    rest();
   }
 
   // The tag's command ends with a new request.
@@ -57,7 +58,7 @@ class QueueRig final : private QueueListener {
     ring_.complete(0, abi::kResultOk);
   }
 
-  // The result that is told to the driver; what is pending is the commit.
+  // The result in the commit, which must be the only pending SQE.
   int32_t committed() const {
     EXPECT_EQ(ring_.pending(), 1U);
     EXPECT_EQ(ring_.sqe(0).opcode, IORING_OP_URING_CMD);
@@ -73,6 +74,20 @@ class QueueRig final : private QueueListener {
 
   Queue& queue() { return *queue_; }
 
+  // Pauses the queue, which then checks its tags repeatedly, with a timer in between.
+  void pause() {
+    queue_->pause();
+    ring_.settle();
+  }
+  void rest() {
+    if (const auto timer = find(IORING_OP_TIMEOUT)) ring_.complete(*timer, -ETIME);
+  }
+  void perform_read() {
+    const auto reading = find(IORING_OP_READ_FIXED);
+    ASSERT_TRUE(reading);
+    ring_.perform(*reading);
+  }
+
   void finished() override { ++finished_count_; }
 
   static constexpr int kCharDevice = 100;
@@ -82,9 +97,21 @@ class QueueRig final : private QueueListener {
   ManualRing ring_;
 
  private:
+  std::optional<size_t> find(uint8_t opcode) const {
+    for (size_t i = 0; i < ring_.pending(); ++i) {
+      if (ring_.sqe(i).opcode == opcode) return i;
+    }
+    return std::nullopt;
+  }
+
   abi::IoDescriptor descriptor_{};
   std::unique_ptr<Stack> stack_;
   std::unique_ptr<Queue> queue_;
+};
+
+struct Ends final : QueueListener {
+  void finished() override { ++count; }
+  int count = 0;
 };
 
 TEST(UblkQueue, OneOperationIsLinkedToItsCommit) {
@@ -108,6 +135,23 @@ TEST(UblkQueue, OneOperationIsLinkedToItsCommit) {
   }
 }
 
+TEST(UblkQueue, ATagThatTheDriverDoesNotGiveOutIsARefusal) {
+  QueueRig rig("mem:1M");
+  EXPECT_TRUE(rig.queue().check_taken());
+  rig.ring_.complete(0, -EINVAL);
+  EXPECT_EQ(rig.queue().check_taken().error().error, EINVAL);
+  EXPECT_EQ(rig.finished_count_, 1);
+}
+
+TEST(UblkQueue, ATagThatTheDriverTakesBackLaterIsNone) {
+  QueueRig rig("mem:1M");
+  rig.deliver(abi::kOpFlush, 0, 0);
+  EXPECT_EQ(rig.committed(), 0);
+  rig.ring_.complete(0, -ENODEV);
+  EXPECT_EQ(rig.finished_count_, 1);
+  EXPECT_TRUE(rig.queue().check_taken());
+}
+
 TEST(UblkQueue, AShortOperationIsContinuedAndThenCommitted) {
   QueueRig rig("mem:1M");
   rig.deliver(abi::kOpRead, 0, 65536);
@@ -128,7 +172,7 @@ TEST(UblkQueue, AFailedOperationIsCommittedWithItsError) {
   rig.ring_.complete(0, -EIO);
   EXPECT_EQ(rig.committed(), -EIO);
   EXPECT_EQ(rig.errors(), 1U);
-  rig.deliver(abi::kOpWrite, 0, 4096);  // and the next one is linked again
+  rig.deliver(abi::kOpWrite, 0, 4096);  // the next request is linked again
   EXPECT_TRUE(rig.linked());
   rig.ring_.perform(0);
   EXPECT_EQ(rig.committed(), 4096);
@@ -141,7 +185,7 @@ TEST(UblkQueue, AReadOfNothingIsNoSuccess) {
   EXPECT_EQ(rig.committed(), -EIO);
 }
 
-// The kernel had no memory for the commit: it cancels the operation that was to go before.
+// If the kernel has no memory for the commit, it cancels the operation before it.
 TEST(UblkQueue, AnOperationThatCouldNotBeLinkedIsDoneWithoutALink) {
   QueueRig rig("mem:1M");
   rig.deliver(abi::kOpWrite, 0, 4096);
@@ -171,7 +215,7 @@ TEST(UblkQueue, WhatIsNotAllOfARequestIsNotLinked) {
   rig.ring_.perform(0);
   rig.ring_.perform(0);
   EXPECT_EQ(rig.committed(), 16384);
-  rig.deliver(abi::kOpRead, 4096, 4096);  // one chunk, elsewhere on its member
+  rig.deliver(abi::kOpRead, 4096, 4096);  // one chunk, at another offset on its member
   EXPECT_TRUE(rig.linked());
   rig.ring_.perform(0);
   EXPECT_EQ(rig.committed(), 4096);
@@ -185,7 +229,7 @@ TEST(UblkQueue, NothingIsLinkedWhereSomethingIsStillToBeDone) {
     rig.ring_.perform_all();
   }
   {
-    QueueRig rig("mem:1M", BufferMode::auto_register);  // its buffer was not registered
+    QueueRig rig("mem:1M", BufferMode::auto_register);  // the buffer was not registered
     rig.deliver(abi::kOpRead, 0, 4096, abi::kIoNeedRegBuf);
     rig.ring_.complete(0, 0);
     EXPECT_EQ(rig.ring_.sqe(0).opcode, IORING_OP_READ_FIXED);
@@ -193,7 +237,7 @@ TEST(UblkQueue, NothingIsLinkedWhereSomethingIsStillToBeDone) {
     rig.ring_.perform_all();
   }
   {
-    QueueRig rig("fault(mem:1M)");  // a layer that does not say it adds nothing
+    QueueRig rig("fault(mem:1M)");  // this layer does not allow a linked commit
     rig.deliver(abi::kOpRead, 0, 4096);
     EXPECT_FALSE(rig.linked());
     rig.ring_.perform(0);
@@ -209,34 +253,64 @@ TEST(UblkQueue, WithoutRoomForBothTheCommitComesLater) {
   EXPECT_EQ(rig.committed(), 4096);
 }
 
-TEST(UblkQueue, IsDrainedWhileNoRequestIsServed) {
+TEST(UblkQueue, APausedQueueEndsWhenNothingMovesAnyMore) {
   QueueRig rig("fault(mem:1M)");
-  EXPECT_TRUE(rig.queue().drained());
-  rig.deliver(abi::kOpRead, 0, 4096);
-  EXPECT_FALSE(rig.queue().drained());
-  rig.ring_.perform(0);
-  EXPECT_EQ(rig.committed(), 4096);
-  EXPECT_TRUE(rig.queue().drained());
-  rig.queue().give_up();
-  rig.ring_.ready().run();
+  rig.pause();
+  rig.rest();
   EXPECT_EQ(rig.finished_count_, 1);
-  EXPECT_TRUE(rig.queue().drained());
+  EXPECT_TRUE(rig.queue().leaves_commands());
 }
 
-// Whether a linked commit is done the driver is asked, which is not there.
-TEST(UblkQueue, IsNotDrainedWhileALinkIsOut) {
-  QueueRig rig("mem:1M");
+TEST(UblkQueue, APausedQueueAnswersItsRequestsFirst) {
+  QueueRig rig("fault(mem:1M)");
   rig.deliver(abi::kOpRead, 0, 4096);
-  EXPECT_FALSE(rig.queue().drained());
-  rig.ring_.perform(0);
-  EXPECT_FALSE(rig.queue().drained());
-  rig.queue().give_up();
-  rig.ring_.ready().run();
+  rig.pause();
+  for (int i = 0; i < 3; ++i) rig.rest();
+  EXPECT_EQ(rig.finished_count_, 0);
+  rig.perform_read();
+  rig.rest();
+  EXPECT_EQ(rig.finished_count_, 0) << "the commit may not have been submitted";
+  rig.rest();
   EXPECT_EQ(rig.finished_count_, 1);
   EXPECT_EQ(rig.served(Op::read), 1U);
 }
 
-// What the kernel ends by itself has no time that we know.
+TEST(UblkQueue, ARequestThatWasOnItsWayIsServedBeforeThePause) {
+  QueueRig rig("fault(mem:1M)");
+  rig.pause();
+  rig.deliver(abi::kOpRead, 0, 4096);
+  rig.rest();
+  EXPECT_EQ(rig.finished_count_, 0);
+  rig.perform_read();
+  rig.rest();
+  rig.rest();
+  EXPECT_EQ(rig.finished_count_, 1);
+}
+
+TEST(UblkQueue, AQueueThatNeverStartedStopsAtOnce) {
+  ManualRing ring;
+  const auto stack = open_stack("mem:1M").value();
+  Ends ends;
+  const auto queue =
+      Queue::create({.depth = 1, .max_io_bytes = 65536, .char_device = {}}, ring, *stack, ends);
+  (*queue)->stop();
+  (*queue)->stop();
+  EXPECT_EQ(ends.count, 1);
+}
+
+// The queue asks the driver whether a linked commit is done; there is no driver here.
+TEST(UblkQueue, IsNotPausedWhileALinkIsOut) {
+  QueueRig rig("mem:1M");
+  rig.deliver(abi::kOpRead, 0, 4096);
+  rig.pause();
+  rig.rest();
+  EXPECT_EQ(rig.finished_count_, 0);
+  rig.perform_read();
+  for (int i = 0; i < 3; ++i) rig.rest();
+  EXPECT_EQ(rig.finished_count_, 0);
+}
+
+// The time of a linked request is unknown, because the kernel commits it.
 TEST(UblkQueue, SomeAreNotLinkedSoThatTheirTimesAreKnown) {
   QueueRig rig("mem:1M");
   int unlinked = 0;
@@ -249,11 +323,11 @@ TEST(UblkQueue, SomeAreNotLinkedSoThatTheirTimesAreKnown) {
   }
   EXPECT_EQ(unlinked, 10);
   EXPECT_EQ(rig.served(Op::read), 320U);
-  EXPECT_EQ(rig.counters().latency[0].figures().count, 10U);
+  EXPECT_EQ(rig.counters().latency[0].stats().count, 10U);
   EXPECT_EQ(rig.counters().in_flight, 0U);
 }
 
-// There nobody could ask the driver whether a linked commit is done.
+// In these modes the queue cannot ask the driver whether a linked commit is done.
 TEST(UblkQueue, CopyingModesDoNotLink) {
   QueueRig rig("mem:1M", BufferMode::copy);
   rig.deliver(abi::kOpRead, 0, 4096);

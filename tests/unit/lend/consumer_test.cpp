@@ -43,13 +43,14 @@ TEST_F(ConsumptionOnManualRing, AFaultWithoutAnAddressIsAFileThatWantsOne) {
 }
 
 TEST_F(ConsumptionOnManualRing, AnyOtherFaultStaysOne) {
-  Request& request = tag_.make(Op::write, 0, memory_);
-  lend::Consumption writing(request.data, kWrite);
-  const Task task = writing.run(request);
-  ring_.settle();
-  ring_.complete(0, -EFAULT);
-  EXPECT_EQ(task.status().error(), EFAULT);
-
+  {
+    Request& request = tag_.make(Op::write, 0, memory_);
+    lend::Consumption writing(request.data, kWrite);
+    const Task task = writing.run(request);
+    ring_.settle();
+    ring_.complete(0, -EFAULT);
+    EXPECT_EQ(task.status().error(), EFAULT);
+  }
   Request& without_address = tag_.make(Op::write, 0, memory_, 3);
   const std::array<Segment, 1> beyond{{{4000, 100}}};
   lend::Consumption vectored(without_address.data,
@@ -59,19 +60,21 @@ TEST_F(ConsumptionOnManualRing, AnyOtherFaultStaysOne) {
 }
 
 TEST_F(ConsumptionOnManualRing, IsCancelledAndGivesItsReferenceBack) {
-  Request& request = tag_.make(Op::write, 0, memory_);
-  lend::Consumption sending(request.data, lend::Send{.socket = {.number = 5}});
-  sending.cancel(ring_);  // nothing to cancel yet
-  const Task task = sending.run(request);
-  ring_.settle();
-  ring_.complete(0, 1000);
-  ASSERT_EQ(ring_.pending(), 1U);
-  sending.cancel(ring_);
-  ring_.settle();
-  ring_.perform(1);
-  EXPECT_EQ(task.status().error(), ECANCELED);
-  EXPECT_EQ(sending.result(), 1000);
-  EXPECT_EQ(ring_.pending(), 0U);
+  {
+    Request& request = tag_.make(Op::write, 0, memory_);
+    lend::Consumption sending(request.data, lend::Send{.socket = {.number = 5}});
+    sending.cancel(ring_);  // nothing to cancel yet
+    const Task task = sending.run(request);
+    ring_.settle();
+    ring_.complete(0, 1000);
+    ASSERT_EQ(ring_.pending(), 1U);
+    sending.cancel(ring_);
+    ring_.settle();
+    ring_.perform(1);
+    EXPECT_EQ(task.status().error(), ECANCELED);
+    EXPECT_EQ(sending.result(), 1000);
+    EXPECT_EQ(ring_.pending(), 0U);
+  }
   tag_.finish();
   EXPECT_EQ(tag_.returned_count, 1);
 }

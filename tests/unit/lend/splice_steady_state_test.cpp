@@ -1,9 +1,8 @@
-// In the steady state no splice allocates (P-20), however many chunks it takes: what a chunk needs
-// of the arena is given back before the next.
+// In the steady state no splice allocates (P-20), for any number of chunks: the arena memory of a
+// chunk is released before the next.
 #include <gtest/gtest.h>
 
 #include "lend/splice_direct.hpp"
-#include "lend/splice_read_to_read.hpp"
 #include "lend/splice_write.hpp"
 #include "support/test_tag.hpp"
 #include "unit/core/allocations.hpp"
@@ -26,7 +25,7 @@ class SpliceSteadyState : public OnKernelRing {
     if (tag_) EXPECT_EQ(tag_->arena.overflows(), 0U);
   }
 
-  // Makes the command in each of many requests, and counts what the later ones allocate.
+  // Runs the command for many requests, and counts the allocations of the later ones.
   template <typename Make>
   uint64_t allocated(Op op, Make make) {
     uint64_t before = 0;

@@ -1,5 +1,5 @@
-// A piped READ shows exactly what was filled (P-8), what is short is continued (P-9), copies work
-// in both directions (P-14), and nothing is allocated once pipes have been made (P-20).
+// A piped READ shows exactly the filled bytes (P-8), short I/O is continued (P-9), copies work in
+// both directions (P-14), and nothing is allocated once pipes have been made (P-20).
 #include <gtest/gtest.h>
 
 #include <deque>
@@ -64,13 +64,13 @@ TEST(P08_Piped, FillsThatOverlapAreNotASumAndTheLaterOneCounts) {
   EXPECT_TRUE(all_are(part(seen, 400, 600), 3));
 }
 
-// One reading of `file` into pieces, in whatever order, and what of it has arrived.
+// A read of a file into pieces of the loan, in any order.
 struct Reading {
   std::vector<Segment> pieces;
   uint64_t file_offset = 0;
 };
 
-// Random reads, short and failing, in any order, against bytes in memory.
+// Random reads, short and failing, in any order, compared with bytes in memory.
 TEST(P08_Piped, WhateverHappensTheBytesAreExact) {
   std::mt19937 random(42);
   const auto pick = [&random](uint32_t most) { return static_cast<uint32_t>(random()) % most; };
@@ -201,7 +201,7 @@ TEST(P14_Piped, IntoAReadBufferAtAnyOffset) {
   EXPECT_TRUE(all_are(part(seen, 71'004, 28'996), 0));
 }
 
-// One request, as often as it takes; the loan and its pipe are those of a tag.
+// Serves one request repeatedly, with one loan and pipe, as a tag does.
 class P20_Piped : public testing::Test, private Lender {
  protected:
   void SetUp() override {
@@ -222,7 +222,7 @@ class P20_Piped : public testing::Test, private Lender {
     }
     ring_.pipes().discard(loan_);
   }
-  // What the second of two such requests allocates, the test's own included.
+  // The allocations of the second of two such requests, including those of the test.
   uint64_t allocations_of(Direction direction, const Started::Make& make) {
     serve(direction, make);
     const uint64_t before = allocations();

@@ -52,8 +52,8 @@ TEST(P02_Piped, NotBehindUnrelatedIoAndAlsoWhenAllOfItFailed) {
   ring.complete(0, 4096);
 }
 
-// The server commits (closes) at any moment, also before its operations are done; short results
-// too.
+// The server commits (closes) at any moment, also before its operations are done; results are
+// short.
 TEST(P04_Piped, ReturnedAfterCommitAndAllCompletionsInEveryOrder) {
   std::array<size_t, 4> order{0, 1, 2, 3};  // 3: the commit
   do {
@@ -74,7 +74,7 @@ TEST(P04_Piped, ReturnedAfterCommitAndAllCompletionsInEveryOrder) {
       ring.complete(index, 1000);
       ASSERT_EQ(lent.returned_count(), 0) << "3096 bytes are still to be written";
       pending.erase(place);
-      pending.push_back(step);  // it was submitted anew
+      pending.push_back(step);  // the rest was submitted again
       ring.complete(pending.size() - 1, 3096);
       pending.pop_back();
     }
@@ -252,7 +252,7 @@ TEST_F(P10_Piped, ParkedOperationsAreCancelledAndGiveTheirReferenceBack) {
   EXPECT_EQ(status.error(), ENODATA);
 }
 
-// What a socket has not delivered yet must not change with the client's pages.
+// Bytes that a socket has not delivered yet must not change with the client's pages.
 TEST_F(P10_Piped, ASentByteStaysAsItWasWhenTheLoanIsBack) {
   const Pair sockets = stream_sockets();
   auto* const memory = static_cast<std::byte*>(std::aligned_alloc(4096, 8192));

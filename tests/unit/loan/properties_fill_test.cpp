@@ -1,9 +1,7 @@
-// A READ never shows what was not filled (P-8), and what is short is continued at both levels
-// (P-9).
+// A READ never shows unfilled bytes (P-8), and short I/O is continued at both levels (P-9).
 //
-// The last word of P-8, that a completion which claims more than was filled is refused, is the
-// front end's: it asks Loan::filled() before it commits. Here: that the answer is exact, byte for
-// byte.
+// P-8 also requires that a completion that claims unfilled bytes is refused. Front ends do so: they
+// call Loan::filled() before they commit. These tests check that filled() is exact for each byte.
 #include <gtest/gtest.h>
 
 #include <array>
@@ -21,8 +19,8 @@ namespace {
 
 constexpr uint8_t kPoison = 0xee;
 
-// Every byte that is said to be filled has its content, every other one is still poisoned.
-// (Contents must be free of poison.)
+// Every byte that filled() reports has its content, every other byte still has the poison value,
+// which contents must not have.
 void expect_exact(const Loan& loan, std::span<const std::byte> memory) {
   uint32_t filled = 0;
   for (uint32_t i = 0; i < loan.length(); ++i) {
@@ -40,7 +38,7 @@ Bytes clean_pattern(size_t count, uint32_t seed) {
   return bytes;
 }
 
-// Reads `memory` from two files in turn, 512 bytes each: each file's parts are one scattered view.
+// Reads from two files in turn, 512 bytes each: the parts of each file are one scattered view.
 class Stripe {
  public:
   Stripe(File even, File odd) : files_{even, odd} {}
@@ -70,7 +68,7 @@ class Stripe {
   std::array<Request, 2> parts_;
 };
 
-// Reads a file that may end early, and clears what is behind its end.
+// Reads a file that may end early, and zeroes the rest.
 class ReadThenZero {
  public:
   explicit ReadThenZero(File file) : file_(file) {}
@@ -90,7 +88,7 @@ class ReadThenZero {
   File file_;
 };
 
-// Reads, and reads the rest again where the first attempt failed in the middle.
+// Reads, and after a failure reads the rest again.
 class Retry {
  public:
   Task submit(Request& request) {
@@ -288,7 +286,7 @@ TEST(P09_PartialIoIsContinued, AtRequestLevelWithAViewOfTheRest) {
   EXPECT_TRUE(lent.loan.filled({0, 4096}));
 }
 
-// No quota: the same bytes may be asked for as often as it takes.
+// There is no limit on the number of attempts for the same bytes.
 TEST(P09_PartialIoIsContinued, AsOftenAsItTakes) {
   ManualRing ring;
   Bytes memory(4096);

@@ -1,11 +1,11 @@
 // Properties of a loan as a whole: one handle, returned once, in time, and not before its last
-// user.
+// user ends.
 //
-// P-15, P-17 and P-19 speak of drivers and servers: the ring teardown that aborts or requeues
-// requests, the fallback when a driver cannot register a buffer, and whom a driver lends to. They
-// are tested on devices, in tests/device. What user space can say about P-15, that a ring which is
-// gone writes no byte, is below. P-20 is tests/unit/ring/steady_state_test.cpp; P-22 is that tests
-// on the kernel's ring skip without one.
+// P-15, P-17 and P-19 concern drivers and servers: the ring teardown that aborts or requeues
+// requests, the fallback if a driver cannot register a buffer, and the processes to which a driver
+// lends. They are tested on devices, in tests/device. The part of P-15 that concerns user space is
+// tested below: a destroyed ring writes no byte. P-20 is tests/unit/ring/steady_state_test.cpp;
+// P-22 means that tests on the kernel's ring are skipped without one.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -26,7 +26,7 @@ namespace {
 
 constexpr File kFile{.number = 5};
 
-// The operation takes the request's only view, as a target does that passes all of it on.
+// The operation takes the request's only view, as in a target that forwards all of the data.
 Started::Make write_all_of_it(File file) {
   return [=](Request& request) { return request.ring->write(file, 0, std::move(request.data)); };
 }
@@ -126,7 +126,7 @@ TEST(P02_ReturnedOnceAndPromptly, AlsoWhenAllOfItFailed) {
   EXPECT_EQ(lent.returned_count(), 1);
 }
 
-// One opcode per operation, none of which is a splice, and no pollution by workers or links.
+// One opcode per operation, none of them a splice, and neither workers nor links.
 TEST(P03_NoPipeInTheDataPath, EveryOperationIsOneOrdinarySubmission) {
   ManualRing ring;
   Bytes memory(4096);
@@ -254,7 +254,7 @@ TEST_F(P12_LookupAtIssueOnKernelRing, ASlotMayBeFilledAfterTheOperationWasMade) 
   Bytes memory(4096);
   Lent lent(Direction::destination, memory, 0);
   const Started reading(ring(), lent.loan.view(), read_from(file_of(file), 0));
-  ASSERT_TRUE(ring().register_memory(0, memory));  // in the queue already, not yet issued
+  ASSERT_TRUE(ring().register_memory(0, memory));  // the read is queued, but not yet issued
   EXPECT_EQ(finish(reading), 0);
   EXPECT_EQ(memory, pattern(4096, 1));
 }

@@ -1,5 +1,5 @@
-// Direction (P-5), bounds (P-6) and the explicit copy path (P-14): what is refused has no effect at
-// all, and the kernel is not even asked.
+// Direction (P-5), bounds (P-6) and the explicit copy path (P-14): a refused operation has no
+// effect, and is not submitted to the kernel.
 #include <gtest/gtest.h>
 
 #include <array>
@@ -153,7 +153,7 @@ class P14_ExplicitCopy : public OnKernelRing, public testing::WithParamInterface
     if (GetParam()) return Lent(direction, memory_);
     return {direction, 4096, 7, file_of(pages_), kPosition};
   }
-  // What the lent pages hold.
+  // The content of the lent pages.
   Bytes pages() const { return GetParam() ? memory_ : content_of(pages_, 4096, kPosition); }
   void set_pages(const Bytes& bytes) {
     memory_ = bytes;

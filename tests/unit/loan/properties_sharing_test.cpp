@@ -1,9 +1,9 @@
 // Several consumers of one loan (P-7), parked ones (P-10), their order (P-11), and stopping between
 // them (P-13).
 //
-// P-11 also speaks of a chained mode whose chain stops on an error or a short result. A chain here
-// is a coroutine that awaits one operation after the other; nothing is short above the ring, so
-// only errors stop it.
+// P-11 also describes a chained mode whose chain stops on an error or a short result. Here a chain
+// is a coroutine that awaits one operation after the other; above the ring there are no short
+// results, so only errors stop it.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -234,7 +234,7 @@ TEST(P11_Order, LendUseAndReturnInOneBatchBehaveAsIfInOrder) {
 
 using P11_OrderOnKernelRing = OnKernelRing;
 
-// The first of a batch must have been issued when the second is, or the second would park.
+// If the second operation of a batch were issued before the first, it would park.
 TEST_F(P11_OrderOnKernelRing, ABatchIsIssuedInItsOrder) {
   const Pair pipe = pipe_ends();
   Bytes from = pattern(100, 1);
@@ -302,7 +302,7 @@ TEST_F(P11_Chain, IsNotBrokenByAShortResult) {
   EXPECT_TRUE(task.status().ok());
 }
 
-// Looks at the first bytes of a write before it decides where the rest goes.
+// Reads the first bytes of a write, and then chooses the file for the write.
 class Inspector {
  public:
   Inspector(File low, File high) : low_(low), high_(high) {}

@@ -66,8 +66,8 @@ TEST(P16_AnyThread, MayBeTheOneThatReturnsTheLoan) {
   }
 }
 
-// Who holds a view may ask for more of them while the server closes the loan: each request is
-// either granted and counted, or broken.
+// A holder of a view may take more views while the server closes the loan: each new view is either
+// valid and counted, or broken.
 TEST(P16_AnyThread, AsksForViewsWhileTheServerClosesTheLoan) {
   Bytes memory(4096);
   Lent lent(Direction::source, memory);
@@ -102,12 +102,12 @@ TEST(P16_AnyThread, FillsItsPartAndAllOfThemAreCounted) {
   EXPECT_EQ(lent.loan.filled_bytes(), lent.loan.length());
 }
 
-// Lends the same Loan again on whatever thread it is told that it is back, and asks for a new user.
+// Lends the same Loan again from returned(), on the thread that calls it.
 class Relender final : private Lender {
  public:
   explicit Relender(std::span<std::byte> memory) : memory_(memory) { lend(); }
 
-  // Views of the loan as it is now; the loan is closed, so the last of them to go returns it.
+  // Returns views of the loan and closes it, so that the last dropped view returns the loan.
   std::vector<View> give(size_t count) {
     std::vector<View> views(count);
     for (View& view : views) view = loan_.view();
@@ -115,7 +115,7 @@ class Relender final : private Lender {
     loan_.close();
     return views;
   }
-  // Whether the loan is lent anew.
+  // True if the loan has been lent again.
   bool lent() const { return lent_.load(std::memory_order_acquire) == rounds_; }
   uint32_t references() const { return loan_.references(); }
 
@@ -152,8 +152,7 @@ TEST(P16_AnyThread, MayLendAgainWhatItReturned) {
   EXPECT_EQ(relender.references(), 0U);
 }
 
-// A second thread with a ring of its own writes out what the first has lent, and is the last to use
-// it.
+// Other threads, each with a ring of its own, write out the lent pages, and are their last users.
 TEST(P16_AnyThread, UsesALoanOnARingOfItsOwn) {
   auto probe = KernelRing::create({});
   if (!probe) GTEST_SKIP() << probe.error().text;
@@ -239,7 +238,7 @@ TEST_F(P18_BoundedTable, BelongsToOneRing) {
   EXPECT_EQ(there.error(), EFAULT) << "that memory is not in the other ring's slot";
 }
 
-// What limits a member has reaches the front end through every layer above it.
+// The limits of a member reach the front end through every layer above it.
 TEST(P21_LimitsTravel, ThroughEveryLayer) {
   const Geometry direct_file{.memory_alignment_bytes = 512, .max_segments = 0};
   const Geometry network{.memory_alignment_bytes = 1, .max_segments = 128};

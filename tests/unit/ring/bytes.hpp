@@ -14,7 +14,7 @@ using Bytes = std::vector<std::byte>;
 
 inline Bytes repeated(size_t count, uint8_t value) { return Bytes(count, std::byte{value}); }
 
-// The same for the same seed; differs in every few bytes.
+// Equal for equal seeds; otherwise differs within every few bytes.
 inline Bytes pattern(size_t count, uint32_t seed) {
   std::mt19937 random(seed);
   Bytes bytes(count);

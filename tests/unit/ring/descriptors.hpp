@@ -16,7 +16,7 @@
 
 namespace sluice::test {
 
-// What `number` was given by; throws where it is an error.
+// Checks `number`, the result of a system call; throws on an error.
 inline Descriptor opened(int number) {
   if (number < 0) throw std::system_error(errno, std::generic_category(), "a descriptor");
   return Descriptor(number);
@@ -35,7 +35,7 @@ inline Pair stream_sockets() {
   return {opened(ends[0]), opened(ends[1])};
 }
 
-// SEND_ZC needs a socket that knows it: TCP does, a socket pair does not.
+// SEND_ZC needs a socket that supports it: TCP does, a socket pair does not.
 inline Pair tcp_sockets() {
   const Descriptor listener = opened(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
   sockaddr_in address{};
@@ -61,7 +61,8 @@ inline Pair pipe_ends() {
   return {opened(ends[0]), opened(ends[1])};
 }
 
-// A file without a name. `flags`: O_DIRECT, for example; throws where the file system lacks it.
+// A file without a name. `flags`: O_DIRECT, for example; throws if the file system does not support
+// it.
 inline Descriptor temporary_file(std::span<const std::byte> content = {}, int flags = 0) {
   const char* const folder = std::getenv("TMPDIR");
   std::string path = std::string(folder != nullptr ? folder : "/tmp") + "/sluice-XXXXXX";
@@ -80,7 +81,7 @@ inline Bytes content_of(const Descriptor& file, size_t count, off_t offset = 0) 
   return bytes;
 }
 
-// All that can be read now, without waiting.
+// Reads all available bytes without waiting.
 inline Bytes received_by(const Descriptor& socket) {
   Bytes bytes(1 << 20);
   const ssize_t count = recv(socket.number(), bytes.data(), bytes.size(), MSG_DONTWAIT);

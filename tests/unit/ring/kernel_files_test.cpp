@@ -15,7 +15,7 @@ namespace {
 
 using KernelFilesTest = OnKernelRing;
 
-// Memory that O_DIRECT takes.
+// Memory that O_DIRECT accepts.
 struct AlignedBytes {
   explicit AlignedBytes(size_t count)
       : place(static_cast<std::byte*>(std::aligned_alloc(4096, count)), &std::free),
@@ -153,7 +153,7 @@ TEST_F(KernelFilesTest, DirectFilesAreReadAndWritten) {
   EXPECT_EQ(content_of(same, 8192), part(pattern(65536, 1), 16384, 8192));
 }
 
-// Most file systems refuse it, tmpfs takes it: the answer is the file's own.
+// Most file systems refuse it, tmpfs accepts it: the result is that of the file.
 TEST_F(KernelFilesTest, UnalignedMemoryOfADirectFileIsNotRepairedWithACopy) {
   const auto file = direct_file(pattern(65536, 1));
   if (!file) GTEST_SKIP() << "no O_DIRECT in the temporary folder";

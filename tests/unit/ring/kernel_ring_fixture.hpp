@@ -1,4 +1,4 @@
-// The fixture of tests on the kernel's io_uring. They skip where there is none (P-22).
+// The fixture of tests on the kernel's io_uring. They skip if there is none (P-22).
 #pragma once
 
 #include <gtest/gtest.h>
@@ -25,18 +25,18 @@ class OnKernelRing : public testing::Test {
     ring_ = std::move(*made);
   }
 
-  // Ends the ring, with what is in flight.
+  // Ends the ring with all operations in flight.
   void close() { ring_.reset(); }
 
   KernelRing& ring() { return *ring_; }
 
-  // Runs the ring until the operation has ended; gives its errno.
+  // Runs the ring until the operation has ended; returns its errno.
   int finish(const Started& started) {
     while (!started.finished()) ring_->run_once(true);
     return started.error();
   }
 
-  // Runs the ring until nothing but waiting for the outside is left to do.
+  // Runs the ring until it can only wait for external events.
   void settle() {
     for (int i = 0; i < 20; ++i) ring_->run_once(false);
   }

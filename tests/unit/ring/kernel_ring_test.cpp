@@ -2,10 +2,13 @@
 #include "ring/kernel_ring.hpp"
 #include "ring/raw_operation.hpp"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
 
 #include <array>
 #include <atomic>
@@ -13,6 +16,7 @@
 #include <optional>
 #include <thread>
 
+#include "core/bounded_look.hpp"
 #include "unit/core/lent.hpp"
 #include "unit/ring/descriptors.hpp"
 #include "unit/ring/kernel_ring_fixture.hpp"
@@ -50,9 +54,36 @@ TEST_F(KernelRingTest, WithABadFileItIsNotCreated) {
   EXPECT_NE(made.error().text.find("2 files"), std::string::npos) << made.error().text;
 }
 
+// Otherwise the files of a server would stay open after its death.
+TEST_F(KernelRingTest, AHelperThatOutlivesAServerDoesNotKeepItsRings) {
+  std::array<int, 2> ends{};
+  ASSERT_EQ(pipe2(ends.data(), O_CLOEXEC), 0);
+  const Descriptor reading(ends[0]);
+  Descriptor writing(ends[1]);
+  const pid_t server = fork();
+  if (server == 0) {
+    const auto ring = KernelRing::create({.files = std::span(&ends[1], 1)});
+    const auto hang = [](size_t) { return pause(), std::string(); };
+    [[maybe_unused]] const auto looks =
+        look_bounded(1, hang, {.each = milliseconds(4'000), .all = milliseconds(100)});
+    kill(getpid(), SIGKILL);
+  }
+  writing = Descriptor();
+  waitpid(server, nullptr, 0);
+  pollfd writer{.fd = reading.number(), .events = POLLIN, .revents = 0};
+  ASSERT_EQ(poll(&writer, 1, 2'000), 1) << "the ring is still there";
+  EXPECT_NE(writer.revents & POLLHUP, 0);
+}
+
 TEST_F(KernelRingTest, ItsBufferTableMayHave16384Slots) {
   open({.slots = KernelRing::kMaxSlots});
   EXPECT_EQ(ring().free_slots(), 16384U);
+}
+
+TEST_F(KernelRingTest, WithMoreSlotsItIsNotCreated) {
+  const auto ring = KernelRing::create({.slots = KernelRing::kMaxSlots + 1});
+  ASSERT_FALSE(ring);
+  EXPECT_EQ(ring.error().error, EINVAL);
 }
 
 TEST_F(KernelRingTest, KnowsTheZeroDeviceBehindTheGivenFiles) {
@@ -98,7 +129,7 @@ TEST_F(KernelRingTest, AnIdleRingDoesNotGoRound) {
   EXPECT_LE(ring().counters().enters - before, 5U);
 }
 
-// Acquires a slot, gives it back, and ends.
+// Acquires a slot, releases it, and ends.
 class Borrower {
  public:
   Task run(Request& request) {
@@ -135,7 +166,7 @@ TEST_F(KernelRingTest, LookingWithoutWaitingDoesNotBlock) {
   EXPECT_EQ(finish(sleeping), ECANCELED);
 }
 
-// With DEFER_TASKRUN completions appear only when the ring goes and looks.
+// With DEFER_TASKRUN completions appear only when the ring enters the kernel.
 TEST_F(KernelRingTest, LookingWithoutWaitingSeesCompletionsThatCameLater) {
   const Pair pipe = pipe_ends();
   Bytes memory(1);
@@ -167,9 +198,10 @@ TEST_F(KernelRingTest, ASignalWhileItWaitsChangesNothing) {
   sigaction(SIGUSR1, &old, nullptr);
 }
 
+// Reads a file that never waits: on a tmpfs each read would go to a worker thread.
 TEST_F(KernelRingTest, ABatchNeedsFewSystemCalls) {
   open({.entries = 64});
-  const Descriptor file = temporary_file(repeated(4096, 1));
+  const Descriptor file(::open("/dev/zero", O_RDONLY | O_CLOEXEC));
   Bytes memory(4096);
   Lent lent(Direction::destination, memory);
   settle();  // hands over the doorbell
@@ -218,7 +250,7 @@ TEST_F(KernelRingTest, MoreParkedOperationsThanThereIsRoomForWaitTheirTurn) {
   Bytes content = pattern(20, 1);
   ASSERT_EQ(write(pipe.far.number(), content.data(), 20), 20);
   for (const Started& one : started) EXPECT_EQ(finish(one), 0);
-  std::ranges::sort(memory);  // the kernel wakes in an order of its own
+  std::ranges::sort(memory);  // the order of the kernel's wake-ups is unspecified
   std::ranges::sort(content);
   EXPECT_EQ(memory, content);
 }
@@ -232,7 +264,7 @@ TEST_F(KernelRingTest, AbandonedItDiesWithWhatIsInFlight) {
     char byte = 0;
     io_uring_prep_read(&sqe, registered ? 0 : pipe.near.number(), &byte, 1, 0);
     if (registered) sqe.flags |= IOSQE_FIXED_FILE;
-    RawOperation parked(ring(), sqe);  // nobody awaits it: no frame is lost
+    RawOperation parked(ring(), sqe);  // not awaited, so no frame is leaked
     ring().submit(parked);
     settle();
     ring().abandon();

@@ -100,7 +100,7 @@ TEST_F(KernelSocketsTest, AParkedReceiveCanBeCancelled) {
   EXPECT_EQ(lent.loan.filled_bytes(), 0U);
 }
 
-// The kernel answers such a cancellation with the bytes that had come: a short result.
+// On such a cancellation the kernel returns the bytes received so far: a short result.
 TEST_F(KernelSocketsTest, AParkedReceiveThatHasSomeBytesCanBeCancelled) {
   Lent lent(Direction::destination, memory_);
   Started receiving(ring(), lent.loan.view(), recv_from(file_of(pair_.far)));
@@ -197,7 +197,7 @@ TEST_F(KernelSocketsTest, RegisteredBuffersAreSentAndReceivedInPlace) {
   EXPECT_EQ(part(memory_, 20, 1000), part(content, 10, 1000));
 }
 
-// A slot on a kernel whose sockets cannot use it: the same memory by its address.
+// A slot on a kernel whose sockets cannot use it: the memory is passed by its address.
 TEST_F(KernelSocketsTest, MemoryThatHasASlotIsSentOnEveryKernel) {
   Bytes content = pattern(4096, 1);
   ASSERT_TRUE(ring().register_memory(0, content));

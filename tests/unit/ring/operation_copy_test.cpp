@@ -135,6 +135,15 @@ TEST_F(CopyTest, AShortCopyThroughTheFileGoesOn) {
   EXPECT_EQ(ring_.counters().copied_bytes, 1000U);
 }
 
+TEST_F(CopyTest, MemoryOfAnotherLengthIsRefused) {
+  Bytes copy(101);
+  const Started out(ring_, source_.loan.view(50, 100), copy_out_to(copy));
+  EXPECT_EQ(out.error(), EINVAL);
+  const Started in(ring_, destination_.loan.view(50, 100), copy_in_from(repeated(99, 7)));
+  EXPECT_EQ(in.error(), EINVAL);
+  EXPECT_EQ(destination_.loan.filled_bytes(), 0U);
+}
+
 TEST_F(CopyTest, CopyingNothingIsFine) {
   const Started copying(ring_, registered_source_.loan.view(0, 0), copy_out_to({}));
   EXPECT_EQ(copying.error(), 0);

@@ -1,4 +1,4 @@
-// What is refused: with the right errno, before a byte moves, and without the kernel being asked.
+// Refused operations: they end with the right errno, before a byte moves, and without an SQE.
 #include <gtest/gtest.h>
 
 #include <array>
@@ -15,7 +15,7 @@ constexpr File kFile{.number = 5};
 
 class RefusalTest : public testing::Test {
  protected:
-  // Starts the operation, which must end at once, and gives its errno.
+  // Starts the operation, which must end at once, and returns its errno.
   int refusal_of(View data, Started::Make make) {
     const Started started(ring_, std::move(data), std::move(make));
     EXPECT_TRUE(started.finished());
@@ -75,7 +75,7 @@ TEST_F(RefusalTest, AViewOfAClosedLoanIsAFault) {
   EXPECT_EQ(refusal_of(source_.loan.view(), write_to(kFile, 0)), EFAULT);
 }
 
-// The memory has the length that was asked for, which the broken view has not.
+// The memory has the requested length; the broken view does not.
 TEST_F(RefusalTest, CopyingWithABrokenViewIsAFault) {
   const std::span<std::byte> memory = std::span(other_).first(97);
   EXPECT_EQ(refusal_of(destination_.loan.view(4000, 97), copy_in_from(memory)), EFAULT);

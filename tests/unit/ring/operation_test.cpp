@@ -1,4 +1,4 @@
-// What each operation asks of the kernel: opcode, file, offset, memory, flags.
+// The SQE of each operation: opcode, file, offset, memory, flags.
 #include "ring/operation.hpp"
 
 #include <gtest/gtest.h>

@@ -1,4 +1,4 @@
-// What an operation does with each result: it goes on until all bytes have been moved, or ends with
+// How an operation handles each result: it continues until all bytes have been moved, or ends with
 // an errno.
 #include <gtest/gtest.h>
 

@@ -1,5 +1,4 @@
-// PipedLent: a piped loan together with its lender, which looks after the pipes as a front end
-// does.
+// PipedLent: a piped loan together with its lender, which manages the pipes like a front end.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -42,8 +41,8 @@ class PipedLent final : private Lender {
   }
   int returned_count() const { return returned_count_.load(); }
 
-  // What the client would be sent. `status` is what the lender was told. A front end collects when
-  // the loan is back; here a Started may still have its view.
+  // The reply to the client. `status` is the request's result. A front end collects when the loan
+  // is back; here a Started may still have its view.
   Bytes collected(Status* status = nullptr) {
     close();
     const Status collected = ring_.pipes().collect(loan, pipe_);
@@ -57,7 +56,7 @@ class PipedLent final : private Lender {
     bytes.resize(count);
     return bytes;
   }
-  // What a source still holds; nothing may have been taken out of it.
+  // The content of a source; no operation may have removed bytes from it.
   Bytes held() {
     Bytes bytes(loan.length());
     const ssize_t count = read(pipe_.read_end.number(), bytes.data(), bytes.size());

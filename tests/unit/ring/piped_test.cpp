@@ -1,4 +1,5 @@
-// Piped loans on both rings: I/O in any pieces, what cannot be spliced, durability, and the pool.
+// Piped loans on both rings: I/O in any pieces, data that cannot be spliced, durability, and the
+// pool.
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 
@@ -123,7 +124,7 @@ TEST(PipedManually, RegisteredFiles) {
   EXPECT_EQ(content_of(file, 4096), pattern(4096, 2));
 }
 
-// O_DIRECT files want pages that are aligned for the device.
+// O_DIRECT files need pages that are aligned for the device.
 class PipedDirect : public OnKernelRing {
  protected:
   void SetUp() override {
@@ -156,7 +157,7 @@ TEST_F(PipedDirect, PagesThatAreNotAlignedAreCopiedAndCounted) {
     const uint64_t before = ring().counters().copied_bytes;
     const Started writing(ring(), lent.loan.view(), write_to(file_of(file_), 0));
     EXPECT_EQ(finish(writing), 0);
-    // A file system that takes them as they are copies nothing.
+    // With a file system that accepts them as they are, nothing is copied.
     const uint64_t copied = ring().counters().copied_bytes - before;
     EXPECT_TRUE(copied == 65536 || copied == 0) << copied;
     EXPECT_EQ(this->content(), content);
@@ -173,7 +174,7 @@ TEST(PipedManually, WhatTheKernelRefusesToSpliceGoesThroughTheBounceBuffer) {
   PipedLent lent(ring, pattern(kBytes, 1));
   const Started writing(ring, lent.loan.view(), write_to(file_of(file), 0));
   ring.settle();
-  ring.perform(0, 10'000);  // some of it goes
+  ring.perform(0, 10'000);  // some bytes are sent
   ring.complete(0, -EINVAL);
   ASSERT_EQ(ring.sqe(0).opcode, IORING_OP_WRITE);
   while (!writing.finished()) ring.perform(0, 30'000);
@@ -269,7 +270,7 @@ TEST_F(PipePoolLimit, FillsDoNotWaitForEachOtherOrForSources) {
   EXPECT_EQ(part(destination.collected(), 36864, 4096), pattern(4096, 1));
 }
 
-// Where the kernel gives no more pipes.
+// The kernel refuses to create more pipes.
 class NoMoreDescriptors {
  public:
   NoMoreDescriptors() {

@@ -1,4 +1,4 @@
-// RangeLock: who waits for whom, in which order, and across threads.
+// RangeLock: which holds wait for which, in which order, and across threads.
 #include "ring/range_lock.hpp"
 
 #include <gtest/gtest.h>
@@ -97,6 +97,30 @@ TEST_F(RangeLockTest, SharedHoldersShare) {
   EXPECT_EQ(holders(), (Numbers{3, 4}));
   end(3);
   end(4);
+}
+
+TEST_F(RangeLockTest, ASharedHoldDoesNotSuspendWhileNobodyWantsAnExclusiveOne) {
+  const auto is_ready = [this](Mode mode) {
+    RangeLock::Hold hold(lock_, ring_, 1000, 1, mode);
+    return hold.await_ready();
+  };
+  EXPECT_TRUE(is_ready(Mode::shared));
+  EXPECT_FALSE(is_ready(Mode::exclusive)) << "joining decides";
+  start(0, 100, Mode::exclusive);
+  EXPECT_FALSE(is_ready(Mode::shared));
+  end(0);
+  EXPECT_TRUE(is_ready(Mode::shared));
+}
+
+TEST_F(RangeLockTest, AnExclusiveHoldWaitsForThoseThatAreOnlyCounted) {
+  start(0, 100, Mode::shared);
+  start(500, 100, Mode::exclusive);
+  start(0, 100, Mode::shared);
+  EXPECT_EQ(holders(), (Numbers{0, 2})) << "which have no range";
+  end(0);
+  EXPECT_EQ(holders(), (Numbers{2, 1})) << "2 has one, elsewhere";
+  end(1);
+  end(2);
 }
 
 TEST_F(RangeLockTest, AllWhoOnlyWaitedForOneGoOnTogether) {

@@ -51,13 +51,13 @@ TEST_F(RingCancelTest, TheReferenceStaysUntilTheKernelHasLetGo) {
   ring_.settle();
   receiving.cancel();
   ring_.settle();
-  ring_.complete(1, 0);  // found, says the cancellation; the operation itself has not ended
+  ring_.complete(1, 0);  // the cancellation has succeeded; the operation itself has not ended yet
   EXPECT_EQ(lent_.returned_count(), 0);
   ring_.complete(0, -ECANCELED);
   EXPECT_EQ(lent_.returned_count(), 1);
 }
 
-// What the kernel does to a parked receive that has some of its bytes: it reports those.
+// When the kernel cancels a parked receive that has some of its bytes, it reports those bytes.
 TEST_F(RingCancelTest, AShortResultAfterACancellationIsNotContinued) {
   Started receiving = receive(ring_);
   ring_.settle();
@@ -90,16 +90,52 @@ TEST_F(RingCancelTest, AnErrorAfterACancellationIsReported) {
   ring_.complete(0, -ENOENT);
 }
 
-TEST_F(RingCancelTest, WhatStillWaitsForASubmissionIsCancelledInItsTurn) {
+TEST_F(RingCancelTest, WhatStillWaitsForASubmissionIsCancelledAtOnce) {
   ManualRing narrow(1, 8);
-  Started first = receive(narrow);
+  const Started first = receive(narrow);
   Started second = receive(narrow);
+  const Started third = receive(narrow);
   second.cancel();
   narrow.settle();
-  ASSERT_EQ(narrow.pending(), 3U);
-  narrow.perform(2);
-  EXPECT_FALSE(first.finished());
+  EXPECT_EQ(narrow.pending(), 2U) << "the kernel has nothing to cancel";
   EXPECT_EQ(second.error(), ECANCELED);
+  narrow.complete(0, 4096);
+  narrow.complete(0, 4096);
+  EXPECT_EQ(first.error(), 0);
+  EXPECT_EQ(third.error(), 0);
+}
+
+TEST_F(RingCancelTest, TheLastOneThatWaitsLeavesTheLine) {
+  ManualRing narrow(8, 1);
+  const Started first = receive(narrow);
+  Started second = receive(narrow);
+  narrow.settle();
+  second.cancel();
+  const Started third = receive(narrow);
+  narrow.settle();
+  EXPECT_EQ(second.error(), ECANCELED);
+  narrow.complete(0, 4096);
+  ASSERT_EQ(narrow.pending(), 1U);
+  narrow.complete(0, 4096);
+  EXPECT_EQ(third.error(), 0);
+}
+
+// The limit allows no more operations in flight until the peer answers, which it never does.
+TEST_F(RingCancelTest, ACancellationDoesNotWaitForWhatItCancels) {
+  ManualRing narrow(1, 2);
+  Started first = receive(narrow);
+  Started second = receive(narrow);
+  const Started third = receive(narrow);
+  narrow.settle();
+  first.cancel();
+  second.cancel();
+  narrow.settle();
+  ASSERT_EQ(narrow.pending(), 4U);
+  narrow.perform(2);
+  narrow.perform(1);
+  EXPECT_EQ(first.error(), ECANCELED);
+  EXPECT_EQ(second.error(), ECANCELED);
+  ASSERT_EQ(narrow.pending(), 1U);
   narrow.complete(0, 4096);
 }
 

@@ -1,4 +1,4 @@
-// post() and stop(): what other threads may do to a ring.
+// post() and stop(): the functions of a ring that other threads may call.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -13,7 +13,7 @@
 namespace sluice::test {
 namespace {
 
-// Appends its number to a list that only the ring's thread touches.
+// Appends its number to a list that only the ring's thread uses.
 class Note final : public Message {
  public:
   Note(std::vector<int>& list, int number) : list_(list), number_(number) {}
@@ -184,7 +184,7 @@ TEST(RingMessagesThreads, OneMessageWakesASleepingRing) {
   other.join();
 }
 
-// The other thread posts and stops at once, over and over: no message may be left behind.
+// The other thread repeatedly posts and stops at once: no message may be left behind.
 TEST(RingMessagesThreads, NothingPostedBeforeStopIsLost) {
   for (int round = 0; round < 200; ++round) {
     auto ring = KernelRing::create({.entries = 4});

@@ -1,5 +1,5 @@
-// Limits queue and do not fail: submission queue, completion queue. Order, and where the loop
-// resumes.
+// At the limits of the submission and completion queues operations wait and do not fail. Their
+// order, and when the loop resumes coroutines.
 #include "ring/ring.hpp"
 
 #include <gtest/gtest.h>
@@ -88,7 +88,7 @@ TEST_F(RingQueueTest, WhatWaitsIsNotOvertaken) {
   ManualRing ring(4, 4);
   start(ring, 6);
   ring.settle();
-  ring.complete(0, 1);  // makes room for one of the two that wait
+  ring.complete(0, 1);  // makes room for one of the two waiting operations
   start(ring, 1);       // offset 0 again, but the newest
   EXPECT_EQ(offsets(ring), (std::vector<uint64_t>{1, 2, 3, 4}));
   ring.complete(0, 1);
@@ -155,6 +155,7 @@ class BatchRing final : public Ring {
     sqes_.emplace_back();
     return &sqes_.back();
   }
+  void put_file(File, int) override {}
   uint32_t free_sqes() const override { return 1; }
   void enter(bool) override {}
   uint32_t reap(std::span<Cqe> batch) override {

@@ -1,4 +1,4 @@
-// The slots of the buffer table: bounded, first come first served (P-18).
+// The slots of the buffer table: bounded, and acquired in order (P-18).
 #include <gtest/gtest.h>
 
 #include <algorithm>

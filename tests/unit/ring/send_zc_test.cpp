@@ -1,4 +1,4 @@
-// SEND_ZC: the result says how much was sent, the notification that the pages are free again
+// SEND_ZC: the result reports the bytes sent, the notification that the pages are free again
 // (P-10).
 #include <gtest/gtest.h>
 

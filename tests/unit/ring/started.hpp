@@ -1,4 +1,4 @@
-// Started: one operation on its way, awaited by a target of its own.
+// Started: one operation in flight, awaited by a separate target.
 //
 //   Started reading(ring, lent.loan.view(), [](Request& request) {
 //     return request.ring->read(file, 0, request.data);
@@ -19,7 +19,7 @@ namespace sluice::test {
 
 class Started final {
  public:
-  // A plain function: what it returns is awaited in a frame of this object.
+  // A plain function; this object awaits its result.
   using Make = std::function<Operation(Request&)>;
 
   Started(Ring& ring, View data, Make make)
@@ -28,13 +28,13 @@ class Started final {
   Started(Ring& ring, Make make) : Started(ring, View(), std::move(make)) {}
 
   bool finished() const { return task_.finished(); }
-  // The errno it ended with, 0 for success; -1, which no errno is, while it has not ended.
+  // The errno with which it ended, 0 for success; -1 while it has not ended.
   int error() const { return task_.finished() ? task_.status().error() : -1; }
   // Once it has ended.
   uint32_t moved_bytes() const { return moved_bytes_; }
-  // Asks the ring to cancel it, while it is under way.
+  // Asks the ring to cancel it, while it is in flight.
   void cancel() { ring_.cancel(*operation_); }
-  // The request lets go of its data, as it does when it has been served.
+  // The request drops its data, as it does after being served.
   void drop_data() { request_.data.drop(); }
 
   Arena& arena() { return arena_; }
@@ -66,8 +66,8 @@ class Started final {
   Task task_;  // last: its coroutine uses the rest
 };
 
-// The operations most tests need, on the whole of the request's data. These are what makes them,
-// not coroutines.
+// Makers of the operations that most tests need, on the request's whole data. They are not
+// coroutines.
 inline Started::Make read_from(File file, uint64_t offset) {
   return [=](Request& request) { return request.ring->read(file, offset, request.data); };
 }

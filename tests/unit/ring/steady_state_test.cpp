@@ -1,5 +1,5 @@
 // In the steady state a request allocates nothing (P-20): frames, children, lists of pieces and
-// vectors come from the arena of its tag, everything else is there beforehand.
+// vectors come from the arena of its tag; everything else is allocated before.
 #include <gtest/gtest.h>
 
 #include <array>

@@ -129,12 +129,12 @@ TEST(ParseJson, SaysWhatIsMissingOrTooMuch) {
   expect_error(R"({"target":"verify","children":["a"]})",
                "target 'verify' at the top takes exactly 2 children, found 1");
   expect_error(R"({"target":"null","size":1,"size":1})",
-               "the key at /size is there twice: give it"
+               "the key at /size occurs twice: give it"
                " once");
   expect_error(R"({"target":"hole","target":"hole"})",
-               "the key at /target is there twice: give it once");
+               "the key at /target occurs twice: give it once");
   expect_error(R"({"target":"hole","children":[],"children":[]})",
-               "the key at /children is there twice: give it once");
+               "the key at /children occurs twice: give it once");
 }
 
 TEST(ParseJson, RefusesWhatIsNoJson) {

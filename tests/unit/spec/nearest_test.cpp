@@ -1,4 +1,4 @@
-// Suggestions for mistyped words: near ones are found, far ones are not guessed.
+// Suggestions for mistyped words: close words are found, distant ones are not suggested.
 #include "spec/nearest.hpp"
 
 #include <gtest/gtest.h>
@@ -31,7 +31,7 @@ TEST(Nearest, DoesNotGuessFar) {
   EXPECT_EQ(nearest_match("concat", kWords), "");
   EXPECT_EQ(nearest_match(std::string(100000, 'a'), kWords), "");
   EXPECT_EQ(nearest_match("stripe", {}), "");
-  // Nothing in common but the length.
+  // These words have only their length in common.
   const std::array<std::string_view, 2> letters = {"a", "bc"};
   EXPECT_EQ(nearest_match("b", letters), "");
 }
@@ -39,7 +39,7 @@ TEST(Nearest, DoesNotGuessFar) {
 TEST(Nearest, PrefersTheNearer) {
   const std::array<std::string_view, 3> words = {"strips", "stripe", "tripe"};
   EXPECT_EQ(nearest_match("stripe", words), "stripe");
-  EXPECT_EQ(nearest_match("stripd", words), "strips");  // the first of two as near
+  EXPECT_EQ(nearest_match("stripd", words), "strips");  // the first of two equally close words
 }
 
 TEST(Nearest, AsksInWords) {

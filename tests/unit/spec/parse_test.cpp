@@ -1,4 +1,4 @@
-// The text notation: what each form means, and the sentence for each mistake.
+// The text notation: the meaning of each form, and the sentence for each mistake.
 #include <gtest/gtest.h>
 
 #include <array>

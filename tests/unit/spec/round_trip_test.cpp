@@ -1,5 +1,5 @@
-// Whatever a Spec holds, both written forms are read back as the same Spec. Random specs; the seed
-// is printed, and SLUICE_TEST_SEED repeats one.
+// Both written forms of any Spec are read back as the same Spec. Random specs; the seed is printed,
+// and SLUICE_TEST_SEED repeats a run.
 #include <gtest/gtest.h>
 
 #include <algorithm>

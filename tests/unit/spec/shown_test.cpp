@@ -1,4 +1,4 @@
-// Text from outside in messages, and what counts as UTF-8.
+// Untrusted text in messages, and valid UTF-8.
 #include "spec/shown.hpp"
 
 #include <gtest/gtest.h>
@@ -15,6 +15,19 @@ TEST(Shown, QuotesAndEscapes) {
   EXPECT_EQ(shown("\xC2\x9B"
                   "2J"),
             "'\\xc2\\x9b2J'");
+}
+
+TEST(Shown, IsOneWordForAShell) {
+  EXPECT_EQ(shell_word("/srv/a.img"), "/srv/a.img");
+  EXPECT_EQ(shell_word("my disk.img"), "'my disk.img'");
+  EXPECT_EQ(shell_word(""), "''");
+  EXPECT_EQ(shell_word("it's"), R"('it'\''s')");
+  EXPECT_EQ(shell_word("$(rm)"), "'$(rm)'");
+  EXPECT_EQ(shell_word("d\xc3\xa9"), "'d\xc3\xa9'");
+  EXPECT_EQ(shell_word("a\nb'c\\d"), R"($'a\x0ab\'c\\d')");
+  EXPECT_EQ(shell_word("\xff"), R"($'\xff')");
+  EXPECT_EQ(shell_word(std::string(1000, 'x') + " "), "'" + std::string(1000, 'x') + " '")
+      << "whole";
 }
 
 TEST(Shown, CutsLongText) {

@@ -1,4 +1,4 @@
-// Sizes: every form that is taken, every one that is refused, and the way back.
+// Sizes: every accepted form, every refused form, and formatting.
 #include "spec/size.hpp"
 
 #include <gtest/gtest.h>
@@ -114,6 +114,25 @@ TEST(Size, ReadsBackWhatItFormats) {
     const uint64_t bytes = (random() >> (1 + random() % 63)) << (random() % 12) & kSizeMax;
     expect_size(format_size(bytes), bytes);
   }
+}
+
+TEST(Size, IsShortInATable) {
+  EXPECT_EQ(short_size(0), "0B");
+  EXPECT_EQ(short_size(1023), "1023B");
+  EXPECT_EQ(short_size(1024), "1K");
+  EXPECT_EQ(short_size(1610612736), "1.5G");
+  EXPECT_EQ(short_size((uint64_t{1} << 20) - 1), "1M");
+  EXPECT_EQ(short_size(kSizeMax), "8E");
+}
+
+TEST(Size, AdvisesWhatIsNotRefusedAgain) {
+  EXPECT_EQ(advise_multiple(1000, 512, 512), "give 512 or 1024");
+  EXPECT_EQ(advise_multiple(100, 512, 0), "give 0 or 512");
+  EXPECT_EQ(advise_multiple(100, 512, 512), "give 512");
+  EXPECT_EQ(advise_multiple(kSizeMax, 512, 512), "give 9223372036854775296");
+  EXPECT_EQ(advise_multiple(1000, 512, 512, 1000), "give 512");
+  EXPECT_EQ(advise_multiple(1000, 512, 512, 1024), "give 512 or 1024");
+  EXPECT_EQ(advise_multiple(1000, 4096, 4096, 1000), "there is no room for any");
 }
 
 TEST(Size, DescribesForPeople) {

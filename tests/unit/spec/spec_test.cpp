@@ -40,6 +40,13 @@ TEST(Spec, GivesValuesOrFallbacks) {
   EXPECT_FALSE(loop.has("size"));
 }
 
+TEST(Spec, AValueOfAnotherKindIsNone) {
+  const Spec loop = parsed("loop(a.img, offset=1M)");
+  EXPECT_EQ(loop.number("file", 7), 7U);
+  EXPECT_FALSE(loop.flag("offset"));
+  EXPECT_EQ(loop.text("offset"), "");
+}
+
 TEST(Spec, SetsInPlaceOrAtTheEnd) {
   Spec loop = parsed("loop(a.img, offset=1M)");
   loop.set("file", "b.img");
@@ -150,12 +157,13 @@ TEST(Spec, WritesEvenWhatTheVocabularyLacks) {
 
 TEST(Spec, MakesPathsAbsolute) {
   Spec spec = parsed("fault(linear(a.img, /b.img, ../c.img), log=log, message=log)");
-  make_paths_absolute(spec, kVocabulary, "/home/me");
+  ASSERT_TRUE(make_paths_absolute(spec, kVocabulary, "/home/me"));
   EXPECT_EQ(spec, parsed("fault(linear(/home/me/a.img, /b.img, /home/me/../c.img),"
                          " log=/home/me/log, message=log)"));
   Spec top = parsed("a.img");
-  make_paths_absolute(top, kVocabulary, "/");
+  ASSERT_TRUE(make_paths_absolute(top, kVocabulary, "/"));
   EXPECT_EQ(top, parsed("/a.img"));
+  EXPECT_EQ(make_paths_absolute(top, kVocabulary, "here").error().error, EINVAL);
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
-// A vocabulary of the tests' own, so that they do not change with the targets that exist. It has
-// one target of every shape the language knows. The fuzz target uses it too.
+// A vocabulary for tests, independent of the real targets. It has one target of every shape that
+// the language knows. The fuzz target uses it too.
 #pragma once
 
 #include <array>

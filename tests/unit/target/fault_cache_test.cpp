@@ -1,4 +1,4 @@
-// fault(cache=volatile): what is where before and after flushes and power cuts.
+// fault(cache=volatile): the contents of cache and file before and after flushes and power cuts.
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -46,7 +46,7 @@ class FaultCacheTest : public testing::Test {
     return run(tag_.make(op, block * kBlock, blocks * kBlock));
   }
 
-  // One letter for each block, '.' for zeroes; '?' where a block is not all the same.
+  // One letter for each block: '.' for zeroes, '?' if its bytes differ.
   std::string read(uint64_t block, uint64_t blocks) {
     const std::span<std::byte> memory = std::span(memory_).first(blocks * kBlock);
     std::ranges::fill(memory, std::byte{'!'});
@@ -174,7 +174,8 @@ TEST_F(FaultCacheTest, AWriteDuringAFlushStaysForTheNext) {
   EXPECT_EQ(on_disk(0, 1), "b");
 }
 
-// Or the flush would write it back first, without durability, and nothing would be left to do.
+// Otherwise the flush would write the block back first, without durability, and leave nothing to
+// do.
 TEST_F(FaultCacheTest, AFuaWriteDuringAFlushWaitsForIt) {
   EXPECT_TRUE(write(0, 1, 'a').ok());
   EXPECT_TRUE(write(4, 1, 'b').ok());
@@ -209,7 +210,7 @@ TEST_F(FaultCacheTest, AReadDuringAFlushMissesNothing) {
   while (ring_.pending() != 1) ring_.perform(ring_.pending() - 1);
   EXPECT_TRUE(flush.finished());
   ASSERT_EQ(ring_.sqe(0).user_data, before.user_data);
-  // As if the child had been read before the flush reached it.
+  // As if the read of the child had come before the flush.
   std::ranges::fill(memory, std::byte{0});
   ring_.complete(0, 4 * kBlock);
   EXPECT_TRUE(read.status().ok());
@@ -218,11 +219,13 @@ TEST_F(FaultCacheTest, AReadDuringAFlushMissesNothing) {
 
 TEST_F(FaultCacheTest, AFailedFlushKeepsWhatItCouldNotWrite) {
   EXPECT_TRUE(write(0, 2, 'a').ok());
-  Task flush = fault_->submit(tag_.make(Op::flush, 0, uint64_t{0}));
-  ring_.settle();
-  ring_.complete(0, -ENOSPC);
-  ASSERT_TRUE(flush.finished());
-  EXPECT_EQ(flush.status().error(), ENOSPC);
+  {
+    Task flush = fault_->submit(tag_.make(Op::flush, 0, uint64_t{0}));
+    ring_.settle();
+    ring_.complete(0, -ENOSPC);
+    ASSERT_TRUE(flush.finished());
+    EXPECT_EQ(flush.status().error(), ENOSPC);
+  }
   EXPECT_EQ(read(0, 2), "aa");
   EXPECT_TRUE(run(Op::flush).ok());
   EXPECT_EQ(on_disk(0, 2), "aa");
@@ -255,7 +258,7 @@ TEST_F(FaultCacheTest, LargeRequestsAreCut) {
   EXPECT_EQ(on_disk(0, 256), std::string(128, 'a') + std::string(128, '.'));
 }
 
-// Every block is either old or new, and over some rounds both happens to the same block.
+// Every block is either old or new; over some rounds the same block is both.
 TEST_F(FaultCacheTest, TornWritesReachTheDiskInPart) {
   std::string seen_old;
   std::string seen_new;

@@ -201,6 +201,12 @@ TEST(FaultOpen, ReadsRatesAndDurations) {
   for (const char* text : {"", "10", "ms", "1h", "-1s", "1e9s", "1e300s", "99999999999s"}) {
     EXPECT_FALSE(read("delay", text)) << text;
   }
+  EXPECT_EQ(read("delay", "1000000s")->delay, std::chrono::seconds(1'000'000));
+  EXPECT_EQ(read("delay", "5000000us")->delay, std::chrono::seconds(5));
+  for (const char* text : {"1000001s", "99999999999s", "1000000000.1ms"}) {
+    EXPECT_EQ(read("delay", text).error().text,
+              std::string("fault: delay is '") + text + "'; 1000000s is the longest");
+  }
 }
 
 TEST(FaultOpen, SaysWhatItDoesNotKnow) {
@@ -213,8 +219,8 @@ TEST(FaultOpen, SaysWhatItDoesNotKnow) {
   EXPECT_TRUE(text_of({{"errno", "EFOO"}})
                   .starts_with("fault: errno is 'EFOO'; it can be one of EIO ENOSPC"));
   EXPECT_EQ(text_of({{"ops", "read+rite"}}),
-            "fault: ops has 'rite'; it can be all, or some of read, write, flush, discard and "
-            "write_zeroes with + between them");
+            "fault: ops has 'rite'; it can be all, or some of read, write, flush, discard, "
+            "write_zeroes and prefetch with + between them");
   EXPECT_TRUE(text_of({{"ops", "read+"}}).starts_with("fault: ops has ''"));
   EXPECT_EQ(text_of({{"cache", "big"}}), "fault: cache is 'big'; it can be volatile or none");
   EXPECT_EQ(text_of({{"torn", true}}),

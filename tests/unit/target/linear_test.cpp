@@ -1,4 +1,4 @@
-// linear: which child gets what, slices, and children that end in any order.
+// linear: the split of requests among children, slices, and children that end in any order.
 #include <gtest/gtest.h>
 
 #include <array>
@@ -33,7 +33,7 @@ struct Expected {
 
 class LinearTest : public testing::Test {
  protected:
-  // Submits, compares the SQEs with what is expected, and completes them.
+  // Submits, compares the SQEs with the expected ones, and completes them.
   void check(Target& target, Op op, uint64_t offset, uint64_t length,
              const std::vector<Expected>& expected) {
     Request& request = tag_.make(op, offset, std::span(memory_).first(length));
@@ -219,7 +219,7 @@ TEST(LinearOpen, AMisalignedSliceTellsNoLieAboutPhysicalBlocks) {
   EXPECT_EQ((*open_linear(make_members({8192})))->geometry().physical_block_bytes, 4096U);
   EXPECT_EQ((*open_linear(make_members({8192}), slice(1024, 0)))->geometry().physical_block_bytes,
             1024U);
-  // Offset and boundary are both odd, but it is their difference that counts.
+  // Offset and boundary are both odd, but only their difference matters.
   const auto shifted = open_linear(make_members({3584, 8192}), slice(512, 0));
   EXPECT_EQ((*shifted)->geometry().physical_block_bytes, 512U);
 }

@@ -1,5 +1,5 @@
-// loop on what only root can make: block devices of the kernel's loop driver, full and read-only
-// file systems.
+// loop on files that only root can set up: block devices of the kernel's loop driver, full and
+// read-only file systems.
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <sys/stat.h>
@@ -16,7 +16,7 @@ using testing::AllOf;
 using testing::HasSubstr;
 using testing::IsEmpty;
 
-// A block device on a file. The kernel may be without the loop driver, or a container without it.
+// A block device on a file. The kernel may lack the loop driver, or a container the access to it.
 class LoopDevice {
  public:
   explicit LoopDevice(const std::string& file, const std::string& options = "")
@@ -66,6 +66,47 @@ TEST_F(LoopBlockDevice, WritesReadsFlushes) {
   EXPECT_TRUE(stack.read(8192, back).ok());
   EXPECT_TRUE(back.all('b'));
   EXPECT_EQ(stack.read(512, Block(512)).error(), EINVAL) << "its blocks have 4096 bytes";
+}
+
+TEST_F(LoopBlockDevice, IsServedInSmallerBlocksToo) {
+  LiveStack stack("loop(" + device_->path() + ", block=512, offset=1M)");
+  EXPECT_EQ(stack.geometry().size_bytes, 7U << 20);
+  EXPECT_EQ(stack.geometry().logical_block_bytes, 512U);
+  EXPECT_EQ(stack.geometry().physical_block_bytes, 4096U);
+  EXPECT_TRUE(stack.write(0, Block(16384, 'o')).ok());
+  EXPECT_TRUE(stack.write(3584, Block(5120, 'n'), /*fua=*/true).ok());
+  EXPECT_TRUE(stack.without_data(Op::write_zeroes, 512, 512).ok());
+  EXPECT_TRUE(stack.without_data(Op::discard, 9216, 2048).ok());
+  constexpr std::pair<uint64_t, int> kWritten[] = {
+      {0, 'o'},    {512, 0},    {1024, 'o'}, {3072, 'o'},
+      {3584, 'n'}, {8192, 'n'}, {8704, 'o'}, {9216, 'o'},
+  };
+  const Block back(512);
+  for (const auto& [offset, byte] : kWritten) {
+    EXPECT_TRUE(stack.read(offset, back).ok());
+    EXPECT_TRUE(back.all(byte)) << offset;
+  }
+}
+
+TEST_F(LoopBlockDevice, APartOfOneBlockIsADeviceToo) {
+  const std::string loop = "loop(" + device_->path();
+  LiveStack stack(loop + ", block=512, offset=512, size=1536)");
+  EXPECT_EQ(stack.geometry().size_bytes, 1536U);
+  EXPECT_TRUE(stack.write(0, Block(1536, 'p')).ok());
+  EXPECT_TRUE(stack.flush().ok());
+  const Block back(1536);
+  EXPECT_TRUE(stack.read(0, back).ok());
+  EXPECT_TRUE(back.all('p'));
+}
+
+TEST_F(LoopBlockDevice, BlocksThatCannotBeAreRefused) {
+  const std::string loop = "loop(" + device_->path();
+  EXPECT_THAT(open_error(loop + ", block=512, offset=100)"),
+              HasSubstr("offset 100 is no multiple of 512"));
+  EXPECT_THAT(open_error(loop + ", block=1000)"),
+              HasSubstr("block 1000 is no power of two: give 512, 1k, 2k or 4k"));
+  EXPECT_THAT(open_error(loop + ", block=8k)"), HasSubstr("must be 4k or less"));
+  EXPECT_THAT(open_error(loop + ", block=512, size=700)"), HasSubstr("no multiple of 512"));
 }
 
 TEST_F(LoopBlockDevice, DiscardReachesWhatIsBehindIt) {
@@ -139,6 +180,13 @@ TEST_F(LoopBlockDevice, AReadOnlyOneNeedsTheOption) {
 class LoopMount : public testing::Test {
  protected:
   void SetUp() override { SLUICE_NEEDS_ROOT(); }
+  // The part of a shell command that mounts an image. Avoids `mount -o loop`, which asks every loop
+  // device of the machine for its file, also those that never answer. The device is removed when it
+  // is unmounted.
+  static std::string mounted(const std::string& image, const std::string& point) {
+    return " && device=$(losetup --find --show " + image + ") && mount $device " + point +
+           " && losetup --detach $device";
+  }
   const TempDir directory_;
 };
 
@@ -160,9 +208,8 @@ TEST_F(LoopMount, AFullExt4IsNoSpaceLeft) {
   const std::string image = directory_.file("fs.img", 2 << 20);
   const std::string point = directory_.path("mnt");
   mkdir(point.c_str(), 0755);
-  const Undoable mount(
-      "mkfs.ext4 -q -O ^has_journal " + image + " && mount -o loop " + image + " " + point,
-      "umount " + point);
+  const Undoable mount("mkfs.ext4 -q -O ^has_journal " + image + mounted(image, point),
+                       "umount " + point);
   SLUICE_NEEDS(mount);
   const std::string path = point + "/a.img";
   make_file(path, 8 << 20);
@@ -210,12 +257,37 @@ TEST_F(LoopMount, APoorFileSystemIsServedNevertheless) {
   EXPECT_EQ(log.lines(), 1U) << log.text();
 }
 
+// As on a disk with only such sectors.
+TEST_F(LoopMount, XfsOfLargeSectorsIsServedInSmallBlocks) {
+  const std::string image = directory_.file("fs.img", 512 << 20);
+  const std::string point = directory_.path("mnt");
+  mkdir(point.c_str(), 0755);
+  const LoopDevice disk(image, "--sector-size 4096");
+  if (!disk.works()) GTEST_SKIP() << "no loop device: " << disk.path();
+  const Undoable mount("mkfs.xfs -q " + disk.path() + " && mount " + disk.path() + " " + point,
+                       "umount " + point);
+  SLUICE_NEEDS(mount);
+  const std::string path = point + "/a.img";
+  make_file(path, (1 << 20) + 512);
+  EXPECT_EQ(LiveStack(path).geometry().logical_block_bytes, 4096U);
+  const LogCapture log;
+  LiveStack stack("loop(" + path + ", block=512)");
+  EXPECT_THAT(log.text(),
+              HasSubstr("last 512 bytes are left out, its size is no multiple of 4096"));
+  EXPECT_EQ(stack.geometry().size_bytes, 1U << 20);
+  EXPECT_TRUE(stack.write(512, Block(8192, 'x'), /*fua=*/true).ok());
+  const Block back(8192, 'y');
+  EXPECT_TRUE(stack.read(512, back).ok());
+  EXPECT_TRUE(back.all('x'));
+  EXPECT_TRUE(stack.read(8704, back).ok());
+  EXPECT_TRUE(back.all(0));
+}
+
 TEST_F(LoopMount, XfsIsServedDirectly) {
   const std::string image = directory_.file("fs.img", 512 << 20);
   const std::string point = directory_.path("mnt");
   mkdir(point.c_str(), 0755);
-  const Undoable mount("mkfs.xfs -q " + image + " && mount -o loop " + image + " " + point,
-                       "umount " + point);
+  const Undoable mount("mkfs.xfs -q " + image + mounted(image, point), "umount " + point);
   SLUICE_NEEDS(mount);
   const std::string path = point + "/a.img";
   make_file(path, 1 << 20);

@@ -1,4 +1,4 @@
-// loop on real files and a real ring: what is written is in the file, and where.
+// loop on real files and a real ring: written bytes are in the file, at the right offset.
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -21,7 +21,8 @@ std::string bytes_of(const std::string& path, uint64_t offset, size_t length) {
   return bytes.substr(0, static_cast<size_t>(file.gcount()));
 }
 
-// The threads that the kernel started for requests of thread `owner` that it could not do at once.
+// The number of threads that the kernel has started for requests of thread `owner` that would
+// block.
 int worker_threads_of(pid_t owner) {
   int count = 0;
   const std::string name = "iou-wrk-" + std::to_string(owner);

@@ -1,4 +1,4 @@
-// Who may attach a file while somebody else has it: we ourselves, and QEMU.
+// Attaching a file while another user has it: another stack, or QEMU.
 #include <gmock/gmock.h>
 #include <unistd.h>
 
@@ -54,7 +54,7 @@ TEST_F(LoopLock, IsGivenUpWithTheStackEvenWhileARingHoldsTheFile) {
   EXPECT_THAT(open_error(path_), IsEmpty());
 }
 
-// The file holds a qcow2 image, because QEMU's raw format lets others write while it reads.
+// The file holds a qcow2 image, because with the raw format QEMU lets others write while it reads.
 class LoopLockAndQemu : public LoopLock {
  protected:
   void SetUp() override {
@@ -92,11 +92,15 @@ TEST_F(LoopLockAndQemu, QemuMayReadWhileWeRead) {
   EXPECT_THAT(qemu_io("-c 'write 0 4k'").output, HasSubstr("Failed to get \"write\" lock"));
 }
 
-// qemu-io that has the file open until it is told to go.
+// A qemu-io that keeps the file open until it is destroyed. It tries again if the test has the file
+// locked when it begins.
 class RunningQemuIo {
  public:
   RunningQemuIo(const std::string& path, const std::string& options)
-      : pipe_(popen(("qemu-io " + options + " " + path + " >/dev/null 2>&1").c_str(), "w")) {}
+      : pipe_(popen(
+            ("until qemu-io " + options + " " + path + " > /dev/null 2>&1; do sleep 0.01; done")
+                .c_str(),
+            "w")) {}
   RunningQemuIo(const RunningQemuIo&) = delete;
   RunningQemuIo& operator=(const RunningQemuIo&) = delete;
   ~RunningQemuIo() { pclose(pipe_); }
@@ -105,7 +109,7 @@ class RunningQemuIo {
   FILE* pipe_;
 };
 
-// What opening says once it says anything; empty when it never does within five seconds.
+// The first error of opening the file; empty if there is none within five seconds.
 std::string eventual_error(const std::string& path, bool read_only) {
   for (int i = 0; i < 500; ++i) {
     const std::string text = open_error(path, read_only);

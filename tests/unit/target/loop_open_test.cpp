@@ -1,4 +1,4 @@
-// What a user is told when a file cannot be attached.
+// The messages when a file cannot be attached.
 #include <gmock/gmock.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -18,9 +18,11 @@ using testing::IsEmpty;
 
 TEST(LoopOpen, AMissingFileCanBeMade) {
   const TempDir directory;
-  EXPECT_THAT(open_error(directory.path("a.img")),
-              AllOf(HasSubstr("does not exist"),
-                    HasSubstr("truncate -s SIZE '" + directory.path("a.img") + "'")));
+  EXPECT_THAT(
+      open_error(directory.path("a.img")),
+      AllOf(HasSubstr("does not exist"), HasSubstr("truncate -s SIZE " + directory.path("a.img"))));
+  EXPECT_THAT(open_error("\"" + directory.path("it's a.img") + "\""),
+              HasSubstr("truncate -s SIZE '" + directory.path("it'\\''s a.img") + "'"));
   EXPECT_THAT(open_error(directory.path("no/a.img")), HasSubstr("neither does its directory"));
   const std::string file = directory.file("b.img", 4096);
   EXPECT_THAT(open_error(file + "/a.img"), HasSubstr("Not a directory"));
@@ -63,7 +65,7 @@ TEST(LoopOpen, TheRangeMustBeInTheFileAndMadeOfBlocks) {
   EXPECT_THAT(open_error(file + "size=0)"), HasSubstr("must be 512 or more"));
 }
 
-// Root may open anything: the effective user changes for a while.
+// Root may open any file: the effective user changes for a while.
 class AsNobody {
  public:
   AsNobody() : changed_(geteuid() == 0 && seteuid(65534) == 0) {}

@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <spdlog/sinks/ostream_sink.h>
-#include <spdlog/spdlog.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -11,6 +10,7 @@
 #include <filesystem>
 #include <stdexcept>
 
+#include "core/log.hpp"
 #include "spec/spec.hpp"
 #include "target/registry.hpp"
 
@@ -96,12 +96,12 @@ std::string TempDir::file(const std::string& name, uint64_t bytes) const {
   return path(name);
 }
 
-LogCapture::LogCapture() : before_(spdlog::default_logger()) {
+LogCapture::LogCapture() {
   auto sink = std::make_shared<spdlog::sinks::ostream_sink_mt>(text_);
-  spdlog::set_default_logger(std::make_shared<spdlog::logger>("test", sink));
+  before_ = set_log(std::make_shared<spdlog::logger>("test", sink));
 }
 
-LogCapture::~LogCapture() { spdlog::set_default_logger(before_); }
+LogCapture::~LogCapture() { set_log(before_); }
 
 size_t LogCapture::lines() const {
   return static_cast<size_t>(std::ranges::count(text_.str(), '\n'));

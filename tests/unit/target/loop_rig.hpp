@@ -1,5 +1,5 @@
-// What the tests of loop, mem and the registry share: a stack on a kernel ring with calls that
-// wait, temporary files, what was logged, and commands that need root.
+// Helpers for the tests of loop, mem and the registry: a stack on a kernel ring with blocking
+// calls, temporary files, captured log lines, and commands that need root.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -22,7 +22,7 @@ namespace sluice::test {
 
 Result<std::unique_ptr<Stack>> open_stack(std::string_view text, bool read_only = false);
 
-// What opening it says; empty when it works.
+// The error of opening it; empty on success.
 std::string open_error(std::string_view text, bool read_only = false);
 
 // `bytes` of memory that direct I/O accepts, each byte `fill`.
@@ -85,7 +85,7 @@ class LiveStack {
 // Makes a sparse file of that size.
 void make_file(const std::string& path, uint64_t bytes);
 
-// A directory that goes with all it holds.
+// A directory that is removed with its content.
 class TempDir {
  public:
   TempDir();
@@ -103,7 +103,7 @@ class TempDir {
   std::string path_;
 };
 
-// Collects what is logged while it lives.
+// Collects log lines during its lifetime.
 class LogCapture {
  public:
   LogCapture();
@@ -126,7 +126,7 @@ struct CommandResult {
 
 CommandResult run_command(const std::string& command);
 
-// A command that ran at the beginning and one that undoes it, where {} is what the first one said.
+// Runs a command, and at the end another one that undoes it; {} is the output of the first.
 class Undoable {
  public:
   Undoable(const std::string& command, std::string undo);
@@ -144,7 +144,7 @@ class Undoable {
 
 bool has_command(const std::string& name);
 
-// Of a file: what it takes on its file system.
+// The space that a file occupies on its file system.
 uint64_t allocated_bytes(const std::string& path);
 
 }  // namespace sluice::test

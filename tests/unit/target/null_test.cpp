@@ -1,4 +1,5 @@
 // null: reads are filled with zeroes, everything else succeeds at once.
+#include "spec/size.hpp"
 #include "support/manual_ring.hpp"
 #include "unit/target/loop_rig.hpp"
 
@@ -45,7 +46,11 @@ TEST(Null, IsRefusedOutsideItsSize) {
 
 TEST(Null, HasASizeWithoutBeingToldOne) {
   EXPECT_EQ(LiveStack("null()").geometry().size_bytes, 250ULL << 30);
-  EXPECT_NE(open_error("null:1000").find("give 1024"), std::string::npos);
+  EXPECT_NE(open_error("null:1000").find("give 512 or 1024"), std::string::npos);
+  EXPECT_NE(open_error("null:9223372036854775807").find("give 9223372036854775296"),
+            std::string::npos)
+      << "the next one would be too large";
+  EXPECT_EQ(LiveStack("null:9223372036854775296").geometry().size_bytes, kSizeMax - 511);
 }
 
 }  // namespace

@@ -1,10 +1,14 @@
-// The table of targets: what every row must have.
+// The table of targets: the required parts of every row.
+#include <fcntl.h>
 #include <gmock/gmock.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <set>
 
 #include "spec/rules.hpp"
-#include "target/registry.hpp"
+#include "support/open_leaf.hpp"
+#include "target/open_context.hpp"
 #include "unit/target/loop_rig.hpp"
 
 namespace sluice::test {
@@ -34,7 +38,7 @@ TEST(Registry, EveryOptionIsDescribedAndItsDefaultCanBeWritten) {
       EXPECT_FALSE(option.help.empty()) << syntax.name << '.' << option.name;
       if (option.fallback.empty()) continue;
       EXPECT_FALSE(option.required) << syntax.name << '.' << option.name;
-      EXPECT_TRUE(read_value(option, option.fallback, Place())) << option.fallback;
+      EXPECT_TRUE(read_value(option, option.fallback, SourceLocation())) << option.fallback;
     }
   }
 }
@@ -53,7 +57,7 @@ TEST(Registry, ABareNameIsAFile) {
   EXPECT_EQ(spec->text("file"), "a.img");
 }
 
-TEST(Registry, FilesAreSlotsInTheOrderInWhichTheyWereAdded) {
+TEST(Registry, FilesHaveSlotsAndAreInTheOrderInWhichTheyWereAdded) {
   const TempDir directory;
   auto stack = open_stack("linear(" + directory.file("a", 4096) + ", mem:1M, " +
                           directory.file("b", 4096) + ")");
@@ -62,11 +66,40 @@ TEST(Registry, FilesAreSlotsInTheOrderInWhichTheyWereAdded) {
 
   OpenContext context(/*read_only=*/true);
   EXPECT_TRUE(context.read_only());
-  EXPECT_EQ(context.add_file(17).number, 0);
+  const File first = context.add_file(17);
   const File second = context.add_file(18);
-  EXPECT_EQ(second.number, 1);
-  EXPECT_TRUE(second.registered);
-  EXPECT_EQ(context.take_files(), (std::vector<int>{17, 18}));
+  EXPECT_TRUE(first.registered);
+  EXPECT_NE(first.number, second.number);
+  for (const RegisteredFile& file : (*stack)->registered_files()) {
+    EXPECT_NE(file.slot.number, first.number) << "it belongs to another stack";
+  }
+  std::vector<int> files;
+  for (OpenFile& file : context.take_files()) files.push_back(file.descriptor.release());
+  EXPECT_EQ(files, (std::vector<int>{17, 18}));
+}
+
+// A target passes a key, or other state, to the next server in a file that no request uses.
+TEST(Registry, APrivateFileIsInheritedButNotRegistered) {
+  const TempDir directory;
+  OpenContext context(/*read_only=*/false);
+  const int state = memfd_create("state", MFD_CLOEXEC);
+  ASSERT_EQ(pwrite(state, "secret", 6, 0), 6);
+  context.add_private_file(state);
+  context.add_file(open(directory.file("a", 4096).c_str(), O_RDWR | O_CLOEXEC));
+  auto root = open_leaf("null:1M");
+  root->own(context.take_files());
+  const Stack stack(std::move(root));
+  ASSERT_EQ(stack.files().size(), 2U);
+  ASSERT_EQ(stack.registered_files().size(), 1U);
+  EXPECT_EQ(stack.registered_files()[0].descriptor, stack.files()[1]);
+
+  std::vector<Descriptor> passed;
+  for (const int file : stack.files()) passed.emplace_back(dup(file));
+  OpenContext next(/*read_only=*/false, {.files = std::move(passed)});
+  const Descriptor inherited = next.inherit();
+  char text[6];
+  ASSERT_EQ(pread(inherited.number(), text, sizeof(text), 0), 6);
+  EXPECT_EQ(std::string_view(text, sizeof(text)), "secret");
 }
 
 }  // namespace

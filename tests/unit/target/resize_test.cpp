@@ -1,4 +1,4 @@
-// Target::resize and Stack::resize: what grows, what refuses, and that queues may read the size
+// Target::resize and Stack::resize: which targets grow, which refuse, and queues that read the size
 // meanwhile.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -25,7 +25,7 @@ class ResizeTest : public testing::Test {
     EXPECT_EQ(*size, uint64_t{stack.geometry().size_bytes});
     return std::to_string(*size / kMiB) + "M";
   }
-  // Opens, resizes, and says how large it is or what was wrong.
+  // Opens and resizes a stack; returns its size or the error.
   std::string grown(const std::string& spec, std::optional<uint64_t> wanted) {
     auto stack = open_stack(spec);
     return stack ? grow(**stack, wanted) : stack.error().text;
@@ -60,7 +60,7 @@ TEST_F(ResizeTest, AFileThatHasGrownIsTakenAsItIs) {
   ASSERT_EQ(truncate(file.c_str(), 2 * kMiB + 300), 0);
   EXPECT_EQ(grow(*stack, std::nullopt), "2M");
   ASSERT_EQ(truncate(file.c_str(), kMiB), 0);
-  EXPECT_THAT(grow(*stack, std::nullopt), testing::HasSubstr("now holds only 1048576"));
+  EXPECT_THAT(grow(*stack, std::nullopt), testing::HasSubstr("now has only 1048576"));
   EXPECT_EQ(stack->geometry().size_bytes, 2 * kMiB);
 }
 
@@ -102,7 +102,7 @@ TEST_F(ResizeTest, AStripeGrowsByAllItsMembers) {
 }
 
 TEST_F(ResizeTest, NothingBecomesSmallerNorOdd) {
-  EXPECT_THAT(grown("mem:2M", kMiB), testing::HasSubstr("cannot be made smaller"));
+  EXPECT_THAT(grown("mem:2M", kMiB), testing::HasSubstr("cannot shrink"));
   EXPECT_THAT(grown("mem:1M", kMiB + 100), testing::HasSubstr("give 1048576 or 1049088"));
   EXPECT_THAT(grown("null:1M", UINT64_MAX), testing::HasSubstr("8 EiB"));
   const std::string file = dir_.file("disk", kMiB);
@@ -110,7 +110,7 @@ TEST_F(ResizeTest, NothingBecomesSmallerNorOdd) {
 }
 
 TEST_F(ResizeTest, ATargetThatSaysNothingRefuses) {
-  Stack stack(std::make_unique<Member>(0, kMiB), {});
+  Stack stack(std::make_unique<Member>(0, kMiB));
   EXPECT_EQ(stack.resize(2 * kMiB).error().error, EOPNOTSUPP);
 }
 

@@ -1,4 +1,4 @@
-// Stack: opening a Spec, and what a failed flush means for what comes after it.
+// Stack: opening a Spec, and the effect of a failed flush on later requests.
 #include "target/stack.hpp"
 
 #include <gtest/gtest.h>
@@ -34,7 +34,7 @@ class StackTest : public testing::Test {
   std::vector<std::byte> memory_ = std::vector<std::byte>(4096);
   ManualRing ring_;
   TestTag tag_{ring_};
-  Stack stack_{std::make_unique<Member>(3, 1 << 20), {}};
+  Stack stack_{std::make_unique<Member>(3, 1 << 20)};
 };
 
 TEST_F(StackTest, ServesWhatItsRootServes) {

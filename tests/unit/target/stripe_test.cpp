@@ -1,5 +1,5 @@
-// stripe: the arithmetic against a byte by byte oracle, one SQE per member, members that end in any
-// order.
+// stripe: the arithmetic compared with a byte by byte oracle, one SQE per member, members that end
+// in any order.
 #include <gtest/gtest.h>
 #include <unistd.h>
 
@@ -25,7 +25,7 @@ Result<std::unique_ptr<Target>> open_stripe(Target::Children members, uint64_t c
   return kStripeTarget.open(spec, std::move(members), context);
 }
 
-// Where byte `offset` of the whole is, as one counts chunks with the fingers.
+// The member and place of byte `offset` of the whole, by simple counting of chunks.
 std::pair<int, uint64_t> place_of(uint64_t offset, uint64_t members, uint64_t chunk) {
   const uint64_t index = offset / chunk;
   return {static_cast<int>(index % members), index / members * chunk + offset % chunk};
@@ -79,7 +79,7 @@ TEST(Stripe, EveryByteGoesToItsMemberInOneSqeEach) {
         const uint64_t chunks = (begin + bytes - 1) / chunk - begin / chunk + 1;
         ASSERT_GE(ring.pending(), std::min(chunks, members));
         uint64_t seen = 0;
-        // More pieces than one SQE takes go on with the next one.
+        // If there are more pieces than fit one SQE, the next SQE continues.
         while (ring.pending() != 0) {
           check_bytes(ring.sqe(0), begin, data, members, chunk, seen);
           if (HasFatalFailure()) return;
@@ -131,7 +131,7 @@ TEST(Stripe, ALargeRequestOnFourMembersFitsTheArena) {
   }
 }
 
-// The same with the frames of real files below, and durable besides.
+// The same with the frames of real files below, and a durable write.
 TEST(Stripe, ALargeRequestOnFourFilesFitsTheArena) {
   const auto spec = parse_spec("stripe(mem:1M, mem:1M, mem:1M, mem:1M)", target_vocabulary());
   ASSERT_TRUE(spec) << spec.error().text;
@@ -168,7 +168,7 @@ TEST(Stripe, PagesWithoutAnAddressGoOutAsOneFixedVector) {
     EXPECT_EQ(sqe.buf_index, 3);
     const auto* vectors = reinterpret_cast<const iovec*>(sqe.addr);
     ASSERT_EQ(sqe.len, 2U);
-    // Chunk 1 of the whole is first: it is on member 1, so member 0 begins with the second piece.
+    // Begins with chunk 1 of the whole, on member 1, so member 0 begins with the second piece.
     const uint64_t first = sqe.fd == 1 ? 0 : kChunk;
     EXPECT_EQ(reinterpret_cast<uint64_t>(vectors[0].iov_base), first);
     EXPECT_EQ(reinterpret_cast<uint64_t>(vectors[1].iov_base), first + 2 * kChunk);
@@ -263,14 +263,16 @@ TEST(Stripe, TheLastBytesAndNothingBeyond) {
   std::vector<std::byte> memory(2 * kChunk);
   auto stripe = open_stripe(make_members({kChunk * 2, kChunk * 2, kChunk * 2}));
   ASSERT_TRUE(stripe);
-  Task last = (*stripe)->submit(tag.make(Op::write, 4 * kChunk, memory));
-  ring.settle();
-  ASSERT_EQ(ring.pending(), 2U);
-  EXPECT_EQ(ring.sqe(0).fd, 1);
-  EXPECT_EQ(ring.sqe(1).fd, 2);
-  EXPECT_EQ(ring.sqe(1).off, kChunk);
-  while (ring.pending() != 0) ring.complete(0, full_result(ring.sqe(0)));
-  EXPECT_TRUE(last.status().ok());
+  {
+    Task last = (*stripe)->submit(tag.make(Op::write, 4 * kChunk, memory));
+    ring.settle();
+    ASSERT_EQ(ring.pending(), 2U);
+    EXPECT_EQ(ring.sqe(0).fd, 1);
+    EXPECT_EQ(ring.sqe(1).fd, 2);
+    EXPECT_EQ(ring.sqe(1).off, kChunk);
+    while (ring.pending() != 0) ring.complete(0, full_result(ring.sqe(0)));
+    EXPECT_TRUE(last.status().ok());
+  }
   Task beyond = (*stripe)->submit(tag.make(Op::write, 5 * kChunk, memory));
   ASSERT_TRUE(beyond.finished());
   EXPECT_EQ(beyond.status().error(), EINVAL);

@@ -1,7 +1,9 @@
-// The door, Target::submit: what it refuses, cuts and emulates.
+// The entry point, Target::submit(): the requests that it refuses, splits and emulates.
 #include "target/target.hpp"
 
 #include <gtest/gtest.h>
+
+#include <stdexcept>
 
 #include "support/fan_out.hpp"
 #include "support/member_target.hpp"
@@ -48,7 +50,7 @@ TEST_F(TargetTest, RefusesWhatIsOutside) {
     EXPECT_EQ(at_once(tag_.make(op, 0, kSize + 512)).error(), EINVAL);
     EXPECT_EQ(at_once(tag_.make(op, 512, kSize)).error(), EINVAL);
     EXPECT_EQ(at_once(tag_.make(op, kSize, uint64_t{512})).error(), EINVAL);
-    // The sum would be small again.
+    // The sum would overflow.
     EXPECT_EQ(at_once(tag_.make(op, 4096, UINT64_MAX - 4095)).error(), EINVAL);
     EXPECT_EQ(at_once(tag_.make(op, UINT64_MAX - 511, uint64_t{1024})).error(), EINVAL);
   }
@@ -88,10 +90,12 @@ TEST_F(TargetTest, AReadOnlyTargetServesReadsAndFlushes) {
   EXPECT_EQ(at_once(tag_.make(Op::write, 0, data)).error(), EROFS);
   EXPECT_EQ(at_once(tag_.make(Op::discard, 0, uint64_t{512})).error(), EROFS);
   EXPECT_EQ(at_once(tag_.make(Op::write_zeroes, 0, uint64_t{512})).error(), EROFS);
-  Task read = member_.submit(tag_.make(Op::read, 0, data));
-  ring_.settle();
-  expect_next(IORING_OP_READ, 0, 512);
-  EXPECT_TRUE(read.status().ok());
+  {
+    Task read = member_.submit(tag_.make(Op::read, 0, data));
+    ring_.settle();
+    expect_next(IORING_OP_READ, 0, 512);
+    EXPECT_TRUE(read.status().ok());
+  }
   Task flush = member_.submit(tag_.make(Op::flush, 0, uint64_t{0}));
   ring_.settle();
   expect_next(IORING_OP_FSYNC, 0, 0);
@@ -102,6 +106,43 @@ TEST_F(TargetTest, ABrokenViewIsReportedBeforeAByteMoves) {
   Request& request = tag_.make(Op::write, 0, memory_);
   request.data = request.data.slice(512, static_cast<uint32_t>(memory_.size()), tag_.arena);
   EXPECT_EQ(at_once(request).error(), EFAULT);
+}
+
+TEST_F(TargetTest, DataOfAnotherLengthIsRefused) {
+  Request& request = tag_.make(Op::write, 0, memory_);
+  request.length -= 512;
+  EXPECT_EQ(at_once(request).error(), EINVAL);
+}
+
+// A target of an embedding program: throws before it has a coroutine, or in one.
+class Throws final : public Target {
+ public:
+  explicit Throws(bool at_once) : at_once_(at_once) { geometry_.size_bytes = kSize; }
+
+ private:
+  Task do_submit(Request& request) override {
+    if (at_once_) throw std::runtime_error("at once");
+    return wait_and_throw(request);
+  }
+  Task wait_and_throw(Request& request) {
+    auto reading = request.ring->read({.number = 3}, 0, request.data);
+    (void)co_await reading;
+    throw std::runtime_error("later");
+  }
+
+  const bool at_once_;
+};
+
+TEST_F(TargetTest, AnExceptionOfATargetIsAnError) {
+  Throws at_once(true);
+  EXPECT_EQ(at_once.submit(tag_.make(Op::read, 0, memory_)).status().error(), EIO);
+  Throws later(false);
+  Task task = later.submit(tag_.make(Op::read, 0, memory_));
+  ring_.settle();
+  EXPECT_FALSE(task.finished());
+  expect_next(IORING_OP_READ, 0, memory_.size());
+  ASSERT_TRUE(task.finished());
+  EXPECT_EQ(task.status().error(), EIO);
 }
 
 TEST_F(TargetTest, WithoutAVolatileCacheAFlushIsDone) {
@@ -250,7 +291,7 @@ TEST_F(TargetTest, ZeroesByHandAreDurableWhenAskedTo) {
   EXPECT_TRUE(task.finished());
 }
 
-// A layer that does nothing but forward.
+// A layer that only forwards.
 class Shift final : public Target {
  public:
   Shift(Children children, uint64_t by) : Target(std::move(children)), by_(by) {

@@ -2,8 +2,11 @@
 
 #include <gtest/gtest.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include <fstream>
 #include <future>
 #include <semaphore>
 #include <thread>
@@ -106,7 +109,7 @@ TEST_F(DirectDeviceTest, WhatALoanCannotHoldIsRefused) {
   munmap(place, bytes);
 }
 
-// One that is submitted again from its end, on other memory.
+// An I/O that is submitted again from done(), on other memory.
 class Twice final : public Io {
  public:
   Twice(Device& device, std::span<std::byte> first, std::span<std::byte> second)
@@ -120,7 +123,7 @@ class Twice final : public Io {
   }
 
  private:
-  void done(Status status) override {
+  void done(Status status) noexcept override {
     if (status.ok() && memory.data() != second_.data()) {
       memory = second_;
       device_.submit(0, *this);
@@ -149,7 +152,7 @@ TEST_F(DirectDeviceTest, AnIoMayComeAgainOnMemoryThatIsNotRegistered) {
   EXPECT_EQ(back, other);
 }
 
-// Answers at once and keeps the pages.
+// Completes each request at once, and keeps a view of its pages.
 class Keeps final : public Target {
  public:
   explicit Keeps(std::promise<View>& kept) : kept_(kept) { geometry_.size_bytes = 1 << 20; }
@@ -167,12 +170,40 @@ class Notes final : public Io {
   std::atomic<bool> ended = false;
 
  private:
-  void done(Status) override { ended.store(true); }
+  void done(Status) noexcept override { ended.store(true); }
 };
+
+TEST_F(DirectDeviceTest, AQueueThatIsNotThereIsAnErrno) {
+  open("mem(1M)", {.queues = 2});
+  auto memory = filled(1);
+  Twice io(*device_, memory, memory);
+  device_->submit(2, io);
+  EXPECT_EQ(io.wait().error(), EINVAL);
+}
+
+#if !__has_feature(address_sanitizer) && !__has_feature(thread_sanitizer)  // no RLIMIT_AS there
+TEST_F(DirectDeviceTest, WithoutMemoryForItsTagsItIsNotCreated) {
+  open("mem(1M)");
+  const pid_t child = fork();
+  if (child == 0) {
+    uint64_t pages = 0;
+    std::ifstream("/proc/self/statm") >> pages;
+    const uint64_t bytes = pages * 4096 + (128 << 20);
+    const rlimit little{bytes, bytes};
+    setrlimit(RLIMIT_AS, &little);
+    const auto device = Device::create(*stack_, {.queues = 1, .depth = UINT16_MAX});
+    _exit(device ? 1 : device.error().error);
+  }
+  int status = 0;
+  waitpid(child, &status, 0);
+  ASSERT_TRUE(WIFEXITED(status));
+  EXPECT_EQ(WEXITSTATUS(status), ENOMEM);
+}
+#endif
 
 TEST_F(DirectDeviceTest, EndsWhenThePagesOfAllIoAreBack) {
   std::promise<View> promised;
-  stack_ = std::make_unique<Stack>(std::make_unique<Keeps>(promised), std::vector<int>());
+  stack_ = std::make_unique<Stack>(std::make_unique<Keeps>(promised));
   device_ = std::move(*Device::create(*stack_, {}));
   auto memory = filled(1);
   Notes io;

@@ -1,4 +1,4 @@
-// The life of requests in a CopyQueue: who reads, what is answered, how it ends.
+// The life of requests in a CopyQueue: reading from the device, answers, and the end of the queue.
 #include "frontend/fuse/copy_queue.hpp"
 
 #include "unit/frontend/fuse/fake_device.hpp"
@@ -43,12 +43,12 @@ TEST_F(FuseCopyQueue, AnswersInTheOrderInWhichTheStackDoes) {
 TEST_F(FuseCopyQueue, ABufferIsNotReadIntoBeforeItsAnswerIsOut) {
   deliver(make_frame(FUSE_READ, 1, read_arguments(0, 4096)));
   perform_on_file();
-  const uint64_t answer = ring_.sqe(*find(IORING_OP_WRITE, kDevice)).addr;
+  const io_uring_sqe answer = ring_.sqe(*find(IORING_OP_WRITE, kDevice));
+  ASSERT_NE(count(IORING_OP_READ, kDevice), 0U);
   for (size_t i = 0; i < ring_.pending(); ++i) {
     const io_uring_sqe& sqe = ring_.sqe(i);
-    if (sqe.opcode == IORING_OP_READ)
-      EXPECT_GT(std::max<uint64_t>(sqe.addr, answer) - std::min<uint64_t>(sqe.addr, answer),
-                kMaxIo);
+    if (sqe.opcode != IORING_OP_READ) continue;
+    EXPECT_TRUE(sqe.addr >= answer.addr + answer.len || sqe.addr + sqe.len <= answer.addr);
   }
   EXPECT_TRUE(take_reply());
 }
@@ -57,7 +57,7 @@ class LinkingFuseCopyQueue : public FakeDevice {
  protected:
   LinkingFuseCopyQueue() { link_ = true; }
 
-  // The one operation is done; the kernel goes on with the answer.
+  // Completes the one operation, after which the kernel writes the linked answer.
   void complete_link(uint8_t opcode) {
     const auto leader = find(opcode, file_descriptor_);
     ASSERT_TRUE(leader);
@@ -137,6 +137,62 @@ TEST_F(FuseCopyQueue, AnswersWhatItHasBeforeItStops) {
   EXPECT_FALSE(finished_);
   perform_on_file();
   EXPECT_EQ(take_reply()->unique, 5U);
+  EXPECT_TRUE(finished_);
+}
+
+// --- The reserve. The smallest one has room for one tag that reads, and 16 more pages.
+
+TEST_F(FuseCopyQueue, SmallRequestsLieSideBySide) {
+  start({}, 64, 0);
+  size_t served = 0;
+  for (; find(IORING_OP_READ, kDevice) && served < 64; ++served) {
+    fill_file(4096 * served, 4096, static_cast<int>(served));
+    deliver(make_frame(FUSE_READ, 1, read_arguments(4096 * served, 4096), {}, served));
+  }
+  EXPECT_GE(served, 9U);
+  EXPECT_LT(served, 64U) << "there is an end to it";
+  perform_on_file();
+  for (size_t i = 0; i < served; ++i) {
+    const auto reply = take_reply();
+    ASSERT_TRUE(reply);
+    EXPECT_EQ(reply->body, Bytes(4096, static_cast<std::byte>(reply->unique)));
+  }
+  EXPECT_TRUE(find(IORING_OP_READ, kDevice));
+}
+
+TEST_F(FuseCopyQueue, WritesKeepTheirBytesWhereverTheyMove) {
+  start({}, 64);
+  for (uint64_t i = 0; i < 32; ++i) {
+    const Bytes data(700, static_cast<std::byte>(i + 1));
+    deliver(make_frame(FUSE_WRITE, 1, write_arguments(1000 * i, 700), data, i));
+  }
+  do {
+    perform_on_file();
+  } while (take_reply());
+  for (uint64_t i = 0; i < 32; ++i) {
+    EXPECT_EQ(file_bytes(1000 * i, 700), Bytes(700, static_cast<std::byte>(i + 1))) << i;
+  }
+}
+
+TEST_F(FuseCopyQueue, NobodyReadsBeforeThereIsRoomForTheLargestRequest) {
+  start({}, 64, 0);
+  const Bytes data(kMaxIo, std::byte{7});
+  deliver(make_frame(FUSE_WRITE, 1, write_arguments(0, kMaxIo), data, 1));
+  EXPECT_FALSE(find(IORING_OP_READ, kDevice));
+  perform_on_file();
+  EXPECT_TRUE(take_reply());
+  EXPECT_EQ(count(IORING_OP_READ, kDevice), 1U);
+  EXPECT_EQ(file_bytes(0, kMaxIo), data);
+}
+
+TEST_F(FuseCopyQueue, WhoWaitsForRoomStopsToo) {
+  start({}, 4, 0);
+  deliver(make_frame(FUSE_WRITE, 1, write_arguments(0, kMaxIo), Bytes(kMaxIo), 1));
+  queue_->stop();
+  ring_.settle();
+  EXPECT_FALSE(finished_);
+  perform_on_file();
+  EXPECT_TRUE(take_reply());
   EXPECT_TRUE(finished_);
 }
 

@@ -41,6 +41,15 @@ TEST(FuseDataPath, SaysWhyNotABetterOne) {
   EXPECT_NE(copy->reason.find("enable_uring"), std::string::npos);
 }
 
+TEST(FuseDataPath, WhatTheKernelRefusesGivesWay) {
+  const PathFacts facts{.kernel_flags = kBefore73, .bars_passthrough = "a", .bars_uring = "c"};
+  const auto choice = choose_path({}, facts);
+  EXPECT_EQ(choice->path, DataPath::copy);
+  EXPECT_TRUE(choice->reason.ends_with("; not 'uring': c")) << choice->reason;
+  EXPECT_EQ(choose_path(DataPath::uring, facts).error().text,
+            "data path 'uring' is not possible: c");
+}
+
 TEST(FuseDataPath, RefusesWhatWasAskedForAndCannotBeHad) {
   const auto choice = choose_path(DataPath::uring, {.kernel_flags = abi::kPassthrough});
   ASSERT_FALSE(choice);
@@ -51,7 +60,7 @@ TEST(FuseDataPath, RefusesWhatWasAskedForAndCannotBeHad) {
     EXPECT_EQ(choose_path(DataPath::uring_zc, {.kernel_flags = flags}).error().error, EOPNOTSUPP);
   }
   const auto seen = choose_path(DataPath::uring_zc, {.kernel_flags = kAll, .bars_zero_copy = "b"});
-  EXPECT_EQ(seen.error().text, "data path 'uring_zc' cannot be had: b");
+  EXPECT_EQ(seen.error().text, "data path 'uring_zc' is not possible: b");
 }
 
 TEST(FuseHandshake, AsksOnlyForWhatIsOffered) {

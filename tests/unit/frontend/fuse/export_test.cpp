@@ -1,5 +1,5 @@
-// FuseExport with the real kernel: what a program sees that opens the file. Skipped where there is
-// no /dev/fuse or we are not root; programs of others are in tests/interop.
+// FuseExport with the real kernel, as seen by a program that opens the file. Skipped without
+// /dev/fuse or root; tests/interop has tests with other programs.
 #include "frontend/fuse/export.hpp"
 
 #include <dirent.h>
@@ -12,6 +12,7 @@
 #include <filesystem>
 #include <thread>
 
+#include "frontend/session.hpp"
 #include "target/registry.hpp"
 
 namespace sluice::fuse {
@@ -30,7 +31,7 @@ class FuseExportTest : public testing::TestWithParam<DataPath> {
     const Descriptor image(open(image_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
     ASSERT_EQ(ftruncate(image.number(), kSize), 0);
     open_stack(image_, false);
-    const auto trial = FuseExport::mount(*stack_, {.at = folder_ + "/trial", .path = path()});
+    const auto trial = make(folder_ + "/trial");
     if (!trial && trial.error().error == EOPNOTSUPP) GTEST_SKIP() << trial.error().text;
   }
 
@@ -49,21 +50,56 @@ class FuseExportTest : public testing::TestWithParam<DataPath> {
     stack_ = std::move(*stack);
   }
 
-  // Mounts and serves.
+  // Mounts the export and serves it.
   void start() {
-    auto made = FuseExport::mount(
-        *stack_, {.at = at_, .queues = 2, .depth = 8, .max_io_bytes = 524288, .path = path()});
+    auto made = make(at_);
     ASSERT_TRUE(made) << made.error().text;
-    export_ = std::move(*made);
-    ASSERT_TRUE(export_->serve());
+    auto session = Session<FuseExport>::start(std::move(*made));
+    ASSERT_TRUE(session) << session.error().text;
+    session_ = std::move(*session);
+    export_ = &session_->frontend();
+  }
+
+  Result<std::unique_ptr<FuseExport>> make(const std::string& at) const {
+    auto place = Place::open(at);
+    if (!place) return std::unexpected(place.error());
+    return FuseExport::make(*stack_, {.place = std::move(*place),
+                                      .queues = 2,
+                                      .depth = 8,
+                                      .max_io_bytes = 524288,
+                                      .path = path()});
   }
 
   void end() {
-    if (!export_) return;
-    EXPECT_TRUE(export_->stop());
-    export_->wait();
-    EXPECT_TRUE(export_->remove());
-    export_.reset();
+    if (!session_) return;
+    EXPECT_TRUE(session_->end());
+    session_.reset();
+  }
+
+  // Hands over to another export in this process, in the same way as to another process.
+  void change_hands() {
+    auto next = FuseExport::adopt(*stack_, export_->handover_state());
+    ASSERT_TRUE(next) << next.error().text;
+    auto session = Session<FuseExport>::prepare(std::move(*next));
+    ASSERT_TRUE(session) << session.error().text;
+    ASSERT_TRUE(export_->pause());
+    session_->wait_for_pause();
+    auto handover = export_->let_go();
+    ASSERT_TRUE(handover);
+    ASSERT_TRUE((*session)->frontend().take(std::move(*handover)));
+    ASSERT_TRUE((*session)->frontend().serve());
+    export_->leave();
+    session_ = std::move(*session);
+    export_ = &session_->frontend();
+    export_->settle();
+  }
+
+  // A handover in which the next server fails.
+  void change_hands_in_vain() {
+    ASSERT_TRUE(export_->pause());
+    session_->wait_for_pause();
+    ASSERT_TRUE(export_->let_go());
+    ASSERT_TRUE(export_->resume());
   }
 
   static DataPath path() { return GetParam(); }
@@ -77,7 +113,8 @@ class FuseExportTest : public testing::TestWithParam<DataPath> {
   std::string at_;
   std::string image_;
   std::unique_ptr<Stack> stack_;
-  std::unique_ptr<FuseExport> export_;
+  std::unique_ptr<Session<FuseExport>> session_;
+  FuseExport* export_ = nullptr;  // the front end of the session
 };
 
 TEST_P(FuseExportTest, TheFileIsTheStack) {
@@ -101,7 +138,7 @@ TEST_P(FuseExportTest, TheFileIsTheStack) {
   EXPECT_EQ(found, text);
 }
 
-// Large enough to stay in pipes where they can, in whole blocks and not.
+// Requests large enough for pipes on data paths that use them; whole blocks and parts of blocks.
 TEST_P(FuseExportTest, LargeRequestsArrive) {
   start();
   const Descriptor file = open_file(at_);
@@ -122,7 +159,7 @@ TEST_P(FuseExportTest, LargeRequestsArrive) {
   EXPECT_EQ(pread(file.number(), data.data(), 131072, kSize - 65536), 65536);
 }
 
-// One request becomes so many that the arena of its tag overflows.
+// One request has so many child requests that the arena of its tag overflows.
 TEST_P(FuseExportTest, ARequestOfManyPartsArrives) {
   if (passthrough()) GTEST_SKIP() << "passthrough takes one bare file only";
   std::string members;
@@ -184,25 +221,25 @@ TEST_P(FuseExportTest, AReadOnlyStackIsAReadOnlyFile) {
 TEST_P(FuseExportTest, IsNotStoppedWhileInUseUnlessItMust) {
   start();
   const Descriptor file = open_file(at_);
-  const auto refused = export_->stop_unless_busy();
+  const auto refused = export_->stop(/*even_if_used=*/false);
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().error, EBUSY);
   char byte = 0;
   EXPECT_EQ(pread(file.number(), &byte, 1, 0), 1);
   end();
-  if (passthrough()) return;  // the kernel goes on by itself for who has it open
+  if (passthrough()) return;  // the kernel itself serves files that are still open
   EXPECT_EQ(pread(file.number(), &byte, 1, 0), -1);
-  // The last one only while the kernel takes the ring apart.
+  // ECANCELED only while the kernel destroys the ring.
   EXPECT_TRUE(errno == ENOTCONN || errno == ECONNABORTED || errno == ECANCELED) << errno;
 }
 
 TEST_P(FuseExportTest, EndsWhenSomebodyUnmountsIt) {
   start();
   ASSERT_EQ(umount2(at_.c_str(), 0), 0);
-  export_->wait();
+  session_->wait_for_end();
   EXPECT_TRUE(export_->remove());
   EXPECT_FALSE(std::filesystem::exists(at_));
-  export_.reset();
+  session_.reset();
 }
 
 TEST_P(FuseExportTest, ANewSizeShowsAtOnce) {
@@ -221,11 +258,11 @@ TEST_P(FuseExportTest, ANewSizeShowsAtOnce) {
   EXPECT_EQ(export_->resize(kSize).has_value(), !passthrough());
 }
 
-// Programs notice nothing but a short wait.
+// Programs notice only a short delay.
 TEST_P(FuseExportTest, IsHandedOverUnderLoad) {
   start();
   if (is_over_uring(path())) {
-    EXPECT_EQ(export_->quiesce().error().error, EOPNOTSUPP);
+    EXPECT_EQ(export_->check_handover().error().error, EOPNOTSUPP);
     return;
   }
   std::atomic<bool> done = false;
@@ -242,15 +279,12 @@ TEST_P(FuseExportTest, IsHandedOverUnderLoad) {
     }
   });
   for (int i = 0; i < 20; ++i) {
-    ASSERT_TRUE(export_->quiesce());
-    export_->wait();
-    auto handover = export_->let_go();
-    ASSERT_TRUE(handover);
-    export_.reset();
-    auto adopted = FuseExport::adopt(*stack_, std::move(*handover));
-    ASSERT_TRUE(adopted) << adopted.error().text;
-    export_ = std::move(*adopted);
-    ASSERT_TRUE(export_->serve());
+    if (i % 4 == 3) {
+      change_hands_in_vain();
+    } else {
+      change_hands();
+    }
+    if (testing::Test::HasFatalFailure()) break;
     for (const uint64_t before = written; written < before + 20;) std::this_thread::yield();
   }
   done = true;
@@ -260,7 +294,7 @@ TEST_P(FuseExportTest, IsHandedOverUnderLoad) {
 
 TEST_P(FuseExportTest, SaysWhatIsInTheWay) {
   const auto refuse = [&](const std::string& at) {
-    const auto made = FuseExport::mount(*stack_, {.at = at, .path = path()});
+    const auto made = make(at);
     return made ? 0 : made.error().error;
   };
   EXPECT_EQ(refuse(folder_ + "/nowhere/disk"), ENOENT);
@@ -279,7 +313,7 @@ TEST(FuseExportOptions, SizesThatFuseCannotHaveAreRefused) {
   const auto stack = Stack::open(*spec, false);
   for (const uint32_t bytes : {0U, 4096U, 10000U, 2U << 20}) {
     const auto made =
-        FuseExport::mount(**stack, {.at = "/nowhere", .max_io_bytes = bytes, .path = {}});
+        FuseExport::make_detached(**stack, {.place = {}, .max_io_bytes = bytes, .path = {}});
     EXPECT_EQ(made.error().error, EINVAL) << bytes;
   }
 }

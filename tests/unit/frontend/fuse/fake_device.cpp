@@ -1,17 +1,18 @@
 #include "unit/frontend/fuse/fake_device.hpp"
 
-#include "target/loop/file_target.hpp"
+#include "target/file/file_target.hpp"
 
 namespace sluice::test {
 
-void FakeDevice::start(const Geometry& changes, uint16_t depth) {
+void FakeDevice::start(const Geometry& changes, uint16_t depth,
+                       std::optional<uint32_t> reserve_bytes) {
   if (file_descriptor_ >= 0) TearDown();
   finished_ = false;
   file_descriptor_ = memfd_create("stack", MFD_CLOEXEC);
   ASSERT_EQ(ftruncate(file_descriptor_, kSize), 0);
   auto member = std::make_unique<Member>(file_descriptor_, kSize);
   member->shape().read_only = changes.read_only;
-  member->shape().can_discard = !changes.needs_bytes;  // needs_bytes stands for: cannot
+  member->shape().can_discard = !changes.needs_bytes;  // here needs_bytes means: cannot discard
   std::unique_ptr<Target> root = std::move(member);
   if (link_) {
     const Geometry geometry = root->geometry();
@@ -20,20 +21,23 @@ void FakeDevice::start(const Geometry& changes, uint16_t depth) {
             .name = "file", .file = {.number = file_descriptor_}, .descriptor = file_descriptor_},
         geometry);
   }
-  stack_ = std::make_unique<Stack>(std::move(root), std::vector<int>());
+  stack_ = std::make_unique<Stack>(std::move(root));
   file_ = std::make_unique<fuse::OneFile>(
       fuse::OneFile::Shape{.read_only = changes.read_only, .size_bytes = kSize});
   file_->use_direct_io();
   io_ = std::make_unique<fuse::FileIo>(*stack_, *file_, kMaxIo);
-  auto queue = fuse::CopyQueue::create(
-      {.depth = depth, .max_io_bytes = kMaxIo, .device = {.number = kDevice}}, ring_, *io_, *this);
+  auto queue = fuse::CopyQueue::create({.depth = depth,
+                                        .max_io_bytes = kMaxIo,
+                                        .device = {.number = kDevice},
+                                        .reserve_bytes = reserve_bytes},
+                                       ring_, *io_, *this);
   ASSERT_TRUE(queue);
   queue_ = std::move(*queue);
-  queue_->start();
+  ASSERT_TRUE(queue_->start(-1));
   ring_.settle();
 }
 
-// The queue ends as it does when the file system goes.
+// The queue ends as after the file system was unmounted.
 void FakeDevice::TearDown() {
   do {
     perform_on_file();

@@ -1,5 +1,5 @@
 // FakeDevice: the kernel's side of /dev/fuse for a CopyQueue on a ManualRing. The stack is one
-// member on a real file; a test decides when each of its operations is done.
+// member on a real file; a test decides when each of its operations completes.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -32,22 +32,23 @@ class FakeDevice : public testing::Test, private QueueListener {
   void SetUp() override { start({}); }
   void TearDown() override;
 
-  void start(const Geometry& changes, uint16_t depth = 4);
+  void start(const Geometry& changes, uint16_t depth = 4,
+             std::optional<uint32_t> reserve_bytes = std::nullopt);
   void finished() override { finished_ = true; }
 
-  // What the queue has asked of the device and of the stack's file.
+  // Finds, or counts, the queue's pending operations on the device or on the stack's file.
   std::optional<size_t> find(uint8_t opcode, int descriptor) const;
   size_t count(uint8_t opcode, int descriptor) const;
 
-  // A request arrives; the queue must be reading.
+  // Delivers a request; the queue must be reading.
   void deliver(const Bytes& frame);
-  // A read of the device fails.
+  // Makes a read of the device fail.
   void fail_reading(int error);
-  // The stack's file does everything that was asked of it.
+  // Completes all operations on the stack's file.
   void perform_on_file();
-  // The answer that the queue writes, if it does.
+  // Completes the write of an answer, if one is pending, and returns the answer.
   std::optional<Reply> take_reply();
-  // All of it.
+  // Delivers a request, completes its operations, and returns the answer.
   Reply ask(const Bytes& frame);
 
   Bytes file_bytes(uint64_t offset, size_t length) const;
@@ -60,7 +61,7 @@ class FakeDevice : public testing::Test, private QueueListener {
   std::unique_ptr<fuse::FileIo> io_;
   std::unique_ptr<fuse::CopyQueue> queue_;
   bool finished_ = false;
-  bool link_ = false;  // the stack is one that lets answers be linked
+  bool link_ = false;  // the stack allows linked answers
 };
 
 }  // namespace sluice::test

@@ -20,11 +20,11 @@ class FuseFileIo : public FakeDevice {
     return ask(make_frame(FUSE_READ, 1, read_arguments(offset, size)));
   }
   Reply allocate(uint32_t mode, uint64_t offset, uint64_t length) {
-    fuse_fallocate_in wish{};
-    wish.offset = offset;
-    wish.length = length;
-    wish.mode = mode;
-    return ask(make_frame(FUSE_FALLOCATE, 1, bytes_of(wish)));
+    fuse_fallocate_in argument{};
+    argument.offset = offset;
+    argument.length = length;
+    argument.mode = mode;
+    return ask(make_frame(FUSE_FALLOCATE, 1, bytes_of(argument)));
   }
   static Bytes pattern(size_t length, int value = 7) {
     return Bytes(length, static_cast<std::byte>(value));

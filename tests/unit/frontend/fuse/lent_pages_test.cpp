@@ -1,5 +1,5 @@
-// READ and WRITE where the kernel has put the pages of the request into the ring's buffer table
-// (data path uring_zc): lent as they are, or copied where that cannot be.
+// READ and WRITE if the kernel has registered the pages of the request in the ring's buffer table
+// (data path uring_zc): they are lent, or copied if that is not possible.
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -9,6 +9,7 @@
 #include "frontend/fuse/file_io.hpp"
 #include "support/manual_ring.hpp"
 #include "support/member_target.hpp"
+#include "target/file/fine_blocks.hpp"
 #include "unit/frontend/fuse/frames.hpp"
 
 namespace sluice::test {
@@ -20,10 +21,22 @@ class FuseLentPages : public testing::Test {
   static constexpr uint64_t kSize = 1U << 20;
   static constexpr uint32_t kMaxIo = 65536;
 
+  explicit FuseLentPages(bool fine_blocks = false)
+      : stack_(make_root(file_descriptor_, fine_blocks)) {}
+
+  // A target with blocks of 512 bytes: natively, or by FineBlocks on blocks of 4096.
+  static std::unique_ptr<Target> make_root(int file, bool fine_blocks) {
+    auto member = std::make_unique<Member>(file, kSize);
+    if (!fine_blocks) return member;
+    member->shape().logical_block_bytes = 4096;
+    return std::make_unique<FineBlocks>(std::move(member), FineBlocks::Shape{.size_bytes = kSize});
+  }
+
   void SetUp() override {
     ASSERT_EQ(ftruncate(file_descriptor_, kSize), 0);
     ASSERT_TRUE(memory_.reserve_file(2, kMaxIo));
-    tag_.set_up(ring_, memory_, 0, 1);
+    tag_.set_up(ring_, 0, 1);
+    tag_.use(memory_, 1);
     tag_.slot = kSlot;
     ring_.set_buffer(kSlot, pages_);
   }
@@ -42,25 +55,28 @@ class FuseLentPages : public testing::Test {
   void begin_read(uint64_t offset, uint32_t size) {
     begin(FUSE_READ, read_arguments(offset, size), 0);
   }
-  // Of what the pages hold.
+  // The data is in the pages.
   void begin_write(uint64_t offset, uint32_t size) {
     begin(FUSE_WRITE, write_arguments(offset, size), size);
   }
   Service serve() {
-    Task serving = io_.serve(tag_.request, tag_);
-    const Status status = co_await serving;
+    Status status;
+    {  // the frame must be destroyed before the arena is reset
+      Task serving = io_.serve(tag_.request, tag_);
+      status = co_await serving;
+    }
     if (!status.ok()) tag_.answer = {.error = status.error()};
     io_.conclude(tag_, counters_);
     done_ = true;
   }
-  // Its errno.
+  // Completes the request; returns its errno.
   int end() {
     ring_.perform_all();
     EXPECT_TRUE(done_);
     return tag_.answer.error;
   }
 
-  // The one operation that is under way is on the stack's file and on the pages.
+  // Expects one pending operation, on the stack's file and on the pages.
   void expect_lent(int opcode) {
     ASSERT_EQ(ring_.pending(), 1U);
     EXPECT_EQ(ring_.sqe(0).opcode, opcode);
@@ -89,7 +105,7 @@ class FuseLentPages : public testing::Test {
 
   ManualRing ring_;
   int file_descriptor_ = memfd_create("stack", MFD_CLOEXEC);
-  Stack stack_{std::make_unique<Member>(file_descriptor_, kSize), std::vector<int>()};
+  Stack stack_;
   fuse::OneFile file_{fuse::OneFile::Shape{.size_bytes = kSize}};
   fuse::FileIo io_{stack_, file_, kMaxIo};
   fuse::TagMemory memory_;
@@ -167,6 +183,29 @@ TEST_F(FuseLentPages, WhatTheBackingDoesNotTakeIsCopied) {
   EXPECT_EQ(end(), 0);
   EXPECT_EQ(first_pages(8192), pattern(8192, 4));
   EXPECT_EQ(copied(), 16384U);
+}
+
+class FuseLentPagesOfFineBlocks : public FuseLentPages {
+ protected:
+  FuseLentPagesOfFineBlocks() : FuseLentPages(/*fine_blocks=*/true) {}
+};
+
+// The server cannot access a part of these pages.
+TEST_F(FuseLentPagesOfFineBlocks, WhatATargetMustCopyIsCopied) {
+  fill_pages(4);
+  begin_write(512, 1024);
+  EXPECT_EQ(end(), 0);
+  EXPECT_EQ(file_bytes(0, 512), pattern(512, 0));
+  EXPECT_EQ(file_bytes(512, 1024), pattern(1024, 4));
+  fill_pages(0);
+  begin_read(512, 1024);
+  EXPECT_EQ(end(), 0);
+  EXPECT_EQ(first_pages(1024), pattern(1024, 4));
+  EXPECT_EQ(copied(), 2048U);
+  begin_write(4096, 8192);
+  expect_lent(IORING_OP_WRITE_FIXED);
+  EXPECT_EQ(end(), 0);
+  EXPECT_EQ(copied(), 2048U);
 }
 
 TEST_F(FuseLentPages, OtherErrorsAreTheAnswer) {

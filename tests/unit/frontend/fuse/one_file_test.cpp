@@ -27,7 +27,7 @@ class FuseOneFile : public testing::Test {
   T reply() const {
     return test::value_in<T>(out_);
   }
-  // Another file of the same size.
+  // Replaces the file by another one of the same size.
   void become(const OneFile::Shape& shape) {
     std::destroy_at(&file_);
     std::construct_at(&file_, shape);
@@ -113,23 +113,23 @@ TEST_F(FuseOneFile, AReadOnlyFileIsNotOpenedForWriting) {
 }
 
 TEST_F(FuseOneFile, TheSizeCannotBeChangedByItsUsers) {
-  fuse_setattr_in wish{};
-  wish.valid = FATTR_SIZE;
-  wish.size = kSize / 2;
-  EXPECT_EQ(ask(FUSE_SETATTR, 1, test::bytes_of(wish)).error, EPERM);
-  wish.size = kSize;
-  EXPECT_EQ(ask(FUSE_SETATTR, 1, test::bytes_of(wish)).error, 0);
+  fuse_setattr_in argument{};
+  argument.valid = FATTR_SIZE;
+  argument.size = kSize / 2;
+  EXPECT_EQ(ask(FUSE_SETATTR, 1, test::bytes_of(argument)).error, EPERM);
+  argument.size = kSize;
+  EXPECT_EQ(ask(FUSE_SETATTR, 1, test::bytes_of(argument)).error, 0);
 }
 
 TEST_F(FuseOneFile, ModeOwnerAndTimesCan) {
-  fuse_setattr_in wish{};
-  wish.valid = FATTR_MODE | FATTR_UID | FATTR_GID | FATTR_MTIME | FATTR_ATIME;
-  wish.mode = S_IFREG | 0640;
-  wish.uid = 7;
-  wish.gid = 8;
-  wish.mtime = 1000;
-  wish.atime = 2000;
-  EXPECT_EQ(ask(FUSE_SETATTR, 1, test::bytes_of(wish)).length, sizeof(fuse_attr_out));
+  fuse_setattr_in argument{};
+  argument.valid = FATTR_MODE | FATTR_UID | FATTR_GID | FATTR_MTIME | FATTR_ATIME;
+  argument.mode = S_IFREG | 0640;
+  argument.uid = 7;
+  argument.gid = 8;
+  argument.mtime = 1000;
+  argument.atime = 2000;
+  EXPECT_EQ(ask(FUSE_SETATTR, 1, test::bytes_of(argument)).length, sizeof(fuse_attr_out));
   const fuse_attr now = reply<fuse_attr_out>().attr;
   EXPECT_EQ(now.mode, static_cast<uint32_t>(S_IFREG | 0640));
   EXPECT_EQ(now.uid, 7U);
@@ -151,7 +151,7 @@ TEST_F(FuseOneFile, ANewSizeShowsEverywhere) {
   EXPECT_EQ(reply<fuse_statfs_out>().st.blocks, kSize / 2 / 4096);
 }
 
-// ENOSYS: the kernel does it itself, or does without, and does not ask again.
+// ENOSYS: the kernel executes the operation itself, or does without, and does not ask again.
 TEST_F(FuseOneFile, LeavesToTheKernelWhatItDoesAsWell) {
   for (const uint32_t opcode : {FUSE_ACCESS, FUSE_POLL, FUSE_GETXATTR, FUSE_LISTXATTR,
                                 FUSE_COPY_FILE_RANGE, FUSE_BMAP, FUSE_SYNCFS}) {

@@ -1,0 +1,82 @@
+#include "daemon/caller.hpp"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <charconv>
+#include <cstdlib>
+#include <optional>
+#include <string_view>
+
+namespace sluice {
+namespace {
+
+constexpr int kFirstActivated = STDERR_FILENO + 1;
+constexpr int kActivatedMax = 256;
+
+std::optional<int> parse_number(std::string_view text) {
+  int number = -1;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error != std::errc() || end != text.data() + text.size() || number < 0) return std::nullopt;
+  return number;
+}
+
+std::optional<int> named_descriptor(std::string_view path) {
+  for (const std::string_view folder : {"/dev/fd/", "/proc/self/fd/"}) {
+    if (path.starts_with(folder)) return parse_number(path.substr(folder.size()));
+  }
+  return std::nullopt;
+}
+
+void find_named(const Spec& spec, std::vector<int>& found) {
+  for (const auto& [name, value] : spec.options) {
+    const auto* const text = std::get_if<std::string>(&value);
+    if (text == nullptr) continue;
+    if (const auto number = named_descriptor(*text)) found.push_back(*number);
+  }
+  for (const Spec& child : spec.children) find_named(child, found);
+}
+
+}  // namespace
+
+void leave_caller(std::span<const int> kept) {
+  std::vector<int> needed(kept.begin(), kept.end());
+  std::ranges::sort(needed);
+  int first = STDERR_FILENO + 1;
+  for (const int each : needed) {
+    if (each < first) continue;
+    if (each > first) {
+      close_range(static_cast<unsigned>(first), static_cast<unsigned>(each - 1), 0);
+    }
+    fcntl(each, F_SETFD, FD_CLOEXEC);
+    first = each + 1;
+  }
+  close_range(static_cast<unsigned>(first), ~0U, 0);
+  for (int each = 1; each < NSIG; ++each) signal(each, SIG_DFL);
+  for (const int each : {SIGPIPE, SIGXFSZ}) signal(each, SIG_IGN);
+  sigset_t none;
+  sigemptyset(&none);
+  sigprocmask(SIG_SETMASK, &none, nullptr);
+  umask(022);
+}
+
+std::vector<int> named_descriptors(const Spec& spec) {
+  std::vector<int> found;
+  find_named(spec, found);
+  return found;
+}
+
+std::vector<int> activated_descriptors() {
+  const char* const process = std::getenv("LISTEN_PID");
+  const char* const count = std::getenv("LISTEN_FDS");
+  std::vector<int> found;
+  if (process == nullptr || count == nullptr || parse_number(process) != getpid()) return found;
+  const int last = std::min(parse_number(count).value_or(0), kActivatedMax);
+  for (int i = 0; i < last; ++i) found.push_back(kFirstActivated + i);
+  return found;
+}
+
+}  // namespace sluice

@@ -1,0 +1,79 @@
+#include "ring/sockets.hpp"
+
+#include <algorithm>
+
+#include "ring/abi.hpp"
+#include "ring/ring.hpp"
+
+namespace sluice::sockets {
+namespace {
+
+void name_file(io_uring_sqe& sqe, File file) {
+  if (file.registered) sqe.flags |= IOSQE_FIXED_FILE;
+}
+
+}  // namespace
+
+RawOperation connect(Ring& ring, File socket, const sockaddr& address, socklen_t length) {
+  io_uring_sqe sqe{};
+  io_uring_prep_connect(&sqe, socket.number, &address, length);
+  name_file(sqe, socket);
+  return {ring, sqe};
+}
+
+RawOperation shutdown(Ring& ring, File socket, int how) {
+  io_uring_sqe sqe{};
+  io_uring_prep_shutdown(&sqe, socket.number, how);
+  name_file(sqe, socket);
+  return {ring, sqe};
+}
+
+RawOperation poll(Ring& ring, File file, uint32_t events) {
+  io_uring_sqe sqe{};
+  io_uring_prep_poll_add(&sqe, file.number, events);
+  name_file(sqe, file);
+  return {ring, sqe};
+}
+
+Transfer send_all(Ring& ring, File socket, std::span<const std::byte> bytes, int message_flags) {
+  return {ring,         Transfer::Verb::send, socket, const_cast<std::byte*>(bytes.data()),
+          bytes.size(), message_flags};
+}
+
+Transfer recv_all(Ring& ring, File socket, std::span<std::byte> bytes) {
+  return {ring, Transfer::Verb::recv, socket, bytes.data(), bytes.size(), 0};
+}
+
+void Transfer::await_suspend(std::coroutine_handle<> coroutine) {
+  coroutine_ = coroutine;
+  ring_.submit(*this);
+}
+
+void Transfer::prepare(io_uring_sqe& sqe) {
+  const size_t most = std::min<size_t>(length_ - moved_, abi::kMaxTransferBytes);
+  const int flags = message_flags_ | MSG_WAITALL | MSG_NOSIGNAL;
+  if (verb_ == Verb::send) {
+    io_uring_prep_send(&sqe, socket_.number, memory_ + moved_, most, flags);
+  } else {
+    io_uring_prep_recv(&sqe, socket_.number, memory_ + moved_, most, flags);
+  }
+  name_file(sqe, socket_);
+}
+
+void Transfer::complete(int32_t result, uint32_t) {
+  if (result == 0) {
+    closed_ = true;
+    status_ = Status::from_errno(ECONNRESET);
+  } else if (result < 0 && result != -EINTR) {
+    status_ = Status::from_result(result);
+  } else {
+    moved_ += static_cast<size_t>(std::max(result, 0));
+  }
+  if (status_.ok() && moved_ < length_) {
+    if (!cancelled()) return ring_.submit(*this);
+    status_ = Status::from_errno(ECANCELED);
+  }
+  ring_.ready().push(coroutine_);
+}
+
+}  // namespace sluice::sockets

@@ -1,0 +1,157 @@
+#include "target/file/backing_file.hpp"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "core/log.hpp"
+#include "spec/shown.hpp"
+#include "spec/size.hpp"
+#include "target/file/file_limits.hpp"
+#include "target/file/file_lock.hpp"
+#include "target/file/in_use.hpp"
+#include "target/file/open_errors.hpp"
+
+namespace sluice {
+namespace {
+
+// The largest block size that front ends and their clients support.
+constexpr uint32_t kBlockBytesMax = 4096;
+
+Result<void> open_as_asked(BackingFile& file, const std::string& path, int flags, bool buffered);
+void settle_direct_io(BackingFile& file, const std::string& name, bool wanted);
+void settle_use(BackingFile& file, const BackingFile::Options& options);
+void set_flag(int descriptor, int flag, bool on);
+int create_memory_file();
+
+}  // namespace
+
+Result<BackingFile> BackingFile::open(const std::string& path, const Options& options) {
+  // Checked before opening: opening a fifo blocks, opening a tape rewinds it.
+  struct stat status{};
+  if (stat(path.c_str(), &status) != 0) return cannot_find(path, errno);
+  if (!S_ISREG(status.st_mode) && !S_ISBLK(status.st_mode)) {
+    return is_no_backing_file(path, status.st_mode);
+  }
+  BackingFile file;
+  file.block_device = S_ISBLK(status.st_mode);
+  const bool claim = file.block_device && !options.read_only;
+  const int flags = (options.read_only ? O_RDONLY : O_RDWR) | (claim ? O_EXCL : 0);
+  if (auto opened = open_as_asked(file, path, flags, options.buffered_io); !opened) {
+    return std::unexpected(opened.error());
+  }
+  const int descriptor = file.descriptor.number();
+  if (fstat(descriptor, &status) != 0 || S_ISBLK(status.st_mode) != file.block_device) {
+    return fail(EAGAIN, fmt::format("{} was replaced while it was opened: try again", shown(path)));
+  }
+  settle_direct_io(file, path, !options.buffered_io);
+  if (file.geometry.read_only && !options.read_only) {
+    return cannot_open(path, EROFS, flags, file.block_device);
+  }
+  if (!options.force) {
+    if (auto unused = check_unused(descriptor, path, !options.read_only); !unused) {
+      return std::unexpected(unused.error());
+    }
+  }
+  settle_use(file, options);
+  if (auto locked = lock_file(descriptor, !options.read_only, path); !locked) {
+    return std::unexpected(locked.error());
+  }
+  return file;
+}
+
+// Already locked: a lock belongs to the open file description. Trying again would release it if
+// another program was in the way.
+Result<BackingFile> BackingFile::adopt(Descriptor descriptor, const std::string& name,
+                                       const Options& options) {
+  BackingFile file;
+  file.descriptor = std::move(descriptor);
+  struct stat status{};
+  if (fstat(file.descriptor.number(), &status) != 0) {
+    return fail(EINVAL, fmt::format("{} was not handed over", shown(name)));
+  }
+  file.block_device = S_ISBLK(status.st_mode);
+  file.direct = (fcntl(file.descriptor.number(), F_GETFL) & O_DIRECT) != 0;
+  settle_direct_io(file, name, /*wanted=*/false);
+  settle_use(file, options);
+  return file;
+}
+
+Result<BackingFile> BackingFile::create_in_memory(uint64_t size_bytes) {
+  const std::string name = fmt::format("mem:{}", format_size(size_bytes));
+  BackingFile file;
+  const Descriptor memory(create_memory_file());
+  if (!memory.valid() || ftruncate(memory.number(), static_cast<off_t>(size_bytes)) != 0) {
+    return fail(errno, fmt::format("cannot make {}: {}", name, std::strerror(errno)));
+  }
+  // Opened again, because only open() can enable direct I/O.
+  const std::string path = fmt::format("/proc/self/fd/{}", memory.number());
+  if (auto opened = open_as_asked(file, path, O_RDWR, /*buffered=*/false); !opened) {
+    return std::unexpected(opened.error());
+  }
+  settle_direct_io(file, name, /*wanted=*/true);
+  return file;
+}
+
+namespace {
+
+Result<void> open_as_asked(BackingFile& file, const std::string& path, int flags, bool buffered) {
+  flags |= O_CLOEXEC;
+  if (!buffered) {
+    file.descriptor = Descriptor(::open(path.c_str(), flags | O_DIRECT));
+    file.direct = file.descriptor.valid();
+    if (file.direct) return {};
+    if (errno != EINVAL) return cannot_open(path, errno, flags, file.block_device);
+  }
+  file.descriptor = Descriptor(::open(path.c_str(), flags));
+  if (file.descriptor.valid()) return {};
+  return cannot_open(path, errno, flags, file.block_device);
+}
+
+// Determines the alignment of direct I/O, and disables it if it is not possible or requires too
+// much.
+void settle_direct_io(BackingFile& file, const std::string& name, bool wanted) {
+  const int descriptor = file.descriptor.number();
+  DirectAlignment alignment;
+  if (file.direct) alignment = direct_alignment(descriptor);
+  if (alignment.offset_bytes == 0 || alignment.offset_bytes > kBlockBytesMax) {
+    if (wanted) {
+      log().info("{} takes no direct I/O in blocks of {} bytes: going through the page cache",
+                 shown(name), kBlockBytesMax);
+    }
+    if (file.direct) set_flag(descriptor, O_DIRECT, false);
+    file.direct = false;
+    alignment = {};
+  }
+  // tmpfs has no FMODE_NOWAIT, so io_uring gives each request to a worker thread. O_NONBLOCK makes
+  // it run requests inline, and O_DIRECT makes tmpfs accept non-blocking writes. Neither changes
+  // the behaviour of tmpfs, which does not block.
+  if (file.direct && is_in_memory(descriptor)) set_flag(descriptor, O_NONBLOCK, true);
+  file.geometry = describe_file(descriptor, alignment);
+  file.swap_risk = swap_risk_of(descriptor, name, file.direct);
+}
+
+void settle_use(BackingFile& file, const BackingFile::Options& options) {
+  file.geometry.read_only = options.read_only;
+  file.geometry.volatile_cache = !options.read_only;  // without writes it stays empty
+  file.geometry.can_prefetch = !file.direct;          // into the page cache
+}
+
+void set_flag(int descriptor, int flag, bool on) {
+  const int flags = fcntl(descriptor, F_GETFL);
+  if (flags >= 0) fcntl(descriptor, F_SETFL, on ? flags | flag : flags & ~flag);
+}
+
+int create_memory_file() {
+  constexpr unsigned kNoExecSeal = 8;  // MFD_NOEXEC_SEAL, Linux 6.3; wanted by vm.memfd_noexec
+  const int file = memfd_create("sluice-mem", MFD_CLOEXEC | kNoExecSeal);
+  return file >= 0 || errno != EINVAL ? file : memfd_create("sluice-mem", MFD_CLOEXEC);
+}
+
+}  // namespace
+}  // namespace sluice

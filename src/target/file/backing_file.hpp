@@ -1,0 +1,43 @@
+// BackingFile: the regular file or block device behind a target: opened with direct I/O if
+// possible, inspected and locked.
+//
+// Control path only: made by a target's open function, which passes the descriptor to the stack.
+#pragma once
+
+#include <string>
+
+#include "core/descriptor.hpp"
+#include "core/error.hpp"
+#include "core/geometry.hpp"
+
+namespace sluice {
+
+struct BackingFile {
+  struct Options {
+    bool read_only = false;
+    bool buffered_io = false;  // through the page cache even if O_DIRECT is possible
+    bool force = false;        // even if a loop device of the kernel uses the file
+  };
+
+  // Opens and locks the file (lock_file()), claims a writable block device (O_EXCL), so that it
+  // cannot be mounted, and checks for other users (check_unused()). All checks apply to the opened
+  // file, even if its name changes meanwhile. Errors are messages for the user: the obstacle, and
+  // what to do.
+  static Result<BackingFile> open(const std::string& path, const Options& options);
+
+  // Takes over a descriptor that another server opened with open(), and locked. `name` is for
+  // messages.
+  static Result<BackingFile> adopt(Descriptor descriptor, const std::string& name,
+                                   const Options& options);
+
+  // Creates an anonymous sparse file in memory.
+  static Result<BackingFile> create_in_memory(uint64_t size_bytes);
+
+  Descriptor descriptor;
+  bool block_device = false;
+  bool direct = false;    // opened with O_DIRECT
+  Geometry geometry;      // of the whole file; the size is not rounded to blocks
+  std::string swap_risk;  // see Target::swap_risk()
+};
+
+}  // namespace sluice

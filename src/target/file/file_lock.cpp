@@ -1,0 +1,130 @@
+#include "target/file/file_lock.hpp"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+
+#include <cerrno>
+#include <chrono>
+#include <cstring>
+
+#include "core/log.hpp"
+#include "core/retry.hpp"
+#include "spec/shown.hpp"
+
+namespace sluice {
+namespace {
+
+// QEMU's permissions, as bits of a set.
+constexpr unsigned kConsistentRead = 1U << 0;
+constexpr unsigned kWrite = 1U << 1;
+constexpr unsigned kWriteUnchanged = 1U << 2;
+constexpr unsigned kResize = 1U << 3;
+constexpr unsigned kAll = kConsistentRead | kWrite | kWriteUnchanged | kResize;
+constexpr unsigned kPermissionCount = 4;
+
+// The kernel frees the rings of a process after the process has ended; until then their registered
+// files stay open.
+constexpr std::chrono::milliseconds kGhostTimeout{1000};
+
+constexpr off_t kUsedBytes = 100;
+constexpr off_t kUnsharedBytes = 200;
+
+// The permissions that an attachment uses, and the permissions that it does not share.
+struct Claim {
+  unsigned used;
+  unsigned unshared;
+};
+constexpr Claim claim(bool for_writing) {
+  if (for_writing) return {.used = kConsistentRead | kWrite, .unshared = kAll & ~kConsistentRead};
+  return {.used = kConsistentRead, .unshared = kWrite | kResize};
+}
+
+bool take(int descriptor, off_t first_byte, unsigned permissions);
+bool others_hold(int descriptor, off_t first_byte, unsigned permissions);
+std::unexpected<Error> in_the_way(bool for_writing, bool written, std::string_view path);
+
+Result<void> try_to_lock(int descriptor, bool for_writing, std::string_view path) {
+  const auto [used, unshared] = claim(for_writing);
+  if (!take(descriptor, kUsedBytes, used) || !take(descriptor, kUnsharedBytes, unshared)) {
+    if (errno == EAGAIN || errno == EACCES) return in_the_way(for_writing, true, path);
+    log().warn("{} cannot be locked ({}): nothing keeps other programs from writing to it",
+               shown(path), std::strerror(errno));
+    return {};
+  }
+  if (others_hold(descriptor, kUsedBytes, unshared)) return in_the_way(for_writing, true, path);
+  if (others_hold(descriptor, kUnsharedBytes, used)) return in_the_way(for_writing, false, path);
+  return {};
+}
+
+}  // namespace
+
+Result<void> lock_file(int descriptor, bool for_writing, std::string_view path) {
+  const Retry retry(kGhostTimeout, std::chrono::milliseconds(5));
+  while (true) {
+    auto locked = try_to_lock(descriptor, for_writing, path);
+    if (locked) return locked;
+    unlock_file(descriptor);  // so that one of two waiting processes succeeds
+    if (!retry.again()) return locked;
+  }
+}
+
+bool others_have_locked(int descriptor, bool for_writing) {
+  const auto [used, unshared] = claim(for_writing);
+  return others_hold(descriptor, kUsedBytes, unshared) ||
+         others_hold(descriptor, kUnsharedBytes, used);
+}
+
+void unlock_file(int descriptor) {
+  struct flock lock{};
+  lock.l_type = F_UNLCK;
+  lock.l_whence = SEEK_SET;
+  lock.l_start = kUsedBytes;
+  lock.l_len = kUnsharedBytes + kPermissionCount - kUsedBytes;
+  fcntl(descriptor, F_OFD_SETLK, &lock);
+}
+
+namespace {
+
+// A read or write lock of one byte of the lock area.
+struct flock lock_of(short type, off_t first_byte, unsigned permission) {
+  struct flock lock{};
+  lock.l_type = type;
+  lock.l_whence = SEEK_SET;
+  lock.l_start = first_byte + permission;
+  lock.l_len = 1;
+  return lock;
+}
+
+bool take(int descriptor, off_t first_byte, unsigned permissions) {
+  for (unsigned permission = 0; permission < kPermissionCount; ++permission) {
+    if ((permissions >> permission & 1U) == 0) continue;
+    struct flock lock = lock_of(F_RDLCK, first_byte, permission);
+    if (fcntl(descriptor, F_OFD_SETLK, &lock) != 0) return false;
+  }
+  return true;
+}
+
+bool others_hold(int descriptor, off_t first_byte, unsigned permissions) {
+  for (unsigned permission = 0; permission < kPermissionCount; ++permission) {
+    if ((permissions >> permission & 1U) == 0) continue;
+    struct flock lock = lock_of(F_WRLCK, first_byte, permission);
+    if (fcntl(descriptor, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK) return true;
+  }
+  return false;
+}
+
+std::unexpected<Error> in_the_way(bool for_writing, bool written, std::string_view path) {
+  if (written) {
+    return fail(EBUSY,
+                fmt::format("{} is attached for writing elsewhere, here or in a QEMU program:"
+                            " detach it there first",
+                            shown(path)));
+  }
+  return fail(EBUSY, fmt::format("{} is in use elsewhere by a program that lets nobody else {} it:"
+                                 " detach it there first{}",
+                                 shown(path), for_writing ? "write to" : "read",
+                                 for_writing ? ", or give the option read_only" : ""));
+}
+
+}  // namespace
+}  // namespace sluice

@@ -1,0 +1,54 @@
+// BlockStore: the slots of the metadata cache, found by block number, and their memory.
+//
+// All memory is allocated at creation and freed at destruction. glimpse() takes no lock; all other
+// functions are called with the cache's mutex held.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "core/buffer.hpp"
+#include "target/metadata/cached_block.hpp"
+
+namespace sluice {
+
+class BlockStore {
+ public:
+  BlockStore(uint32_t block_bytes, uint32_t blocks);
+
+  // The slot that has the block or is being filled with it; null: none.
+  CachedBlock* find(uint64_t number) const;
+  // The same without the mutex. It may miss a block that is present, or return a slot that has
+  // another block by now: check the number again after pinning it.
+  CachedBlock* glimpse(uint64_t number) const;
+
+  // Takes a slot for another block: an empty one, or one that is clean and unused, chosen by the
+  // clock algorithm. The slot is then `filling`, has its new number, and cannot be pinned. Null:
+  // there is none now.
+  CachedBlock* claim(uint64_t number, uint64_t version, uint64_t flush);
+  // Makes a slot that could not be filled empty again.
+  void give_up(CachedBlock& slot);
+
+  std::span<CachedBlock> slots() { return {slots_.get(), count_}; }
+  std::span<const CachedBlock> slots() const { return {slots_.get(), count_}; }
+  uint64_t evictions() const { return evictions_; }
+
+ private:
+  std::atomic<CachedBlock*>& bucket(uint64_t number) const;
+  bool evict(CachedBlock& slot);
+  void insert(CachedBlock& slot, uint64_t number);
+  void remove(CachedBlock& slot);
+
+  const size_t count_;
+  const Buffer memory_;
+  std::unique_ptr<CachedBlock[]> slots_;
+  const size_t bucket_count_;  // a power of two
+  std::unique_ptr<std::atomic<CachedBlock*>[]> buckets_;
+  CachedBlock* empty_ = nullptr;  // a list through `newer`
+  size_t hand_ = 0;
+  uint64_t evictions_ = 0;
+};
+
+}  // namespace sluice

@@ -1,0 +1,76 @@
+// OpenContext: the parameters for opening the targets of a stack; also collects the files they use.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "core/descriptor.hpp"
+#include "core/error.hpp"
+#include "core/file.hpp"
+#include "ring/file_slot.hpp"
+#include "target/life/control_reactor.hpp"
+#include "target/life/stack_life.hpp"
+#include "target/registry.hpp"
+#include "target/stack.hpp"
+#include "target/target.hpp"
+
+namespace sluice {
+
+class OpenContext {
+ public:
+  explicit OpenContext(bool read_only, bool force = false) : read_only_(read_only), force_(force) {}
+  // The files are already open: those of `inherited`. Paths are not resolved.
+  OpenContext(bool read_only, InheritedFiles inherited)
+      : read_only_(read_only), inherits_(true), inherited_(std::move(inherited)) {}
+
+  // The whole device is read-only, whatever the target's own option.
+  bool read_only() const { return read_only_; }
+
+  // Open files even if loop devices of the kernel have them open.
+  bool force() const { return force_; }
+
+  bool inherits() const { return inherits_; }
+  // The next inherited file; not valid if there is none left.
+  Descriptor inherit();
+  bool all_inherited() const { return next_ == inherited_.files.size(); }
+  // Why the server before could not open the target at this path; null: it could.
+  const Error* missed_before(std::string_view path) const;
+
+  // Passes a descriptor to the target that is being opened (Target::own()). Returns its slot in the
+  // registered files of every ring that will serve the stack.
+  File add_file(int descriptor);
+  // The same, for a descriptor that no request uses: of a key, or of state for the next server.
+  void add_private_file(int descriptor);
+
+  // The files since the last call.
+  std::vector<OpenFile> take_files() { return std::exchange(files_, {}); }
+
+  // Has a living target find out its geometry. See StackLife::look_at().
+  Result<void> look_at(Target& target);
+  // The number of targets that it has been called for.
+  size_t looked_at() const { return looked_at_.started(); }
+  // Undoes it for all but the first `kept`, before these targets are destroyed or started.
+  void end_look(size_t kept = 0);
+
+  // The types of targets that a spec may name.
+  std::span<const TargetType> types() const { return types_; }
+  void allow_only(std::span<const TargetType> types) { types_ = types; }
+
+ private:
+  bool read_only_;
+  bool force_ = false;
+  bool inherits_ = false;
+  InheritedFiles inherited_;
+  size_t next_ = 0;
+  std::vector<OpenFile> files_;
+  std::span<const TargetType> types_ = target_types();
+  StackLife looked_at_;
+  std::unique_ptr<ControlReactor> control_;  // where it is needed
+};
+
+}  // namespace sluice

@@ -1,0 +1,141 @@
+// Stack: commands to one of its targets.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+#include <cstring>
+#include <optional>
+
+#include "spec/shown.hpp"
+#include "target/control_call.hpp"
+#include "target/open_context.hpp"
+#include "target/stack.hpp"
+#include "target/tree_lock.hpp"
+
+namespace sluice {
+namespace {
+
+constexpr std::chrono::seconds kControlTimeout{20};
+
+void add_nodes(const Spec& spec, const Target& target, const std::string& path,
+               std::vector<StackNode>& found) {
+  found.push_back({.path = path.empty() ? "/" : path, .type = spec.target, .name = target.name()});
+  // While a child is exchanged, its spec may be older than the child.
+  const size_t count = std::min(spec.children.size(), target.children().size());
+  for (size_t i = 0; i < count; ++i) {
+    add_nodes(spec.children[i], target.child(i), fmt::format("{}/{}", path, i), found);
+  }
+}
+
+void add_missing(const Target& target, const std::string& path, std::vector<MissingNode>& found) {
+  if (const Error* const why = target.missing()) found.push_back({.path = path, .why = *why});
+  for (size_t i = 0; i < target.children().size(); ++i) {
+    add_missing(target.child(i), fmt::format("{}/{}", path, i), found);
+  }
+}
+
+// The child numbers of a path, from the root down; nullopt: not a path.
+std::optional<std::vector<size_t>> read_path(std::string_view path) {
+  std::vector<size_t> numbers;
+  if (!path.starts_with('/')) return std::nullopt;
+  path.remove_prefix(1);
+  while (!path.empty()) {
+    const std::string_view name = path.substr(0, path.find('/'));
+    size_t number = 0;
+    const auto parsed = std::from_chars(name.data(), name.data() + name.size(), number);
+    if (parsed.ec != std::errc() || parsed.ptr != name.data() + name.size()) return std::nullopt;
+    numbers.push_back(number);
+    if (name.size() == path.size()) break;
+    path.remove_prefix(name.size() + 1);
+    if (path.empty()) return std::nullopt;
+  }
+  return numbers;
+}
+
+// Null: there is no such target.
+Target* find_node(Target& root, std::string_view path) {
+  const auto numbers = read_path(path);
+  if (!numbers) return nullptr;
+  Target* found = &root;
+  for (const size_t number : *numbers) {
+    if (number >= found->children().size()) return nullptr;
+    found = &found->child(number);
+  }
+  return found;
+}
+
+}  // namespace
+
+std::vector<StackNode> Stack::nodes() const {
+  const std::shared_lock guard(tree_lock());
+  std::vector<StackNode> found;
+  if (!spec_.target.empty()) add_nodes(spec_, *root_, "", found);
+  return found;
+}
+
+std::vector<MissingNode> Stack::missing() const {
+  const std::shared_lock guard(tree_lock());
+  std::vector<MissingNode> found;
+  add_missing(*root_, "", found);
+  return found;
+}
+
+Result<JsonValue> Stack::control(std::string_view path, const Spec& verb, ControlOptions options) {
+  Target* const target = find_node(*root_, path);
+  if (target == nullptr) {
+    return fail(ENOENT, fmt::format("there is no target {} in this stack: 'sluice ctl DEVICE' "
+                                    "lists the paths",
+                                    shown(path)));
+  }
+  auto children = open_children(verb, options);
+  if (!children) return std::unexpected(children.error());
+  std::unique_ptr<ControlReactor> own;  // of a stack that has none
+  if (control_ == nullptr) {
+    auto started = ControlReactor::start();
+    if (!started) return std::unexpected(started.error());
+    own = std::move(*started);
+  }
+  // Shared, since a call that has not ended by the deadline may write to it later.
+  const auto call = std::make_shared<ControlCall>();
+  call->verb = verb;
+  call->children = std::move(*children);
+  // The call ends, or its reactor does, before this function returns.
+  call->publish = [&, raw = call.get()](const Spec& changed) {
+    auto published = publish(path, changed, options);
+    return published ? kOk : raw->fail(published.error().error, published.error().text);
+  };
+  call->deadline = ControlCall::Clock::now() + kControlTimeout;
+  constexpr std::chrono::seconds kGrace{1};  // for a target to end a call that has timed out
+  const Status status =
+      (own ? own : control_)
+          ->perform([call, target](Request& request) { return target->control(request, *call); },
+                    call->deadline + kGrace);
+  if (status.ok()) return std::move(call->answer);
+  if (status.error() == ETIMEDOUT) {
+    return fail(ETIMEDOUT, fmt::format("{} did not carry out {} within {} seconds", target->name(),
+                                       verb.target, kControlTimeout.count()));
+  }
+  return fail(status.error(), call->why.empty()
+                                  ? fmt::format("{} cannot carry out {}: {}", target->name(),
+                                                verb.target, std::strerror(status.error()))
+                                  : call->why);
+}
+
+Result<void> Stack::publish(std::string_view path, const Spec& own, const ControlOptions& options) {
+  Spec changed = spec_;
+  Spec* node = &changed;
+  const auto numbers = read_path(path);
+  for (const size_t number : *numbers) {
+    if (number >= node->children.size()) return fail(ENOENT, "the spec has no such target");
+    node = &node->children[number];
+  }
+  *node = own;
+  if (options.record) {
+    if (auto recorded = options.record(changed); !recorded) return recorded;
+  }
+  const std::scoped_lock guard(tree_lock());
+  spec_ = std::move(changed);
+  return {};
+}
+
+}  // namespace sluice

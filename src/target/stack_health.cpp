@@ -1,0 +1,49 @@
+// Stack: the health of its whole tree.
+#include <fmt/format.h>
+
+#include <map>
+
+#include "target/stack.hpp"
+#include "target/tree_lock.hpp"
+
+namespace sluice {
+namespace {
+
+class Collector {
+ public:
+  // Adds the target, then what is below it.
+  void add(const Target& target) {
+    const int count = ++seen_[target.name()];
+    found_.targets.push_back(
+        {.name = count == 1 ? target.name() : fmt::format("{}#{}", target.name(), count),
+         .health = target.health()});
+    const TargetHealth& last = found_.targets.back();
+    if (last.health.state > found_.state) {
+      found_.state = last.health.state;
+      found_.reason = fmt::format("{}: {}", last.name, last.health.reason);
+    }
+    for (const auto& child : target.children()) add(*child);
+  }
+
+  StackHealth take() { return std::move(found_); }
+
+ private:
+  StackHealth found_;
+  std::map<std::string, int> seen_;  // targets of each name
+};
+
+}  // namespace
+
+StackHealth Stack::health() const {
+  const std::shared_lock guard(tree_lock());
+  Collector collector;
+  collector.add(*root_);
+  StackHealth found = collector.take();
+  if (failed()) {
+    found.state = HealthState::failed;
+    found.reason = "a flush has failed: writes are refused until the device is opened again";
+  }
+  return found;
+}
+
+}  // namespace sluice

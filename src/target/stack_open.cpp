@@ -1,0 +1,140 @@
+// Stack: opens the targets of a spec.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "spec/shown.hpp"
+#include "target/missing.hpp"
+#include "target/open_context.hpp"
+#include "target/stack.hpp"
+
+namespace sluice {
+namespace {
+
+// "stripe", "loop(disk.img)".
+std::string shown_name(const Spec& spec, const TargetSyntax& syntax) {
+  for (const OptionSyntax& option : syntax.options) {
+    if (option.kind != OptionKind::path || option.name != syntax.leaf_option) continue;
+    const std::string file = spec.text(option.name);
+    return fmt::format("{}({})", spec.target, printable(file.substr(file.rfind('/') + 1), 64));
+  }
+  return spec.target;
+}
+
+class Opener {
+ public:
+  explicit Opener(OpenContext& context) : context_(context) {}
+
+  Result<std::unique_ptr<Target>> open(const Spec& spec, const std::string& path) {
+    const TargetType* const type = find_type(spec);
+    if (type == nullptr) return fail(EINVAL, fmt::format("unknown target '{}'", spec.target));
+    const size_t looked_at = context_.looked_at();
+    Target::Children children;
+    std::unique_ptr<Target> target;
+    auto opened = open_children(spec, path, *type, children);
+    if (opened) opened = open_one(spec, *type, children, target);
+    if (opened) return target;
+    context_.end_look(looked_at);  // while the children are there
+    context_.take_files();
+    return std::unexpected(opened.error());
+  }
+
+ private:
+  const TargetType* find_type(const Spec& spec) const {
+    const auto types = context_.types();
+    const auto found = std::ranges::find(types, spec.target,
+                                         [](const TargetType& each) { return each.syntax.name; });
+    return found == types.end() ? nullptr : &*found;
+  }
+
+  Result<void> open_children(const Spec& spec, const std::string& path, const TargetType& type,
+                             Target::Children& children) {
+    for (size_t i = 0; i < spec.children.size(); ++i) {
+      const Spec& child = spec.children[i];
+      const std::string child_path = fmt::format("{}/{}", path, i);
+      Result<std::unique_ptr<Target>> opened;
+      if (const Error* const missed = context_.missed_before(child_path)) {
+        opened = std::unexpected(*missed);
+      } else {
+        opened = open(child, child_path);
+        if (!opened && context_.inherits()) return std::unexpected(opened.error());
+      }
+      if (!opened && !type.accepts_missing) return std::unexpected(opened.error());
+      if (!opened) opened = missing(child, opened.error());
+      children.push_back(std::move(*opened));
+    }
+    return {};
+  }
+
+  std::unique_ptr<Target> missing(const Spec& spec, const Error& why) const {
+    auto target = std::make_unique<Missing>(why);
+    target->set_name(shown_name(spec, find_type(spec)->syntax));
+    return target;
+  }
+
+  // The targets above it are made for its geometry.
+  Result<void> open_one(const Spec& spec, const TargetType& type, Target::Children& children,
+                        std::unique_ptr<Target>& target) {
+    auto opened = type.open(spec, std::move(children), context_);
+    if (!opened) return std::unexpected(opened.error());
+    target = std::move(*opened);
+    target->own(context_.take_files());
+    target->set_name(shown_name(spec, type.syntax));
+    return context_.look_at(*target);
+  }
+
+  OpenContext& context_;
+};
+
+Result<void> check(const Spec& spec, const OpenContext& context) {
+  std::vector<TargetSyntax> vocabulary;
+  for (const TargetType& type : context.types()) vocabulary.push_back(type.syntax);
+  return check_spec(spec, vocabulary);
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Stack>> Stack::open(const Spec& spec, bool read_only, bool force) {
+  OpenContext context(read_only, force);
+  return open(spec, context);
+}
+
+Result<std::unique_ptr<Stack>> Stack::take_over(const Spec& spec, bool read_only,
+                                                InheritedFiles files) {
+  OpenContext context(read_only, std::move(files));
+  auto stack = open(spec, context);
+  if (stack && !context.all_inherited()) {
+    return fail(EINVAL, "there are more files than the spec names");
+  }
+  return stack;
+}
+
+Result<std::unique_ptr<Stack>> Stack::open(const Spec& spec, OpenContext& context) {
+  if (auto checked = check(spec, context); !checked) return std::unexpected(checked.error());
+  auto root = Opener(context).open(spec, "");
+  context.end_look();
+  if (!root) return std::unexpected(root.error());
+  auto stack = std::make_unique<Stack>(std::move(*root));
+  stack->spec_ = spec;
+  return stack;
+}
+
+// For a verb. The files that were passed belong to this process when the caller has gone.
+Result<Target::Children> Stack::open_children(const Spec& verb, ControlOptions& options) const {
+  const bool read_only = geometry().read_only;
+  OpenContext context = options.files ? OpenContext(read_only, {.files = std::move(*options.files)})
+                                      : OpenContext(read_only);
+  Target::Children children;
+  for (const Spec& child : verb.children) {
+    auto opened = Opener(context).open(child, "");
+    context.end_look();
+    if (!opened) return std::unexpected(opened.error());
+    own_files_of(**opened, true);
+    children.push_back(std::move(*opened));
+  }
+  if (!context.all_inherited()) return fail(EINVAL, "there are more files than the verb names");
+  return children;
+}
+
+}  // namespace sluice
