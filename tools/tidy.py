@@ -43,16 +43,17 @@ LAYERS = {
     "spec": {"core"},
     "ring": {"core"},
     "lend": {"core", "ring"},
-    "target": {"core", "spec", "ring", "lend"},
+    "nbd": {"core", "spec"},
+    "target": {"core", "spec", "nbd", "ring", "lend"},
     "reactor": {"core", "spec", "ring", "lend", "target"},
-    "frontend": {"core", "spec", "ring", "lend", "target", "reactor"},
+    "frontend": {"core", "spec", "nbd", "ring", "lend", "target", "reactor"},
     "daemon": {"core", "spec", "ring", "lend", "target", "reactor", "frontend"},
     "bench": {"core", "spec", "ring", "lend", "target", "reactor", "frontend"},
     "cli": {"core", "spec", "ring", "lend", "target", "reactor", "frontend", "daemon", "bench"},
 }
 # The public headers show what lies in these layers: the engine.
 PUBLIC = "sluice"
-ENGINE = {"core", "spec", "ring", "lend", "target", "reactor", "frontend"}
+ENGINE = {"core", "spec", "nbd", "ring", "lend", "target", "reactor", "frontend"}
 DEFAULT_LOGGER = "spdlog/spdlog.h"      # the header that declares the default logger
 GENERATED_HEADERS = {"sluice_version.hpp"}
 UNFINISHED = re.compile(r"\b(?:" + "|".join(["TO" "DO", "FIX" "ME", "X" "XX"]) + r")\b")
