@@ -8,7 +8,8 @@ namespace sluice {
 namespace {
 
 // The only list of front ends.
-constexpr const FrontendType* kFrontends[] = {&kUblkFrontend, &kLoopFrontend, &kFuseFrontend};
+constexpr const FrontendType* kFrontends[] = {&kUblkFrontend, &kLoopFrontend, &kFuseFrontend,
+                                              &kNbdFrontend};
 
 }  // namespace
 

@@ -9,5 +9,6 @@ namespace sluice {
 extern const FrontendType kUblkFrontend;
 extern const FrontendType kLoopFrontend;
 extern const FrontendType kFuseFrontend;
+extern const FrontendType kNbdFrontend;
 
 }  // namespace sluice

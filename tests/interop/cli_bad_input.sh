@@ -188,7 +188,7 @@ devices_that_are_not_there() {
 
 front_ends_that_do_not_fit() {
     refuse 2 "did you mean 'fuse'" add -t null --frontend fus
-    refuse 2 "there are ublk, loop, fuse" add -t null --frontend nvme
+    refuse 2 "there are ublk, loop, fuse, nbd" add -t null --frontend nvme
     refuse 2 "needs --at PATH" add -t null --frontend fuse
     refuse 2 "--at is for front end 'fuse'" add -t null --frontend loop --at x
     refuse 2 "--allow_other is for front end 'fuse'" add -t null --frontend ublk --allow_other

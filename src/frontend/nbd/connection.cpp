@@ -1,0 +1,337 @@
+#include "frontend/nbd/connection.hpp"
+
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <cstring>
+#include <utility>
+
+#include "core/log.hpp"
+#include "ring/raw_operation.hpp"
+#include "ring/sockets.hpp"
+#include "ring/timeout.hpp"
+#include "target/life/life_call.hpp"
+
+namespace sluice::nbd {
+namespace {
+
+constexpr std::chrono::seconds kHandshakeTime{10};
+constexpr std::chrono::milliseconds kLingerTime{500};
+// Room for data: one request of the longest kind, and many short ones. Pages are used on demand.
+constexpr size_t kPoolBytes = size_t{kDefaultPayloadMax} + (8 << 20);
+
+}  // namespace
+
+struct Connection::FreeTag {
+  Connection& connection;
+  bool await_ready() const {
+    if (connection.free_.empty()) connection.add_tag();
+    return !connection.free_.empty();
+  }
+  void await_suspend(std::coroutine_handle<> coroutine) const { connection.reader_ = coroutine; }
+  RequestTag& await_resume() const {
+    ++connection.busy_;
+    return *connection.free_.pop();
+  }
+};
+
+struct Connection::AllAnswered {
+  Connection& connection;
+  bool await_ready() const { return connection.busy_ == 0; }
+  void await_suspend(std::coroutine_handle<> coroutine) const { connection.drainer_ = coroutine; }
+  void await_resume() const {}
+};
+
+Connection::Connection(const Setup& setup, Descriptor socket, ConnectionListener& listener)
+    : setup_(setup),
+      ring_(setup.ring),
+      socket_(std::move(socket)),
+      file_{.number = socket_.number()},
+      listener_(listener),
+      handshake_(setup.exports, TlsPolicy::none),
+      input_(std::make_unique_for_overwrite<std::byte[]>(kInputBytes)) {}
+
+Connection::~Connection() {
+  if (sender_) sender_.destroy();
+  for (const auto& tag : tags_) {
+    if (tag->coroutine) tag->coroutine.destroy();
+  }
+}
+
+void Connection::wake(std::coroutine_handle<>& coroutine) {
+  if (coroutine) ring_.ready().push(std::exchange(coroutine, nullptr));
+}
+
+void Connection::stop() {
+  stopping_ = true;
+  if (receiving_ != nullptr) ring_.cancel(*std::exchange(receiving_, nullptr));
+}
+
+void Connection::list_in_flight(std::vector<InFlight>& found) const {
+  for (const auto& tag : tags_) tag->list_in_flight(found);
+}
+
+// --- The reader.
+
+Service Connection::run() {
+  {
+    LifeRequest own(ring_);
+    Task shaking = shake_hands(own.request);
+    const Status agreed = co_await shaking;
+    listener_.handshake_ended(*this);
+    Status taken = agreed;
+    while (taken.ok() && !stopping_) {
+      Task taking = take_request(own.request);
+      taken = co_await taking;
+    }
+    if (taken.error() == EPROTO) log().info("an NBD client broke the protocol");
+    AllAnswered answered{*this};
+    co_await answered;
+    Task lingering = linger(own.request);
+    [[maybe_unused]] const Status lingered = co_await lingering;
+  }
+  listener_.ended(*this);
+}
+
+Task Connection::shake_hands(Request& own) {
+  Timeout limit(ring_, kHandshakeTime);
+  std::vector<std::byte> output;
+  ServerHandshake::greet(output);
+  while (true) {
+    if (!output.empty()) {
+      auto sending = sockets::send_all(ring_, file_, output);
+      auto limited = limit.limit(sending);
+      if (const Status sent = co_await limited; !sent.ok()) co_return sent;
+      output.clear();
+    }
+    if (handshake_.state() == ServerHandshake::State::transmission) break;
+    if (handshake_.state() == ServerHandshake::State::ended) {
+      if (!handshake_.why().empty()) log().info("an NBD client was refused: {}", handshake_.why());
+      co_return Status::from_errno(ECONNABORTED);
+    }
+    Task filling = fill(own, &limit);
+    if (const Status filled = co_await filling; !filled.ok()) co_return filled;
+    begin_ += handshake_.feed(buffered(), output);
+    if (handshake_.state() != ServerHandshake::State::transmission) continue;
+    if (!prepare_transmission()) co_return Status::from_errno(ENOMEM);
+  }
+  co_return kOk;
+}
+
+// Before the client learns that it may send requests.
+bool Connection::prepare_transmission() {
+  const ServerHandshake::Agreement& agreed = handshake_.agreed();
+  form_ = {.headers = agreed.headers, .contexts = agreed.contexts};
+  size_ = agreed.chosen->size;
+  auto pool = PagePool::create(kPoolBytes, PagePool::Residence::on_use);
+  if (!pool) {
+    log().warn("{}", pool.error().text);
+    return false;
+  }
+  pool_ = std::move(*pool);
+  tags_.reserve(setup_.depth);
+  send_replies();
+  return true;
+}
+
+void Connection::add_tag() {
+  if (tags_.size() == setup_.depth) return;
+  tags_.push_back(std::make_unique<RequestTag>());
+  RequestTag& tag = *tags_.back();
+  tag.set_up(ring_, setup_.queue, static_cast<uint16_t>(tags_.size() - 1));
+  free_.push(tag);
+  serve(tag);
+}
+
+// Errors: ECONNRESET, ECANCELED: no more requests come; EPROTO.
+Task Connection::take_request(Request& own) {
+  auto header = read_request(buffered(), form_.headers);
+  while (!header.is_whole()) {
+    if (header.is_invalid()) co_return Status::from_errno(EPROTO);
+    Task filling = fill(own, nullptr);
+    if (const Status filled = co_await filling; !filled.ok()) co_return filled;
+    header = read_request(buffered(), form_.headers);
+  }
+  begin_ += header.bytes;
+  if (header.message->command == Command::disconnect) co_return Status::from_errno(ECANCELED);
+  // A client that was told the limit does not send more; another one cannot be followed any more.
+  if (header.message->payload_bytes(form_.headers) > kDefaultPayloadMax) {
+    co_return Status::from_errno(EPROTO);
+  }
+  FreeTag waiting{*this};
+  RequestTag& tag = co_await waiting;
+  tag.asked = *header.message;
+  Task receiving = receive(own, tag);
+  const Status received = co_await receiving;
+  if (received.ok()) {
+    wake(tag.coroutine);
+  } else {
+    release(tag);
+  }
+  co_return received;
+}
+
+// Takes the memory that the request needs, and its payload, which belongs to no request otherwise.
+Task Connection::receive(Request& own, RequestTag& tag) {
+  const uint64_t payload = tag.asked.payload_bytes(form_.headers);
+  tag.length = tag.asked.length;
+  tag.contexts = static_cast<uint32_t>(form_.contexts.size());
+  const bool is_query = tag.asked.command == Command::block_status && payload != 0;
+  if (is_query && payload <= kQueryBytesMax) {
+    Task receiving = receive_query(own, tag, payload);
+    if (const Status received = co_await receiving; !received.ok()) co_return received;
+  }
+  tag.refusal = plan(tag);
+  if (const size_t room = tag.refusal == 0 ? room_for(tag) : 0; room != 0) {
+    auto taking = pool_->take(ring_.ready(), room);
+    tag.pages = co_await taking;
+  }
+  if (payload == 0 || (is_query && payload <= kQueryBytesMax)) co_return kOk;
+  if (tag.refusal == 0) {
+    Task receiving = receive_payload(own, {tag.memory().data, payload});
+    co_return co_await receiving;
+  }
+  Task skipping = skip(own, payload);
+  co_return co_await skipping;
+}
+
+// A range and the contexts that are asked for. Each must be one of ours, once.
+Task Connection::receive_query(Request& own, RequestTag& tag, size_t bytes) {
+  std::array<std::byte, kQueryBytesMax> query{};
+  Task receiving = receive_payload(own, std::span(query).first(bytes));
+  if (const Status received = co_await receiving; !received.ok()) co_return received;
+  Reader reader(std::span(query).first(bytes));
+  tag.length = reader.number<uint64_t>();
+  const bool is_ours = !form_.contexts.empty() &&
+                       reader.number<uint32_t>() == form_.contexts.front().id && reader.is_done();
+  tag.contexts = is_ours ? 1 : 0;
+  co_return kOk;
+}
+
+Task Connection::receive_payload(Request& /*own*/, std::span<std::byte> memory) {
+  const size_t here = std::min(memory.size(), end_ - begin_);
+  std::memcpy(memory.data(), input_.get() + begin_, here);
+  begin_ += here;
+  auto receiving = sockets::recv_all(ring_, file_, memory.subspan(here));
+  receiving_ = &receiving;
+  const Status received = co_await receiving;
+  receiving_ = nullptr;
+  co_return received;
+}
+
+// A socket that is closed while it has unread input loses the replies on their way to the client.
+Task Connection::linger(Request& own) {
+  if (broken_) co_return kOk;
+  shutdown(socket_.number(), SHUT_WR);
+  Timeout limit(ring_, kLingerTime);
+  Status filled = kOk;
+  while (filled.ok()) {
+    begin_ = end_ = 0;
+    Task filling = fill(own, &limit);
+    filled = co_await filling;
+  }
+  co_return kOk;
+}
+
+Task Connection::skip(Request& own, uint64_t bytes) {
+  while (true) {
+    const uint64_t here = std::min<uint64_t>(bytes, end_ - begin_);
+    begin_ += here;
+    bytes -= here;
+    if (bytes == 0) co_return kOk;
+    Task filling = fill(own, nullptr);
+    if (const Status filled = co_await filling; !filled.ok()) co_return filled;
+  }
+}
+
+// Receives at least one byte more.
+Task Connection::fill(Request& /*own*/, Timeout* limit) {
+  std::memmove(input_.get(), input_.get() + begin_, end_ - begin_);
+  end_ -= std::exchange(begin_, 0);
+  int32_t result = -EINTR;
+  while (result == -EINTR || result == -EAGAIN) {
+    io_uring_sqe sqe{};
+    io_uring_prep_recv(&sqe, file_.number, input_.get() + end_, kInputBytes - end_, 0);
+    RawOperation receiving(ring_, sqe);
+    if (!stopping_) receiving_ = &receiving;
+    if (limit != nullptr) {
+      auto limited = limit->limit(receiving);
+      result = co_await limited;
+    } else {
+      result = co_await receiving;
+    }
+    receiving_ = nullptr;
+  }
+  if (result == 0) co_return Status::from_errno(ECONNRESET);
+  if (result > 0) end_ += static_cast<size_t>(result);
+  co_return Status::from_result(result);
+}
+
+// --- The sender.
+
+Service Connection::send_replies() {
+  while (true) {
+    if (answered_.empty()) {
+      Idle idle{sender_};
+      co_await idle;
+    }
+    const size_t count = gather_replies();
+    std::span<iovec> left(pieces_.data(), pieces_used_);
+    while (!left.empty() && !broken_) {
+      msghdr message{};
+      message.msg_iov = left.data();
+      message.msg_iovlen = left.size();
+      io_uring_sqe sqe{};
+      io_uring_prep_sendmsg(&sqe, file_.number, &message, MSG_NOSIGNAL | MSG_WAITALL);
+      RawOperation sending(ring_, sqe);
+      const int32_t sent = co_await sending;
+      if (sent == -EINTR || sent == -EAGAIN) continue;
+      if (sent <= 0) give_up();
+      left = after(left, static_cast<size_t>(std::max(sent, 0)));
+    }
+    for (RequestTag* const tag : std::span(batch_).first(count)) release(*tag);
+  }
+}
+
+// Fills batch_ and pieces_; returns the number of replies.
+size_t Connection::gather_replies() {
+  size_t count = 0;
+  pieces_used_ = 0;
+  while (count < kRepliesAtOnce && !answered_.empty()) {
+    RequestTag* const tag = answered_.pop();
+    batch_[count++] = tag;
+    pieces_used_ += tag->pieces(std::span(pieces_).subspan(pieces_used_));
+  }
+  return count;
+}
+
+// What is left to send after `bytes`.
+std::span<iovec> Connection::after(std::span<iovec> pieces, size_t bytes) {
+  while (!pieces.empty() && bytes >= pieces.front().iov_len) {
+    bytes -= pieces.front().iov_len;
+    pieces = pieces.subspan(1);
+  }
+  if (!pieces.empty()) {
+    pieces.front().iov_base = static_cast<std::byte*>(pieces.front().iov_base) + bytes;
+    pieces.front().iov_len -= bytes;
+  }
+  return pieces;
+}
+
+// Nobody reads the replies.
+void Connection::give_up() {
+  broken_ = true;
+  shutdown(socket_.number(), SHUT_RDWR);
+}
+
+void Connection::release(RequestTag& tag) {
+  tag.pages.drop();
+  free_.push(tag);
+  --busy_;
+  wake(reader_);
+  if (busy_ == 0) wake(drainer_);
+}
+
+}  // namespace sluice::nbd

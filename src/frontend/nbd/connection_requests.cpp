@@ -1,0 +1,220 @@
+// Connection: what is done with a request.
+#include <algorithm>
+#include <cerrno>
+#include <optional>
+
+#include "core/extents.hpp"
+#include "frontend/nbd/connection.hpp"
+
+namespace sluice::nbd {
+namespace {
+
+// Block status of more is cut.
+constexpr uint64_t kStatusBytesMax = UINT32_MAX - 4095;
+
+std::optional<Op> op_of(Command command) {
+  switch (command) {
+    case Command::read:
+      return Op::read;
+    case Command::write:
+      return Op::write;
+    case Command::flush:
+    case Command::block_status:  // for lists
+      return Op::flush;
+    case Command::trim:
+      return Op::discard;
+    case Command::cache:
+      return Op::prefetch;
+    case Command::write_zeroes:
+      return Op::write_zeroes;
+    case Command::disconnect:
+      break;
+  }
+  return std::nullopt;
+}
+
+uint16_t flags_of(Command command) {
+  switch (command) {
+    case Command::read:
+      return kFua | kDontFragment;
+    case Command::write:
+      return kFua | kPayloadLength;
+    case Command::write_zeroes:
+      return kFua | kNoHole | kFastZero;
+    case Command::block_status:
+      return kFua | kRequestOne | kPayloadLength;
+    default:
+      return kFua;
+  }
+}
+
+bool changes_data(Command command) {
+  return command == Command::write || command == Command::trim || command == Command::write_zeroes;
+}
+
+uint32_t flags_of(const Extent& extent) {
+  return (extent.hole ? uint32_t{kHole} : 0) | (extent.zero ? uint32_t{kZero} : 0);
+}
+
+}  // namespace
+
+// The errno with which the request is refused, or 0.
+int Connection::plan(const RequestTag& tag) const {
+  const RequestHeader& asked = tag.asked;
+  const bool extended = form_.headers == Headers::extended;
+  const uint64_t payload = asked.payload_bytes(form_.headers);
+  const bool is_query = asked.command == Command::block_status && payload <= kQueryBytesMax;
+  if (!op_of(asked.command) || (asked.flags & ~flags_of(asked.command)) != 0) return EINVAL;
+  if (!extended && (asked.flags & kPayloadLength) != 0) return EINVAL;
+  if (changes_data(asked.command) && setup_.stack.geometry().read_only) return EPERM;
+  if (asked.command == Command::flush) return 0;
+  if (payload != 0 && asked.command != Command::write && !is_query) return EINVAL;
+  const uint64_t length = tag.length;
+  if (length == 0 || (asked.command == Command::write && payload == 0)) return EINVAL;
+  if (asked.offset > size_ || length > size_ - asked.offset) {
+    const bool writes = asked.command == Command::write || asked.command == Command::write_zeroes;
+    return writes ? ENOSPC : EINVAL;
+  }
+  if (asked.command == Command::read && length > kDefaultPayloadMax) return EINVAL;
+  if (asked.command == Command::block_status && tag.contexts == 0) return EINVAL;
+  return 0;
+}
+
+Service Connection::serve(RequestTag& tag) {
+  while (true) {
+    Idle idle{tag.coroutine};
+    co_await idle;
+    Request& request = tag.request;
+    tag.begin(setup_.counters);
+    tag.payload = {};
+    Status status = Status::from_errno(tag.refusal);
+    if (tag.refusal == 0) {
+      decode(tag, request);
+      {
+        Task performing = perform(request, tag);
+        status = co_await performing;
+      }
+    }
+    if (tag.refusal == 0 && tag.asked.command != Command::block_status) {
+      setup_.counters.count(request);
+      if (request.has_data() && status.ok()) {
+        QueueCounters::add(setup_.counters.copied_bytes, request.length);
+      }
+      tag.conclude(setup_.counters, status);
+    } else {
+      tag.forget(setup_.counters);  // it was not for the stack
+    }
+    tag.answer(form_, status);
+    answered_.push(tag);
+    wake(sender_);
+  }
+}
+
+// The bytes of its pages; 0: it needs none.
+size_t Connection::room_for(const RequestTag& tag) const {
+  constexpr size_t kBlock = ByteIo::kBlockBytesMax;
+  const ByteIo::Cover cover = setup_.io.cover(tag.asked.offset, tag.length);
+  const size_t edges = cover.aligned() ? 0 : 2 * kBlock;
+  switch (tag.asked.command) {
+    case Command::read:
+    case Command::write:
+      return (cover.length + kBlock - 1) / kBlock * kBlock + edges;
+    case Command::write_zeroes:
+      return cover.aligned() ? 0 : 2 * kBlock + edges;
+    case Command::block_status:
+      return Extents::kMax * status_extent_bytes(form_.headers);
+    default:
+      return 0;
+  }
+}
+
+void Connection::decode(const RequestTag& tag, Request& request) const {
+  request.op = *op_of(tag.asked.command);
+  request.fua = (tag.asked.flags & kFua) != 0;
+  request.may_unmap = (tag.asked.flags & kNoHole) == 0;
+  request.fast_only = (tag.asked.flags & kFastZero) != 0;
+  const bool has_range = request.op != Op::flush;
+  request.offset = has_range ? tag.asked.offset : 0;
+  request.length = has_range ? tag.length : 0;
+}
+
+Task Connection::perform(Request& request, RequestTag& tag) {
+  switch (tag.asked.command) {
+    case Command::read:
+      tag.payload = {tag.memory().data, tag.length};  // of the reply, if it succeeds
+      return setup_.io.read(request, tag, tag.memory());
+    case Command::write:
+      return setup_.io.write(request, tag, tag.memory(), request.offset,
+                             static_cast<uint32_t>(tag.length), ByteIo::Ends::request);
+    case Command::write_zeroes:
+      return setup_.io.zero(request, tag, tag.memory());
+    case Command::trim:
+      return trim(request, tag);
+    case Command::cache:
+      return prefetch(request);
+    case Command::block_status:
+      return block_status(request, tag);
+    default:
+      return setup_.stack.submit(request);
+  }
+}
+
+// The whole blocks within the range: what is left of a discarded block is not defined.
+Task Connection::trim(Request& request, RequestTag& tag) {
+  const uint64_t block = setup_.stack.geometry().logical_block_bytes;
+  const uint64_t first = (request.offset + block - 1) / block * block;
+  const uint64_t last = (request.offset + request.length) / block * block;
+  if (first < last) {
+    Request whole = request.child(first, last - first);
+    whole.fua = false;
+    Task discarding = setup_.stack.submit(whole);
+    if (const Status discarded = co_await discarding; !discarded.ok()) co_return discarded;
+  }
+  if ((tag.asked.flags & kFua) == 0) co_return kOk;
+  Request flush = request.child(0, 0);
+  flush.op = Op::flush;
+  flush.fua = false;
+  Task flushing = setup_.stack.submit(flush);
+  co_return co_await flushing;
+}
+
+Task Connection::prefetch(Request& request) {
+  const ByteIo::Cover blocks = setup_.io.cover(request.offset, request.length);
+  Request whole = request.child(blocks.begin, blocks.length);
+  Task prefetching = setup_.stack.submit(whole);
+  co_return co_await prefetching;
+}
+
+// Writes the extents to the tag's pages.
+Task Connection::block_status(Request& request, RequestTag& tag) {
+  const uint64_t asked = std::min(tag.length, kStatusBytesMax);
+  const ByteIo::Cover blocks = setup_.io.cover(tag.asked.offset, asked);
+  Request whole = request.child(blocks.begin, blocks.length);
+  Extents found(blocks.length);
+  Task finding = setup_.stack.root().extents(whole, found);
+  if (const Status status = co_await finding; !status.ok()) co_return status;
+  const size_t most = (tag.asked.flags & kRequestOne) != 0 ? 1 : Extents::kMax;
+  const std::span<std::byte> room = tag.pages.bytes();
+  size_t count = 0;
+  size_t written = 0;
+  uint64_t before = blocks.lead;
+  uint64_t left = asked;
+  const auto add = [&](uint64_t length, uint32_t flags) {
+    written += write_status_extent({.length = length, .flags = flags}, form_.headers,
+                                   room.subspan(written));
+    left -= length;
+    ++count;
+  };
+  for (const Extent& extent : found.list()) {
+    const uint64_t cut = std::min(before, extent.length);
+    before -= cut;
+    const uint64_t length = std::min(extent.length - cut, left);
+    if (count == most || left == 0) break;
+    if (length != 0) add(length, flags_of(extent));
+  }
+  if (count == 0) add(asked, 0);  // nothing is known: data
+  tag.payload = room.first(written);
+  co_return kOk;
+}
+
+}  // namespace sluice::nbd

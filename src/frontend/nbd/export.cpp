@@ -1,0 +1,157 @@
+#include "frontend/nbd/export.hpp"
+
+#include <fmt/format.h>
+#include <sys/resource.h>
+
+#include <cerrno>
+#include <charconv>
+#include <filesystem>
+#include <iterator>
+#include <ranges>
+#include <utility>
+
+#include "core/log.hpp"
+
+namespace sluice::nbd {
+namespace {
+
+constexpr uint32_t kOffloadThreads = 2;
+constexpr uint32_t kWaits = 2 * Newcomers::kMostOfQueue;  // each client receives and sends
+constexpr size_t kSpareDescriptors = 64;                  // for what the server opens later
+constexpr size_t kBacklogDescriptors = 32;  // of a listener: accepted, and not counted yet
+
+size_t open_descriptors() {
+  std::error_code error;
+  const std::filesystem::directory_iterator all("/proc/self/fd", error);
+  return error ? 0 : static_cast<size_t>(std::distance(begin(all), end(all)));
+}
+
+// As many as this process can have sockets, beside all that it has open now; at least one.
+size_t clients_max(size_t listeners) {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+    limit.rlim_cur = limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit);  // best effort
+    getrlimit(RLIMIT_NOFILE, &limit);
+  }
+  const size_t own = open_descriptors() + kSpareDescriptors + listeners * kBacklogDescriptors;
+  return limit.rlim_cur > own ? limit.rlim_cur - own : 1;
+}
+
+std::unexpected<Error> cannot_hand_over() {
+  return fail(EOPNOTSUPP,
+              "connections of NBD clients cannot be handed over yet: delete the export and add it "
+              "again with the new program");
+}
+
+}  // namespace
+
+Result<std::unique_ptr<NbdExport>> NbdExport::make(Stack& stack, ExportOptions options) {
+  std::unique_ptr<NbdExport> made(new NbdExport(stack, std::move(options)));
+  for (ListenAddress& address : made->options_.addresses) {
+    auto listener = listen_on(address);
+    if (!listener) return std::unexpected(listener.error());
+    made->listeners_.push_back(std::move(*listener));
+  }
+  return made;
+}
+
+NbdExport::NbdExport(Stack& stack, ExportOptions options)
+    : stack_(stack), options_(std::move(options)), io_(stack) {}
+
+NbdExport::~NbdExport() {
+  reactors_.clear();
+  for (Listener& listener : listeners_) listener.remove_file();
+}
+
+Result<void> NbdExport::prepare(FrontendListener& listener, Keeper& /*keeper*/) {
+  auto offload = Offload::create(kOffloadThreads);
+  if (!offload) return std::unexpected(offload.error());
+  offload_ = std::move(*offload);
+  Reactors::List reactors;
+  for (uint16_t i = 0; i < options_.queues; ++i) {
+    reactors.push_back(std::make_unique<Reactor>(plan_reactor(i), listener));
+    if (auto prepared = reactors.back()->prepare(); !prepared) return prepared;
+  }
+  reactors_.set(std::move(reactors));
+  return {};
+}
+
+Reactor::Setup NbdExport::plan_reactor(uint16_t number) {
+  NbdQueue::Setup queue{.id = number,
+                        .depth = options_.depth,
+                        .export_name = options_.name,
+                        .description = options_.description,
+                        .stack = &stack_,
+                        .io = &io_,
+                        .newcomers = &newcomers_};
+  if (number == 0) {
+    for (const Listener& listener : listeners_) queue.listeners.push_back(listener.socket.number());
+  }
+  const auto make = [queue](KernelRing& ring,
+                            QueueListener& reactor) -> Result<std::unique_ptr<Queue>> {
+    return std::make_unique<NbdQueue>(queue, ring, reactor);
+  };
+  return {.name = fmt::format("sluice-q{}", number),
+          .files = stack_.registered_files(),
+          .queues = {{.tags = options_.depth, .waits = kWaits, .make = make}},
+          .stacks = {&stack_},
+          .offload = offload_.get(),
+          .workers = stack_.workers()};
+}
+
+// The first one accepts the clients, for all others too.
+Result<void> NbdExport::serve() {
+  newcomers_.allow(clients_max(listeners_.size()));
+  for (const auto& reactor : std::views::reverse(reactors_.list())) {
+    if (auto begun = reactor->begin(-1); !begun) return begun;
+  }
+  return {};
+}
+
+Result<void> NbdExport::stop(bool even_if_used) {
+  if (const size_t clients = newcomers_.clients(); clients != 0 && !even_if_used) {
+    return fail(EBUSY, fmt::format("{} is in use ({} {}): disconnect them first, or use --force",
+                                   path(), clients, clients == 1 ? "client" : "clients"));
+  }
+  for (Listener& listener : listeners_) listener.remove_file();
+  for (const auto& reactor : reactors_.list()) reactor->stop();
+  return {};
+}
+
+Result<void> NbdExport::remove() {
+  listeners_.clear();
+  return {};
+}
+
+Result<void> NbdExport::check_handover() const { return cannot_hand_over(); }
+
+Result<Handover> NbdExport::let_go() { return cannot_hand_over(); }
+
+Result<void> NbdExport::take(Handover /*handover*/) { return cannot_hand_over(); }
+
+NamedValues NbdExport::traces() const {
+  std::string files;
+  for (const Listener& listener : listeners_) {
+    if (!listener.file.empty()) files += fmt::format("{} {}\n", listener.inode, listener.file);
+  }
+  NamedValues traces;
+  if (!files.empty()) traces.set(kSocketFiles, files);
+  return traces;
+}
+
+std::vector<std::string> dead_socket_files(std::string_view lines) {
+  std::vector<std::string> found;
+  while (!lines.empty()) {
+    const std::string_view line = lines.substr(0, lines.find('\n'));
+    lines.remove_prefix(std::min(line.size() + 1, lines.size()));
+    uint64_t inode = 0;
+    const auto number = std::from_chars(line.data(), line.data() + line.size(), inode);
+    if (number.ec != std::errc() || number.ptr == line.data() + line.size()) continue;
+    std::string path(number.ptr + 1, line.data() + line.size());
+    if (is_dead_socket(path, inode)) found.push_back(std::move(path));
+  }
+  return found;
+}
+
+}  // namespace sluice::nbd

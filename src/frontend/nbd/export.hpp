@@ -1,0 +1,91 @@
+// NbdExport: a stack served to NBD clients, on sockets.
+//
+// Owned by the control path. Each of its queues has a reactor, a thread with a ring; they share the
+// listening sockets. Clients see the stack as it was when they connected. The stack outlives the
+// export.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/descriptor.hpp"
+#include "core/error.hpp"
+#include "frontend/frontend.hpp"
+#include "frontend/nbd/listen_address.hpp"
+#include "frontend/nbd/queue.hpp"
+#include "reactor/byte_io.hpp"
+#include "reactor/reactors.hpp"
+#include "ring/offload.hpp"
+#include "target/stack.hpp"
+
+namespace sluice::nbd {
+
+// Their value in the record: the socket files, each on a line, as INODE PATH.
+inline constexpr std::string_view kSocketFiles = "socket_files";
+
+struct ExportOptions {
+  std::vector<ListenAddress> addresses;  // at least one
+  std::string name{};
+  std::string description{};
+  uint16_t queues = 1;
+  uint16_t depth = 128;  // requests of a client at a time
+};
+
+class NbdExport final : public Frontend {
+ public:
+  // Listens; serve() accepts. On failure nothing is left behind.
+  static Result<std::unique_ptr<NbdExport>> make(Stack& stack, ExportOptions options);
+  ~NbdExport() override;
+
+  Result<void> prepare(FrontendListener& listener, Keeper& keeper) override;
+  Result<void> serve() override;
+  bool has_ended() const override { return reactors_.all_ended(); }
+  Result<void> change_keeper(Keeper& /*keeper*/) override { return {}; }
+  // Clients get the replies to their requests, and are disconnected. EBUSY: there are clients.
+  Result<void> stop(bool even_if_used) override;
+  Result<void> remove() override;
+
+  // EOPNOTSUPP: connections cannot be handed over.
+  Result<void> check_handover() const override;
+  Result<void> pause() override { return check_handover(); }
+  bool has_paused() const override { return false; }
+  Result<Handover> let_go() override;
+  Result<void> resume() override { return {}; }
+  void leave() override {}
+  Result<void> take(Handover handover) override;
+
+  // New clients see the new size.
+  Result<void> resize(uint64_t /*size_bytes*/) override { return {}; }
+
+  NamedValues traces() const override;
+  std::string path() const override { return options_.addresses.front().uri(options_.name); }
+  std::string mode_name() const override { return "copy"; }
+  std::string mode_reason() const override { return {}; }
+  std::vector<QueueReport> reports() const override { return reactors_.reports(); }
+  Result<std::vector<InFlight>> in_flight() const override { return reactors_.in_flight(); }
+
+ private:
+  // Its transfers are those of ByteIo.
+  class Io final : public ByteIo {
+   public:
+    using ByteIo::ByteIo;
+  };
+
+  NbdExport(Stack& stack, ExportOptions options);
+  Reactor::Setup plan_reactor(uint16_t number);
+
+  Stack& stack_;
+  ExportOptions options_;
+  Io io_;
+  Newcomers newcomers_;
+  std::unique_ptr<Offload> offload_;  // for block status
+  std::vector<Listener> listeners_;   // of the addresses, in their order
+  Reactors reactors_;
+};
+
+// Of these socket files, those of servers that have ended.
+std::vector<std::string> dead_socket_files(std::string_view lines);
+
+}  // namespace sluice::nbd

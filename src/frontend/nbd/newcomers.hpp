@@ -1,0 +1,57 @@
+// Newcomers: hands the clients that have just connected to the queues of an export.
+//
+// Owned by the export, used by all of its reactors. A connection counts from offer() to leave().
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <mutex>
+#include <vector>
+
+#include "core/descriptor.hpp"
+#include "ring/ring.hpp"
+
+namespace sluice::nbd {
+
+class NbdQueue;
+
+class Newcomers {
+ public:
+  static constexpr size_t kMostOfQueue = 4096;
+
+  // Clients at a time, beside the limit of each queue. Before the first offer().
+  void allow(size_t most) { most_ = most; }
+
+  // The queue takes clients from now on.
+  void join(NbdQueue& queue, Ring& ring);
+  // Takes the queue that has the fewest clients for this one. False: there are too many clients, or
+  // no queue takes any more; the connection is closed. Called on the ring of a queue.
+  bool offer(Descriptor socket);
+  // The queue takes no more clients. Those on their way to it still come: see expects_more().
+  void close(NbdQueue& queue);
+  // True until the clients on their way have come.
+  bool expects_more(const NbdQueue& queue) const;
+  // A client of the queue has gone.
+  void leave(NbdQueue& queue);
+
+  size_t clients() const;
+
+ private:
+  class Arrival;
+  struct Place {
+    NbdQueue* queue = nullptr;
+    Ring* ring = nullptr;
+    bool open = true;
+    size_t clients = 0;  // those on their way included
+    size_t on_their_way = 0;
+  };
+
+  Place& place_of(const NbdQueue& queue);
+  void arrived(const NbdQueue& queue);
+
+  size_t most_ = 0;
+  mutable std::mutex mutex_;
+  std::vector<Place> places_;  // guarded by mutex_
+};
+
+}  // namespace sluice::nbd

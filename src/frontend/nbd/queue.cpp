@@ -1,0 +1,173 @@
+#include "frontend/nbd/queue.hpp"
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <cstring>
+#include <utility>
+
+#include "core/log.hpp"
+
+namespace sluice::nbd {
+namespace {
+
+constexpr size_t kHandshakesMax = 256;
+constexpr uint32_t kAcceptedMax = 16;
+constexpr std::chrono::milliseconds kPause{100};  // after an error such as EMFILE
+constexpr std::chrono::seconds kFarewellTime{5};  // for a client to take the last replies
+
+uint16_t flags_of(const Geometry& geometry) {
+  unsigned flags = kSendFlush | kSendFua | kSendCache | kCanMultiConn;
+  if (geometry.read_only) {
+    flags |= kReadOnly;
+  } else {
+    flags |= kSendWriteZeroes | kSendFastZero | (geometry.can_discard ? kSendTrim : 0U);
+  }
+  if (geometry.rotational) flags |= kRotational;
+  return static_cast<uint16_t>(flags);
+}
+
+void set_option(int socket, int level, int name) {
+  const int on = 1;
+  setsockopt(socket, level, name, &on, sizeof(on));  // best effort
+}
+
+}  // namespace
+
+NbdQueue::OneExport::OneExport(const Setup& setup)
+    : stack_(*setup.stack),
+      export_{.name = setup.export_name,
+              .description = setup.description,
+              .size = 0,
+              .flags = flags_of(stack_.geometry()),
+              .block_sizes = {.minimum = 1,
+                              .preferred = std::max(stack_.geometry().physical_block_bytes, 4096U),
+                              .payload_max = kDefaultPayloadMax},
+              .contexts = {std::string(kAllocationContext)}} {}
+
+const Export* NbdQueue::OneExport::find(std::string_view name) const {
+  if (name != export_.name) return nullptr;
+  export_.size = stack_.geometry().size_bytes;
+  return &export_;
+}
+
+NbdQueue::NbdQueue(Setup setup, Ring& ring, QueueListener& listener)
+    : Queue(listener), setup_(std::move(setup)), ring_(ring), export_(setup_) {}
+
+NbdQueue::~NbdQueue() = default;
+
+Result<void> NbdQueue::start(int) {
+  setup_.newcomers->join(*this, ring_);
+  for (const int listener : setup_.listeners) {
+    const File file{.number = listener};
+    acceptors_.push_back(std::make_unique<Acceptor>(ring_, file, kAcceptedMax));
+  }
+  under_way_ = acceptors_.size();
+  for (const auto& acceptor : acceptors_) accept(*acceptor);
+  return {};
+}
+
+Service NbdQueue::accept(Acceptor& acceptor) {
+  while (!stopping_) {
+    auto next = acceptor.next();
+    const int32_t result = co_await next;
+    Descriptor socket(std::max(result, -1));
+    if (result == -ECANCELED) continue;
+    const bool taken = result >= 0 && setup_.newcomers->offer(std::move(socket));
+    if (!taken && !complained_ && !stopping_) {
+      log().warn("no more NBD clients can be accepted: {}",
+                 result < 0 ? std::strerror(-result) : "there are too many");
+    }
+    complained_ = !taken;
+    if (result >= 0) continue;
+    auto pause = ring_.sleep(kPause);
+    [[maybe_unused]] const Status paused = co_await pause;
+  }
+  --under_way_;
+  finish_if_done();
+}
+
+void NbdQueue::welcome(Descriptor socket) {
+  if (stopping_) {
+    setup_.newcomers->leave(*this);
+    return finish_if_done();
+  }
+  set_option(socket.number(), IPPROTO_TCP, TCP_NODELAY);
+  set_option(socket.number(), SOL_SOCKET, SO_KEEPALIVE);
+  if (shaking_hands_.size() >= kHandshakesMax) {
+    log().info("too many NBD clients do not finish their handshake: the oldest one is dropped");
+    shaking_hands_.front()->give_up();
+    shaking_hands_.erase(shaking_hands_.begin());
+  }
+  ConnectionListener& listener = *this;
+  connections_.push_back(std::make_unique<Connection>(Connection::Setup{.queue = setup_.id,
+                                                                        .depth = setup_.depth,
+                                                                        .ring = ring_,
+                                                                        .stack = *setup_.stack,
+                                                                        .io = *setup_.io,
+                                                                        .exports = export_,
+                                                                        .counters = counters_},
+                                                      std::move(socket), listener));
+  Connection& connection = *connections_.back();
+  shaking_hands_.push_back(&connection);
+  connection.begin();
+}
+
+void NbdQueue::handshake_ended(Connection& connection) { std::erase(shaking_hands_, &connection); }
+
+void NbdQueue::ended(Connection& connection) {
+  setup_.newcomers->leave(*this);
+  std::erase_if(connections_, [&](const auto& each) { return each.get() == &connection; });
+  finish_if_done();
+}
+
+void NbdQueue::stop() {
+  if (stopping_) return;
+  stopping_ = true;
+  setup_.newcomers->close(*this);
+  for (const auto& acceptor : acceptors_) stop_accepting(*acceptor);
+  for (const auto& connection : connections_) connection->stop();
+  if (!connections_.empty()) bound_the_end();
+  finish_if_done();
+}
+
+// Wakes accept() as well.
+Service NbdQueue::stop_accepting(Acceptor& acceptor) {
+  ++under_way_;
+  {
+    auto stopping = acceptor.stop();
+    co_await stopping;
+  }
+  --under_way_;
+  finish_if_done();
+}
+
+// Clients that do not take their replies are given up.
+Service NbdQueue::bound_the_end() {
+  ++under_way_;
+  {
+    auto time = ring_.sleep(kFarewellTime);
+    farewell_ = &time;
+    [[maybe_unused]] const Status over = co_await time;
+    farewell_ = nullptr;
+  }
+  for (const auto& connection : connections_) connection->give_up();
+  --under_way_;
+  finish_if_done();
+}
+
+void NbdQueue::finish_if_done() {
+  if (!stopping_ || !connections_.empty() || setup_.newcomers->expects_more(*this)) return;
+  if (farewell_ != nullptr) ring_.cancel(*std::exchange(farewell_, nullptr));
+  if (under_way_ == 0) finish();
+}
+
+void NbdQueue::list_in_flight(std::vector<InFlight>& found) const {
+  for (const auto& connection : connections_) connection->list_in_flight(found);
+}
+
+}  // namespace sluice::nbd

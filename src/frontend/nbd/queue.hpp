@@ -1,0 +1,82 @@
+// NbdQueue: the clients of an NBD export that one reactor serves.
+//
+// The first queue of an export accepts all connections, and gives each to the queue that has the
+// fewest (a ring that waits for a listening socket keeps all others from seeing it). A queue owns
+// its connections until they end. Handshakes are limited in number and time: when too many clients
+// do not get on with theirs, the oldest of them is dropped.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "frontend/nbd/connection.hpp"
+#include "frontend/nbd/newcomers.hpp"
+#include "reactor/queue.hpp"
+#include "ring/acceptor.hpp"
+
+namespace sluice::nbd {
+
+class NbdQueue final : public Queue, private ConnectionListener {
+ public:
+  struct Setup {
+    uint16_t id = 0;
+    uint16_t depth = 0;            // of each connection
+    std::vector<int> listeners{};  // listening sockets; they outlive the queue
+    std::string export_name{};
+    std::string description{};
+    Stack* stack = nullptr;
+    ByteIo* io = nullptr;
+    Newcomers* newcomers = nullptr;
+  };
+
+  NbdQueue(Setup setup, Ring& ring, QueueListener& listener);
+  ~NbdQueue() override;
+
+  Result<void> start(int device) override;
+  // Accepts no more clients. Those that it has get the replies to their requests, for as long as
+  // they take them within a few seconds.
+  void stop() override;
+  // Not possible: nobody else can take the connections.
+  void pause() override {}
+  void resume() override {}
+  void list_in_flight(std::vector<InFlight>& found) const override;
+
+  // On its thread. From Newcomers.
+  void welcome(Descriptor socket);
+
+ private:
+  // The one export, as large as the stack is when a client asks.
+  class OneExport final : public Exports {
+   public:
+    explicit OneExport(const Setup& setup);
+    std::vector<std::string> names() const override { return {export_.name}; }
+    const Export* find(std::string_view name) const override;
+
+   private:
+    const Stack& stack_;
+    mutable Export export_;
+  };
+
+  Service accept(Acceptor& acceptor);
+  Service stop_accepting(Acceptor& acceptor);
+  Service bound_the_end();
+  void handshake_ended(Connection& connection) override;
+  void ended(Connection& connection) override;
+  void finish_if_done();
+
+  const Setup setup_;
+  Ring& ring_;
+  const OneExport export_;
+  std::vector<std::unique_ptr<Acceptor>> acceptors_;
+  size_t under_way_ = 0;     // coroutines of this queue itself
+  bool complained_ = false;  // that no client can be accepted
+  std::vector<std::unique_ptr<Connection>> connections_;
+  std::vector<Connection*> shaking_hands_;  // the oldest first
+  Operation* farewell_ = nullptr;           // the time that clients have at the end
+  bool stopping_ = false;
+};
+
+}  // namespace sluice::nbd

@@ -1,0 +1,56 @@
+// RequestTag: a tag of an NBD connection: a request of the client, its memory, and its reply.
+#pragma once
+
+#include <sys/uio.h>
+
+#include <array>
+#include <coroutine>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "core/fifo.hpp"
+#include "core/page_pool.hpp"
+#include "nbd/handshake.hpp"
+#include "nbd/reply.hpp"
+#include "nbd/request.hpp"
+#include "reactor/byte_io.hpp"
+#include "reactor/tag.hpp"
+
+namespace sluice::nbd {
+
+// What the peers have agreed on for replies.
+struct ReplyForm {
+  Headers headers = Headers::simple;
+  std::vector<MetaContext> contexts;
+};
+
+struct RequestTag final : sluice::Tag, FifoLink<RequestTag> {
+  // The data comes first in its pages, the edges, if they are needed, last.
+  ByteIo::Memory memory() const {
+    constexpr size_t kEdges = 2 * ByteIo::kBlockBytesMax;
+    const std::span<std::byte> all = pages.bytes();
+    return {.data = all.data(), .edges = all.size() > kEdges ? all.last(kEdges).data() : nullptr};
+  }
+
+  // Prepares the reply, which `form` describes. A READ or block status that has succeeded has its
+  // payload in `payload`.
+  void answer(const ReplyForm& form, Status status);
+  // The reply in one or two pieces; returns how many.
+  size_t pieces(std::span<iovec> into) const;
+
+  RequestHeader asked;
+  uint64_t length = 0;    // of the range, in bytes
+  uint32_t contexts = 0;  // block status: how many are asked for
+  int refusal = 0;        // an errno: the request is answered with it, and not served
+  Pages pages;
+  std::span<std::byte> payload;  // of the reply
+  std::coroutine_handle<> coroutine;
+
+ private:
+  std::array<std::byte, kReplyBytesMax + 16> head_{};
+  size_t head_bytes_ = 0;
+};
+
+}  // namespace sluice::nbd

@@ -1,0 +1,118 @@
+// kNbdFrontend: an export for NBD clients, on sockets.
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+
+#include "frontend/nbd/export.hpp"
+#include "frontend/types.hpp"
+#include "spec/shown.hpp"
+
+namespace sluice {
+namespace nbd {
+namespace {
+
+constexpr FrontendOption kOptions[] = {
+    {.name = "listen",
+     .kind = FrontendOption::Kind::addresses,
+     .value = "ADDRESS",
+     .help = "with nbd: unix:PATH, tcp:HOST:PORT or vsock:PORT; may be repeated",
+     .required = "the address where clients connect, such as unix:/run/disk.sock"},
+    {.name = "export",
+     .kind = FrontendOption::Kind::text,
+     .value = "NAME",
+     .help = "with nbd: the name of the export (default: empty)"},
+    {.name = "description",
+     .kind = FrontendOption::Kind::text,
+     .value = "TEXT",
+     .help = "with nbd: a description of the export, for clients that list them"},
+};
+
+constexpr FrontendTrace kTraces[] = {{.name = kSocketFiles, .kind = OptionKind::text}};
+
+constexpr std::array<std::string_view, 1> kModes = {"copy"};
+
+// The values of --listen, each on a line.
+Result<std::vector<ListenAddress>> parse_addresses(std::string_view lines) {
+  std::vector<ListenAddress> addresses;
+  while (!lines.empty()) {
+    const std::string_view line = lines.substr(0, lines.find('\n'));
+    lines.remove_prefix(std::min(line.size() + 1, lines.size()));
+    auto address = ListenAddress::parse(line);
+    if (!address) return std::unexpected(address.error());
+    addresses.push_back(std::move(*address));
+  }
+  return addresses;
+}
+
+Result<void> check_text(const FrontendOptions& options, std::string_view name) {
+  const std::string text = options.own.text(name);
+  if (text.size() > kStringBytesMax) {
+    return fail(EINVAL, fmt::format("--{} has {} bytes: {} are the limit of the protocol", name,
+                                    text.size(), kStringBytesMax));
+  }
+  if (!is_utf8(text)) return fail(EINVAL, fmt::format("--{} is not UTF-8", name));
+  return {};
+}
+
+Result<void> check_options(FrontendOptions& options) {
+  for (const std::string_view name : {"export", "description"}) {
+    if (auto checked = check_text(options, name); !checked) return checked;
+  }
+  auto addresses = parse_addresses(options.own.text("listen"));
+  return addresses ? Result<void>() : std::unexpected(addresses.error());
+}
+
+class Plan final : public FrontendPlan {
+ public:
+  Plan(Stack& stack, ExportOptions options) : stack_(stack), options_(std::move(options)) {}
+
+  Result<std::unique_ptr<Frontend>> make(uint32_t /*id*/) override {
+    return NbdExport::make(stack_, std::move(options_));
+  }
+
+ private:
+  Stack& stack_;
+  ExportOptions options_;
+};
+
+Result<std::unique_ptr<FrontendPlan>> plan(Stack& stack, const FrontendOptions& options) {
+  auto addresses = parse_addresses(options.own.text("listen"));
+  if (!addresses) return std::unexpected(addresses.error());
+  return std::make_unique<Plan>(stack, ExportOptions{.addresses = std::move(*addresses),
+                                                     .name = options.own.text("export"),
+                                                     .description = options.own.text("description"),
+                                                     .queues = options.queues,
+                                                     .depth = options.depth});
+}
+
+bool has_remains(const FrontendRecord& record) {
+  return !dead_socket_files(record.traces.text(kSocketFiles)).empty();
+}
+
+Result<void> clear_remains(const FrontendRecord& record, bool /*even_if_used*/) {
+  for (const std::string& path : dead_socket_files(record.traces.text(kSocketFiles))) {
+    if (unlink(path.c_str()) == 0 || errno == ENOENT) continue;
+    return fail(errno, fmt::format("cannot remove {}: {}", shown(path), std::strerror(errno)));
+  }
+  return {};
+}
+
+}  // namespace
+}  // namespace nbd
+
+constinit const FrontendType kNbdFrontend = {
+    .name = "nbd",
+    .options = nbd::kOptions,
+    .modes = [] { return std::span<const std::string_view>(nbd::kModes); },
+    .traces = nbd::kTraces,
+    .max_io_bytes = kIoBytesMax,
+    .is_block_device = false,
+    .check_options = nbd::check_options,
+    .plan = nbd::plan,
+    .has_remains = nbd::has_remains,
+    .clear_remains = nbd::clear_remains};
+
+}  // namespace sluice
