@@ -213,7 +213,11 @@ Result<void> remove_record(const DeviceRecord& record) {
   // No other device takes the number of a living server. Go on if the lock cannot be taken: only
   // its holder could take the number.
   std::optional<Result<StateLock>> lock;
-  if (const auto found = read_record(record.id); !own && found && is_same_server(*found, record)) {
+  const auto found = read_record(record.id);
+  if (!own && found && is_same_server(*found, record)) lock.emplace(StateLock::take());
+  // A command that took this server for dead was quicker, possibly before this server's log was
+  // made. Taking the lock removes files without a record.
+  if (!found && found.error().error == ENOENT && StateDirectory::open()) {
     lock.emplace(StateLock::take());
   }
   return remove_if_same(record);

@@ -208,6 +208,15 @@ TEST_F(StateTest, EverythingOfADeviceGoesWithItsRecord) {
   EXPECT_EQ(names(), std::vector<std::string>{"device-11.json"});
 }
 
+// `del` took the server for dead, before the server's log was made.
+TEST_F(StateTest, ALogThatWasMadeAfterItsRecordHadGoneIsRemoved) {
+  put("device-1.log", "");
+  ASSERT_TRUE(write_record(example(2)));
+  put("device-2.log", "of another device");
+  ASSERT_TRUE(remove_record(example(1)));
+  EXPECT_EQ(names(), (std::vector<std::string>{"device-2.json", "device-2.log"}));
+}
+
 TEST_F(StateTest, ALogIsARegularFileOfOurs) {
   ASSERT_TRUE(write_record(example(1)));
   put("device-1.log", "what was logged before stays\n");
