@@ -14,6 +14,7 @@ namespace {
 
 constexpr std::string_view kSpace = " \t\n\v\f\r";
 constexpr std::string_view kWordEnd = " \t\n\v\f\r,()=\"";
+constexpr std::string_view kUriEnd = " \t\n\v\f\r,)";
 
 // A piece of text between punctuation of the spec language.
 struct Word {
@@ -211,20 +212,28 @@ Result<void> TextParser::parse_leaf_argument(Spec& spec, const TargetSyntax& tar
                                     " it, without a prefix",
                                     option->name, target.name, here.describe()));
   }
-  // A second such argument is more likely a mistyped flag.
-  if (spec.has(option->name)) return unknown_option(target, word.text, here);
   Result<OptionValue> value = read_value(*option, word.text, here);
   if (!value) return std::unexpected(std::move(value).error());
-  return add_option(spec, target, *option, *std::move(value), here);
+  if (!spec.has(option->name)) {
+    return add_option(spec, target, *option, *std::move(value), here);
+  }
+  // A second such argument is more likely a mistyped flag.
+  if (!option->list) return unknown_option(target, word.text, here);
+  spec.set(option->name, fmt::format("{} {}", spec.text(option->name), word.text));
+  return {};
 }
 
-// PATH, prefix:TEXT or prefix:"TEXT".
+// PATH, URI, prefix:TEXT or prefix:"TEXT".
 Result<Spec> TextParser::parse_leaf(const Word& word) {
   const std::string& text = word.text;
   if (word.is_bare() && find_target(vocabulary_, text) != nullptr) {
     return fail(EINVAL, fmt::format("{0}{1} is the name of a target: write {2}(...), or \"{2}\" in"
                                     " double quotes for a file of that name",
                                     shown(text), location(word.offset).describe(), text));
+  }
+  if (word.lead.empty() && begins_as_uri(text)) {
+    const TargetSyntax* const target = find_scheme(vocabulary_, text);
+    if (target != nullptr) return make_leaf(target, text, word.offset, word.offset);
   }
   const size_t colon = word.lead.empty() ? text.find(':') : word.lead.size() - 1;
   const bool is_path = word.lead.empty() && (word.quoted || text.find('/') <= colon);
@@ -267,7 +276,9 @@ Result<Word> TextParser::read_word() {
   skip_space();
   Word word{.quoted = next_is('"'), .offset = position_};
   if (!word.quoted) {
-    const size_t end = std::min(text_.find_first_of(kWordEnd, position_), text_.size());
+    const bool is_uri = begins_as_uri(text_.substr(position_));
+    const size_t end =
+        std::min(text_.find_first_of(is_uri ? kUriEnd : kWordEnd, position_), text_.size());
     word.text = text_.substr(position_, end - position_);
     position_ = end;
     if (word.text.empty()) {

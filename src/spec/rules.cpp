@@ -49,6 +49,20 @@ const TargetSyntax* find_prefix(std::span<const TargetSyntax> vocabulary, std::s
   return found == vocabulary.end() ? nullptr : &*found;
 }
 
+// RFC 3986, 3.1; in lower case.
+bool begins_as_uri(std::string_view text) {
+  const size_t end = text.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789+-.");
+  return end != 0 && end != std::string_view::npos && text.substr(end).starts_with("://");
+}
+
+const TargetSyntax* find_scheme(std::span<const TargetSyntax> vocabulary, std::string_view uri) {
+  const std::string_view scheme = uri.substr(0, uri.find(':'));
+  const auto found = std::ranges::find_if(vocabulary, [&](const TargetSyntax& each) {
+    return std::ranges::find(each.schemes, scheme) != each.schemes.end();
+  });
+  return found == vocabulary.end() ? nullptr : &*found;
+}
+
 std::unexpected<Error> unknown_target(std::string_view name, const SourceLocation& location,
                                       std::span<const TargetSyntax> vocabulary) {
   std::vector<std::string_view> names;

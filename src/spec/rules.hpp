@@ -27,6 +27,11 @@ const OptionSyntax* find_option(const TargetSyntax& target, std::string_view nam
 std::string_view leaf_prefix(const TargetSyntax& target);
 const TargetSyntax* find_prefix(std::span<const TargetSyntax> vocabulary, std::string_view prefix);
 
+// True if the text begins like a URI: with a scheme and "://".
+bool begins_as_uri(std::string_view text);
+// The target whose URIs have the scheme of this one; null: there is none.
+const TargetSyntax* find_scheme(std::span<const TargetSyntax> vocabulary, std::string_view uri);
+
 std::unexpected<Error> unknown_target(std::string_view name, const SourceLocation& location,
                                       std::span<const TargetSyntax> vocabulary);
 std::unexpected<Error> unknown_prefix(std::string_view word, std::string_view prefix,

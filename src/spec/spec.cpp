@@ -16,6 +16,7 @@ Result<void> check_target(const Spec& spec, std::span<const TargetSyntax> vocabu
                           const JsonStep& step);
 void write_target(std::string& out, const Spec& spec, std::span<const TargetSyntax> vocabulary);
 bool is_plain_leaf(const Spec& spec, const TargetSyntax* target);
+bool can_stand_bare(std::string_view text, const TargetSyntax& target);
 void write_plain_leaf(std::string& out, const Spec& spec, const TargetSyntax& target);
 void write_option(std::string& out, const Spec& spec, size_t index, const TargetSyntax* target);
 std::string written_value(const TargetSyntax* target, std::string_view option,
@@ -152,13 +153,27 @@ void write_plain_leaf(std::string& out, const Spec& spec, const TargetSyntax& ta
   const OptionValue& value = spec.options[0].second;
   const auto* text = std::get_if<std::string>(&value);
   const std::string_view prefix = leaf_prefix(target);
-  if (prefix == kFilePrefix && text != nullptr) {
+  if (text != nullptr && can_stand_bare(*text, target)) {
+    out += *text;
+    return;
+  }
+  // A path that begins like a URI needs its prefix.
+  if (prefix == kFilePrefix && text != nullptr && !begins_as_uri(*text)) {
     out += quote_unless_plain(*text, true);
     return;
   }
   out += prefix;
   out += ':';
   out += written_value(&target, target.leaf_option, value);
+}
+
+// A URI of the target that ends where the parser sees its end.
+bool can_stand_bare(std::string_view text, const TargetSyntax& target) {
+  const bool is_plain = std::ranges::all_of(text, [](char byte) {
+    return byte > ' ' && byte < 0x7f &&
+           std::string_view(",()\"\\").find(byte) == std::string_view::npos;
+  });
+  return is_plain && begins_as_uri(text) && find_scheme({&target, 1}, text) != nullptr;
 }
 
 void write_option(std::string& out, const Spec& spec, size_t index, const TargetSyntax* target) {

@@ -31,6 +31,7 @@ struct OptionSyntax {
   uint64_t minimum = 0;            // for size and count
   uint64_t maximum = UINT64_MAX;   // for size and count
   std::string_view help = {};      // a few words, lower case, no full stop
+  bool list = false;               // leaf option: TARGET(A, B) sets it to "A B"
 };
 
 struct TargetSyntax {
@@ -41,6 +42,7 @@ struct TargetSyntax {
   std::string_view leaf_option = {};  // set by `name:TEXT` ("file" of loop, "size" of null)
   std::string_view prefix = {};       // the word before the colon if not the name ("file")
   std::span<const OptionSyntax> options = {};
+  std::span<const std::string_view> schemes = {};  // a bare SCHEME://... sets the leaf option
 };
 
 }  // namespace sluice

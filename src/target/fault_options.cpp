@@ -4,10 +4,12 @@
 
 #include <algorithm>
 #include <charconv>
-#include <cmath>
+#include <chrono>
 #include <memory>
 #include <random>
 #include <string>
+
+#include "spec/duration.hpp"
 
 namespace sluice {
 namespace {
@@ -34,12 +36,7 @@ constexpr ErrnoName kErrnoNames[] = {
     {"EOPNOTSUPP", EOPNOTSUPP},
 };
 
-struct Unit {
-  std::string_view name;
-  double nanoseconds;
-};
-constexpr int kLongestDelaySeconds = 1'000'000;
-constexpr Unit kUnits[] = {{"s", 1e9}, {"ms", 1e6}, {"us", 1e3}, {"ns", 1}};
+constexpr std::chrono::seconds kLongestDelay{1'000'000};
 
 // Splits a decimal number from the text after it; nullopt without a number.
 bool split_number(std::string_view text, double& number, std::string_view& rest) {
@@ -64,23 +61,19 @@ Result<void> read_rate(const Spec& spec, std::string_view option, double& rate) 
 Result<void> read_delay(const Spec& spec, FaultOptions& options) {
   if (!spec.has("delay")) return {};
   const std::string text = spec.text("delay");
-  double number = 0;
-  std::string_view unit;
-  const bool is_number = split_number(text, number, unit);
-  const auto* const known = std::ranges::find(kUnits, number == 0 ? "s" : unit, &Unit::name);
-  if (!is_number || known == std::end(kUnits)) {
+  const auto delay = parse_duration(text);
+  if (!delay) {
     return fail(
         EINVAL,
         fmt::format(
             "fault: delay is '{}'; it needs a number with a unit, such as 10ms, 500us or 1s",
             text));
   }
-  const double nanoseconds = number * known->nanoseconds;
-  if (nanoseconds > kLongestDelaySeconds * 1e9) {
+  if (*delay > kLongestDelay) {
     return fail(EINVAL, fmt::format("fault: delay is '{}'; {}s is the longest", text,
-                                    kLongestDelaySeconds));
+                                    kLongestDelay.count()));
   }
-  options.delay = std::chrono::nanoseconds(std::llround(nanoseconds));
+  options.delay = *delay;
   return {};
 }
 

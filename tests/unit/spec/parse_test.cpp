@@ -62,6 +62,32 @@ TEST(ParseText, ReadsPrefixes) {
   expect_spec("remote:\"\"", leaf("remote", "uri", ""));
 }
 
+// A URI ends at a blank, a comma or a closing parenthesis only.
+TEST(ParseText, ReadsBareUris) {
+  const auto remote = [](std::string uri) { return leaf("remote", "uri", std::move(uri)); };
+  expect_spec("net://host:1/x", remote("net://host:1/x"));
+  expect_spec(" net+unix:///x?socket=/a%20b&y=(1 ", remote("net+unix:///x?socket=/a%20b&y=(1"));
+  expect_spec("\"net://host/a, b\"", remote("net://host/a, b"));
+  expect_spec("linear(net://me@host/?a=b,c.img)",
+              {.target = "linear", .children = {remote("net://me@host/?a=b"), file("c.img")}});
+  expect_spec("{\"target\":\"linear\",\"children\":[\"net://h/?a=b\"]}",
+              {.target = "linear", .children = {remote("net://h/?a=b")}});
+  Spec two = remote("net://a/?b=c net://d/");
+  two.options.emplace_back("connections", uint64_t{2});
+  expect_spec("remote(net://a/?b=c, connections=2, net://d/)", two);
+  expect_spec("file:\"net://host\"", file("net://host"));
+  expect_spec("./net://host", file("./net://host"));
+  expect_error("web://host/x",
+               "unknown prefix 'web' at column 1: write 'file:web://host/x' for a file of that "
+               "name");
+  expect_error("net://host/x(y) z",
+               "unexpected ')' at column 15: the spec should end before it; write a name that "
+               "holds white space or one of , ( ) = in double quotes");
+  expect_error("remote(net://a/ net://b/)",
+               "unexpected 'n' at column 17: put a comma between arguments, and text that holds "
+               "white space or one of , ( ) = in double quotes");
+}
+
 TEST(ParseText, ReadsLeavesWithOptions) {
   Spec loop = file("a.img");
   loop.set("offset", uint64_t{1} << 20);

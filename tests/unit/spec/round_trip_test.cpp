@@ -71,7 +71,7 @@ class SpecMaker {
         "a",  "disk", ".img", "/", ":", "\"", "\\", ",", "(",    ")",         "=",    " ",
         "\t", "\n",   "{",    "}", "'", "~",  "%",  "-", "null", "read_only", "file", "\xC3\xBC",
     };
-    std::string text;
+    std::string text = below(4) == 0 ? "net://" : "";
     for (uint64_t piece = below(8); piece > 0; --piece) {
       if (below(12) == 0) {
         text += static_cast<char>(below(256));

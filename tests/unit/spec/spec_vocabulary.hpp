@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstdint>
+#include <string_view>
 
 #include "spec/vocabulary.hpp"
 
@@ -22,9 +23,15 @@ inline constexpr auto kLoopOptions = std::to_array<OptionSyntax>({
 });
 
 inline constexpr auto kRemoteOptions = std::to_array<OptionSyntax>({
-    {.name = "uri", .kind = OptionKind::text, .required = true, .help = "where the export is"},
+    {.name = "uri",
+     .kind = OptionKind::text,
+     .required = true,
+     .help = "where the export is",
+     .list = true},
     {.name = "connections", .kind = OptionKind::count, .minimum = 1, .maximum = 16},
 });
+
+inline constexpr auto kRemoteSchemes = std::to_array<std::string_view>({"net", "net+unix"});
 
 inline constexpr auto kStripeOptions = std::to_array<OptionSyntax>({
     {.name = "chunk", .kind = OptionKind::size, .minimum = 4096, .maximum = uint64_t{1} << 30},
@@ -41,7 +48,7 @@ inline constexpr auto kVocabulary = std::to_array<TargetSyntax>({
     {.name = "null", .leaf_option = "size", .options = kSizeOptions},
     {.name = "mem", .leaf_option = "size", .options = kSizeOptions},
     {.name = "loop", .leaf_option = "file", .prefix = "file", .options = kLoopOptions},
-    {.name = "remote", .leaf_option = "uri", .options = kRemoteOptions},
+    {.name = "remote", .leaf_option = "uri", .options = kRemoteOptions, .schemes = kRemoteSchemes},
     {.name = "hole"},
     {.name = "linear", .children_minimum = 1, .children_maximum = UINT32_MAX},
     {.name = "stripe",
