@@ -35,6 +35,13 @@ RawOperation poll(Ring& ring, File file, uint32_t events) {
   return {ring, sqe};
 }
 
+RawOperation recv_some(Ring& ring, File socket, std::span<std::byte> room) {
+  io_uring_sqe sqe{};
+  io_uring_prep_recv(&sqe, socket.number, room.data(), room.size(), 0);
+  name_file(sqe, socket);
+  return {ring, sqe};
+}
+
 Transfer send_all(Ring& ring, File socket, std::span<const std::byte> bytes, int message_flags) {
   return {ring,         Transfer::Verb::send, socket, const_cast<std::byte*>(bytes.data()),
           bytes.size(), message_flags};
@@ -70,6 +77,41 @@ void Transfer::complete(int32_t result, uint32_t) {
     moved_ += static_cast<size_t>(std::max(result, 0));
   }
   if (status_.ok() && moved_ < length_) {
+    if (!cancelled()) return ring_.submit(*this);
+    status_ = Status::from_errno(ECANCELED);
+  }
+  ring_.ready().push(coroutine_);
+}
+
+void GatherSend::await_suspend(std::coroutine_handle<> coroutine) {
+  coroutine_ = coroutine;
+  ring_.submit(*this);
+}
+
+void GatherSend::prepare(io_uring_sqe& sqe) {
+  message_.msg_iov = left_.data();
+  message_.msg_iovlen = left_.size();
+  io_uring_prep_sendmsg(&sqe, socket_.number, &message_,
+                        static_cast<unsigned>(message_flags_) | MSG_WAITALL | MSG_NOSIGNAL);
+  name_file(sqe, socket_);
+}
+
+void GatherSend::complete(int32_t result, uint32_t) {
+  if (result == 0) {
+    status_ = Status::from_errno(ECONNRESET);
+  } else if (result < 0 && result != -EINTR) {
+    status_ = Status::from_result(result);
+  }
+  size_t sent = static_cast<size_t>(std::max(result, 0));
+  while (!left_.empty() && sent >= left_.front().iov_len) {
+    sent -= left_.front().iov_len;
+    left_ = left_.subspan(1);
+  }
+  if (!left_.empty()) {
+    left_.front().iov_base = static_cast<std::byte*>(left_.front().iov_base) + sent;
+    left_.front().iov_len -= sent;
+  }
+  if (status_.ok() && !left_.empty()) {
     if (!cancelled()) return ring_.submit(*this);
     status_ = Status::from_errno(ECANCELED);
   }

@@ -11,6 +11,7 @@
 
 #include <poll.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 
 #include <coroutine>
 #include <cstddef>
@@ -34,12 +35,17 @@ RawOperation shutdown(Ring& ring, File socket, int how);  // SHUT_RD, SHUT_WR, S
 // read without blocking, and poll again on EAGAIN.
 RawOperation poll(Ring& ring, File file, uint32_t events);
 
+// Receives what there is, at least one byte; 0: the peer has closed.
+RawOperation recv_some(Ring& ring, File socket, std::span<std::byte> room);
+
 // Transfers all bytes of a header to or from a stream; continues short transfers.
 class [[nodiscard]] Transfer;
 // Pass MSG_MORE if lent data follows at once.
 Transfer send_all(Ring& ring, File socket, std::span<const std::byte> bytes, int message_flags = 0);
 // ECONNRESET: the peer has closed, before the first byte (clean_end()) or later.
 Transfer recv_all(Ring& ring, File socket, std::span<std::byte> bytes);
+// Sends all pieces, in order. The list itself is used up.
+class [[nodiscard]] GatherSend;
 
 }  // namespace sockets
 
@@ -78,6 +84,28 @@ class [[nodiscard]] sockets::Transfer final : public Completion {
   const int message_flags_;
   size_t moved_ = 0;
   bool closed_ = false;
+  Status status_;
+  std::coroutine_handle<> coroutine_;
+};
+
+class [[nodiscard]] sockets::GatherSend final : public Completion {
+ public:
+  GatherSend(Ring& ring, File socket, std::span<iovec> pieces, int message_flags = 0)
+      : ring_(ring), socket_(socket), left_(pieces), message_flags_(message_flags) {}
+
+  bool await_ready() const { return left_.empty(); }
+  void await_suspend(std::coroutine_handle<> coroutine);
+  Status await_resume() const { return status_; }
+
+  void prepare(io_uring_sqe& sqe) override;
+  void complete(int32_t result, uint32_t flags) override;
+
+ private:
+  Ring& ring_;
+  const File socket_;
+  std::span<iovec> left_;
+  const int message_flags_;
+  msghdr message_{};
   Status status_;
   std::coroutine_handle<> coroutine_;
 };

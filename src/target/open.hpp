@@ -21,5 +21,6 @@ extern const TargetType kLinearTarget;
 extern const TargetType kStripeTarget;
 extern const TargetType kFaultTarget;
 extern const TargetType kVerifyTarget;
+extern const TargetType kNbdTarget;
 
 }  // namespace sluice

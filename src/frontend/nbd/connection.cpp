@@ -9,7 +9,6 @@
 #include <utility>
 
 #include "core/log.hpp"
-#include "ring/raw_operation.hpp"
 #include "ring/sockets.hpp"
 #include "ring/timeout.hpp"
 #include "target/life/life_call.hpp"
@@ -58,10 +57,6 @@ Connection::~Connection() {
   for (const auto& tag : tags_) {
     if (tag->coroutine) tag->coroutine.destroy();
   }
-}
-
-void Connection::wake(std::coroutine_handle<>& coroutine) {
-  if (coroutine) ring_.ready().push(std::exchange(coroutine, nullptr));
 }
 
 void Connection::stop() {
@@ -252,9 +247,7 @@ Task Connection::fill(Request& /*own*/, Timeout* limit) {
   end_ -= std::exchange(begin_, 0);
   int32_t result = -EINTR;
   while (result == -EINTR || result == -EAGAIN) {
-    io_uring_sqe sqe{};
-    io_uring_prep_recv(&sqe, file_.number, input_.get() + end_, kInputBytes - end_, 0);
-    RawOperation receiving(ring_, sqe);
+    auto receiving = sockets::recv_some(ring_, file_, {input_.get() + end_, kInputBytes - end_});
     if (!stopping_) receiving_ = &receiving;
     if (limit != nullptr) {
       auto limited = limit->limit(receiving);
@@ -278,18 +271,9 @@ Service Connection::send_replies() {
       co_await idle;
     }
     const size_t count = gather_replies();
-    std::span<iovec> left(pieces_.data(), pieces_used_);
-    while (!left.empty() && !broken_) {
-      msghdr message{};
-      message.msg_iov = left.data();
-      message.msg_iovlen = left.size();
-      io_uring_sqe sqe{};
-      io_uring_prep_sendmsg(&sqe, file_.number, &message, MSG_NOSIGNAL | MSG_WAITALL);
-      RawOperation sending(ring_, sqe);
-      const int32_t sent = co_await sending;
-      if (sent == -EINTR || sent == -EAGAIN) continue;
-      if (sent <= 0) give_up();
-      left = after(left, static_cast<size_t>(std::max(sent, 0)));
+    if (!broken_) {
+      sockets::GatherSend sending(ring_, file_, std::span(pieces_).first(pieces_used_));
+      if (const Status sent = co_await sending; !sent.ok()) give_up();
     }
     for (RequestTag* const tag : std::span(batch_).first(count)) release(*tag);
   }
@@ -305,19 +289,6 @@ size_t Connection::gather_replies() {
     pieces_used_ += tag->pieces(std::span(pieces_).subspan(pieces_used_));
   }
   return count;
-}
-
-// What is left to send after `bytes`.
-std::span<iovec> Connection::after(std::span<iovec> pieces, size_t bytes) {
-  while (!pieces.empty() && bytes >= pieces.front().iov_len) {
-    bytes -= pieces.front().iov_len;
-    pieces = pieces.subspan(1);
-  }
-  if (!pieces.empty()) {
-    pieces.front().iov_base = static_cast<std::byte*>(pieces.front().iov_base) + bytes;
-    pieces.front().iov_len -= bytes;
-  }
-  return pieces;
 }
 
 // Nobody reads the replies.

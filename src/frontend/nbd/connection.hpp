@@ -18,6 +18,7 @@
 
 #include "core/descriptor.hpp"
 #include "core/fifo.hpp"
+#include "core/idle.hpp"
 #include "core/page_pool.hpp"
 #include "frontend/nbd/request_tag.hpp"
 #include "nbd/server_handshake.hpp"
@@ -70,13 +71,6 @@ class Connection final {
   void list_in_flight(std::vector<InFlight>& found) const;
 
  private:
-  // Suspends its coroutine until wake().
-  struct Idle {
-    std::coroutine_handle<>& place;
-    bool await_ready() const { return false; }
-    void await_suspend(std::coroutine_handle<> coroutine) const { place = coroutine; }
-    void await_resume() const {}
-  };
   struct FreeTag;
   struct AllAnswered;
   static constexpr size_t kRepliesAtOnce = 32;
@@ -111,8 +105,7 @@ class Connection final {
   // --- The sender.
   Service send_replies();
   size_t gather_replies();
-  static std::span<iovec> after(std::span<iovec> pieces, size_t bytes);
-  void wake(std::coroutine_handle<>& coroutine);
+  void wake(std::coroutine_handle<>& place) { sluice::wake(ring_.ready(), place); }
 
   const Setup setup_;
   Ring& ring_;

@@ -1,0 +1,285 @@
+#include "target/nbd/connection.hpp"
+
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cassert>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "ring/sockets.hpp"
+#include "ring/timeout.hpp"
+
+namespace sluice::nbd::client {
+
+using std::chrono::milliseconds;
+
+void Call::run() { connection->submit(*this); }
+
+bool Call::cover(uint64_t offset, uint64_t length) {
+  if (in_order_ && offset == covered_) {
+    covered_ += length;
+    return true;
+  }
+  if (in_order_ && covered_ != 0) map_.add(0, static_cast<uint32_t>(covered_));
+  in_order_ = false;
+  const uint32_t before = map_.filled_bytes();
+  map_.add(static_cast<uint32_t>(offset), static_cast<uint32_t>(offset + length));
+  return map_.filled_bytes() == before + length;
+}
+
+bool Call::is_covered() const {
+  return in_order_ ? covered_ == header.length
+                   : map_.covers(0, static_cast<uint32_t>(header.length));
+}
+
+void Call::begin_again() {
+  slot_ = kNoSlot;
+  sending_ = answered_ = false;
+  error_ = 0;
+  covered_ = 0;
+  map_.clear();
+  in_order_ = true;
+}
+
+Connection::Connection(Ring& ring, Remote& remote, Session session)
+    : ring_(ring),
+      remote_(remote),
+      tick_(std::clamp<std::chrono::nanoseconds>(remote.options().timeout / 4, milliseconds(20),
+                                                 milliseconds(5000))),
+      session_(std::move(session)),
+      dialler_(ring),
+      slots_(std::make_unique<Call*[]>(kSlots)),
+      input_(std::make_unique_for_overwrite<std::byte[]>(kInputBytes)) {
+  free_slots_.reserve(kSlots);
+  for (uint32_t slot = kSlots; slot-- != 0;) free_slots_.push_back(slot);
+}
+
+Connection::~Connection() { assert(ended_ && "a connection is closed before it is destroyed"); }
+
+void Connection::submit(Call& call) {
+  if (gave_up_ || remote_.has_failed()) return answer(call, Status::from_errno(EIO));
+  to_send_.push(call);
+  ++waiting_;
+  wake(sender_);
+}
+
+void Connection::answer(Call& call, Status status) {
+  if (call.foreign == nullptr) {
+    call.status_ = status;
+    call.ended_ = true;
+    if (call.coroutine_) ring_.ready().push(std::exchange(call.coroutine_, nullptr));
+    return;
+  }
+  const bool is_last = foreign_.fetch_sub(1, std::memory_order_relaxed) == 1;
+  call.foreign->complete(-status.error());  // the call may be gone now
+  if (is_last) wake(drainer_);
+}
+
+void Connection::answer_all_waiting(int error) {
+  while (Call* const call = to_send_.pop()) {
+    --waiting_;
+    answer(*call, Status::from_errno(error));
+  }
+}
+
+Task Connection::drain(Request& /*own*/) {
+  while (foreign_.load(std::memory_order_relaxed) != 0) {
+    Idle idle{drainer_};
+    co_await idle;
+  }
+  co_return kOk;
+}
+
+Task Connection::close(Request& /*own*/, Session& session) {
+  closing_ = true;
+  dialler_.cancel();
+  if (pausing_ != nullptr) ring_.cancel(*std::exchange(pausing_, nullptr));
+  if (receiving_ != nullptr) ring_.cancel(*std::exchange(receiving_, nullptr));
+  wake(sender_);
+  wake(supervisor_);
+  while (!ended_) {
+    Idle idle{closer_};
+    co_await idle;
+  }
+  if (!broken_) session = std::move(session_);
+  co_return kOk;
+}
+
+// --- Its life.
+
+Service Connection::run() {
+  {
+    LifeRequest own(ring_);
+    remote_.connected();
+    while (true) {
+      file_ = session_.file();
+      headers_ = session_.agreed.headers;
+      begin_ = end_ = 0;
+      silence_ = {};
+      broken_ = false;
+      parts_ = 2;
+      receive();
+      send();
+      while (parts_ != 0) {
+        Idle idle{supervisor_};
+        co_await idle;
+      }
+      if (closing_) break;
+      take_back();
+      Task restoring = restore(own.request);
+      if (const Status restored = co_await restoring; !restored.ok()) break;
+    }
+    remote_.disconnected();
+  }
+  ended_ = true;
+  wake(closer_);
+}
+
+void Connection::part_ended() {
+  if (--parts_ == 0) wake(supervisor_);
+}
+
+// The socket is shut, so that nothing comes and nothing is sent any more.
+void Connection::break_off(std::string why) {
+  if (std::exchange(broken_, true)) return;
+  why_ = std::move(why);
+  shutdown(session_.socket.number(), SHUT_RDWR);
+  wake(sender_);
+}
+
+void Connection::break_off(Status status) {
+  switch (status.error()) {
+    case EPROTO:  // see protest()
+      return break_off(std::move(why_));
+    case ETIMEDOUT:
+      return break_off("it does not answer a request in time");
+    case ECONNRESET:
+    case EPIPE:
+      return break_off("it hung up");
+    default:
+      return break_off(std::strerror(status.error()));
+  }
+}
+
+// All calls without an answer go before those that wait.
+void Connection::take_back() {
+  Fifo<Call> again;
+  repeated_ = used_;
+  repeats_changes_ = false;
+  for (Call* const call : std::span(slots_.get(), kSlots)) {
+    if (call == nullptr) continue;
+    slots_[call->slot_] = nullptr;
+    call->begin_again();
+    repeats_changes_ = repeats_changes_ || call->changes_data();
+    again.push(*call);
+  }
+  waiting_ += std::exchange(used_, 0);
+  large_reads_ = 0;
+  free_slots_.clear();
+  for (uint32_t slot = kSlots; slot-- != 0;) free_slots_.push_back(slot);
+  while (Call* const call = to_send_.pop()) again.push(*call);
+  to_send_ = again;
+}
+
+// --- The sender.
+
+Service Connection::send() {
+  {
+    LifeRequest own(ring_);
+    while (!broken_) {
+      if (to_send_.empty() || free_slots_.empty()) {
+        if (closing_) break;
+        Idle idle{sender_};
+        co_await idle;
+        continue;
+      }
+      Task sending = send_some(own.request);
+      if (const Status sent = co_await sending; !sent.ok()) break_off(sent);
+    }
+  }
+  part_ended();
+}
+
+// As many calls as one message holds; the last one may have its payload in another.
+Task Connection::send_some(Request& own) {
+  const Clock::time_point now = Clock::now();
+  if (starves_one(now)) co_return Status::from_errno(ETIMEDOUT);
+  size_t count = 0;
+  uint64_t bytes = 0;
+  Call* with_payload = nullptr;
+  pieces_used_ = 0;
+  while (count < kCallsAtOnce && pieces_used_ < kPiecesAtOnce && bytes < kBytesAtOnce &&
+         with_payload == nullptr && !to_send_.empty() && !free_slots_.empty()) {
+    Call& call = *to_send_.pop();
+    --waiting_;
+    admit(call, now);
+    batch_[count++] = &call;
+    if (call.header.command != Command::write) continue;
+    bytes += call.header.length;
+    if (!add_payload(call)) with_payload = &call;
+  }
+  Status sent;
+  {
+    Timeout limit(ring_, remote_.options().timeout);
+    sockets::GatherSend sending(ring_, file_, std::span(pieces_).first(pieces_used_),
+                                with_payload != nullptr ? MSG_MORE : 0);
+    auto limited = limit.limit(sending);
+    sent = co_await limited;
+  }
+  if (sent.ok() && with_payload != nullptr) {
+    Task sending = send_payload(own, *with_payload);
+    sent = co_await sending;
+  }
+  for (Call* const call : std::span(batch_).first(count)) {
+    call->sending_ = false;
+    if (call->answered_) finish(*call);
+  }
+  co_return sent;
+}
+
+// Gives the call a slot, and writes its header.
+void Connection::admit(Call& call, Clock::time_point now) {
+  call.slot_ = free_slots_.back();
+  free_slots_.pop_back();
+  slots_[call.slot_] = &call;
+  ++used_;
+  if (call.header.command == Command::read && call.header.length > kCopiedBytes) ++large_reads_;
+  call.header.cookie = uint64_t{++generation_} << 32 | call.slot_;
+  if (headers_ == Headers::extended && call.header.command == Command::write) {
+    call.header.flags |= kPayloadLength;
+  } else {
+    call.header.flags &= static_cast<uint16_t>(~kPayloadLength);
+  }
+  call.sent_at_ = now;
+  call.sending_ = true;
+  const size_t bytes = write_request(call.header, headers_, call.wire_);
+  pieces_[pieces_used_++] = {.iov_base = call.wire_.data(), .iov_len = bytes};
+}
+
+// False: it needs an operation of its own, because its pages have no address or too many pieces.
+bool Connection::add_payload(const Call& call) {
+  const Loan* const loan = call.data.loan();
+  const std::span<const Segment> segments = call.data.segments();
+  if (loan->address() == nullptr || segments.size() > kPiecesAtOnce - pieces_used_ ||
+      remote_.options().send_zc) {
+    return false;
+  }
+  for (const Segment& each : segments) {
+    pieces_[pieces_used_++] = {.iov_base = loan->address() + each.offset, .iov_len = each.length};
+  }
+  remote_.direct_bytes.fetch_add(call.header.length, std::memory_order_relaxed);
+  return true;
+}
+
+Task Connection::send_payload(Request& /*own*/, Call& call) {
+  Timeout limit(ring_, remote_.options().timeout);
+  remote_.direct_bytes.fetch_add(call.header.length, std::memory_order_relaxed);
+  auto sending =
+      remote_.options().send_zc ? ring_.send_zc(file_, call.data) : ring_.send(file_, call.data);
+  auto limited = limit.limit(sending);
+  co_return co_await limited;
+}
+
+}  // namespace sluice::nbd::client

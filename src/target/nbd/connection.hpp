@@ -1,0 +1,150 @@
+// Connection: a client's connection to an NBD server, which outlives its sockets.
+//
+// A sender sends the calls that have come, the headers of many at once; a receiver takes the
+// answers. When the socket is lost, both end; the connection then connects again, to the same or to
+// the next server, and repeats every call that had no answer. Nothing is repeated before the former
+// socket is shut and both have ended, so that no byte of its answers can reach the pages later.
+//
+// Used by its ring's thread only, except where another is named.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <coroutine>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/fifo.hpp"
+#include "core/idle.hpp"
+#include "nbd/reply.hpp"
+#include "ring/ring.hpp"
+#include "target/life/life_call.hpp"
+#include "target/nbd/call.hpp"
+#include "target/nbd/remote.hpp"
+#include "target/nbd/session.hpp"
+
+namespace sluice::nbd::client {
+
+class Connection final {
+ public:
+  Connection(Ring& ring, Remote& remote, Session session);
+  Connection(const Connection&) = delete;
+  Connection& operator=(const Connection&) = delete;
+  ~Connection();
+
+  void begin() { run(); }
+  void submit(Call& call);
+  // Counts a call of another ring before it is posted here; answer() counts it out. Any thread.
+  void expect_foreign() { foreign_.fetch_add(1, std::memory_order_relaxed); }
+  // Waits for the calls of other rings, of which no more are posted.
+  Task drain(Request& own);
+  // Ends it. No call is in flight. The session may be used on another ring if it is valid.
+  Task close(Request& own, Session& session);
+
+  uint32_t in_flight() const { return used_ + waiting_; }
+  Ring& ring() const { return ring_; }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+
+  static constexpr uint32_t kSlots = 1024;  // calls that the server has
+  static constexpr size_t kCallsAtOnce = 32;
+  static constexpr size_t kPiecesAtOnce = 128;
+  static constexpr uint64_t kBytesAtOnce = 1 << 20;  // of payload, rounded up to a whole call
+  static constexpr size_t kInputBytes = 64 << 10;
+  // Data of reads up to this length is received together with headers, and copied.
+  static constexpr uint64_t kCopiedBytes = 16 << 10;
+
+  Service run();
+  void break_off(std::string why);
+  void break_off(Status status);
+  void take_back();
+  void part_ended();
+  void answer(Call& call, Status status);
+  void answer_all_waiting(int error);
+  void wake(std::coroutine_handle<>& place) { sluice::wake(ring_.ready(), place); }
+
+  // --- The sender.
+  Service send();
+  Task send_some(Request& own);
+  void admit(Call& call, Clock::time_point now);
+  bool add_payload(const Call& call);
+  Task send_payload(Request& own, Call& call);
+
+  // --- The receiver: connection_answers.cpp.
+  Service receive();
+  Task take_answer(Request& own);
+  Task take_simple(Request& own, Call& call, const ReplyHeader& reply);
+  Task take_chunk(Request& own, Call& call, const ReplyHeader& reply);
+  Task take_data(Request& own, Call& call, const ChunkHead& head);
+  Task take_hole(Request& own, Call& call, const ChunkHead& head);
+  Task take_extents(Request& own, Call& call, const ReplyHeader& reply, const ChunkHead& head);
+  Task take_bytes(Request& own, Call& call, uint64_t offset, uint64_t length);
+  Task skip(Request& own, uint64_t bytes);
+  Task fill(Request& own, size_t wanted);
+  Status protest(std::string why);
+  Call* find(uint64_t cookie) const;
+  void finish(Call& call);
+  bool is_silent() const;
+  bool starves_one(Clock::time_point now);
+  Bytes buffered() const { return {input_.get() + begin_, end_ - begin_}; }
+
+  // --- After a loss: connection_restore.cpp.
+  Task restore(Request& own);
+  Task try_servers(Request& own);
+  std::chrono::nanoseconds trouble() const;
+  Task pause(Request& own, std::chrono::nanoseconds duration);
+
+  Ring& ring_;
+  Remote& remote_;
+  const std::chrono::nanoseconds tick_;  // between looks for overdue calls
+  Session session_;
+  File file_;
+  Headers headers_ = Headers::simple;
+  Dialler dialler_;
+
+  // Calls: those that wait to be sent, and those that the server has.
+  Fifo<Call> to_send_;
+  uint32_t waiting_ = 0;
+  std::unique_ptr<Call*[]> slots_;
+  std::vector<uint32_t> free_slots_;
+  uint32_t used_ = 0;
+  uint32_t large_reads_ = 0;  // of them
+  uint32_t generation_ = 0;   // in cookies, so that no answer is taken for another's
+  std::atomic<uint32_t> foreign_ = 0;
+
+  std::array<Call*, kCallsAtOnce> batch_{};
+  std::array<iovec, kPiecesAtOnce> pieces_{};
+  size_t pieces_used_ = 0;
+
+  std::unique_ptr<std::byte[]> input_;  // received, from begin_ to end_
+  size_t begin_ = 0;
+  size_t end_ = 0;
+
+  std::coroutine_handle<> sender_;      // waits for calls, or for slots
+  std::coroutine_handle<> supervisor_;  // waits for the end of sender and receiver
+  std::coroutine_handle<> closer_;      // waits for the end of all
+  std::coroutine_handle<> drainer_;     // waits for calls of other rings
+  // The first loss since a call was answered, so that a server that only lets in gains no time.
+  Clock::time_point trouble_since_{};
+  std::chrono::nanoseconds silence_{};   // since the last byte, in ticks
+  Clock::time_point next_look_{};        // for a call that starves
+  Clock::time_point latest_answered_{};  // when the latest call with an answer was sent
+
+  Completion* receiving_ = nullptr;  // what close() cancels
+  Completion* pausing_ = nullptr;
+  int parts_ = 0;          // sender and receiver
+  bool broken_ = false;    // the socket is lost
+  bool gave_up_ = false;   // calls fail instead of waiting
+  uint32_t repeated_ = 0;  // calls, since the last loss
+  bool repeats_changes_ = false;
+  bool closing_ = false;
+  bool ended_ = false;
+  std::string why_;  // it is broken
+};
+
+}  // namespace sluice::nbd::client

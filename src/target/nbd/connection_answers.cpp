@@ -1,0 +1,280 @@
+// Connection: the answers of the server. Whatever it sends, no call is ended by the answer to
+// another, and no read without all of its data.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "core/extents.hpp"
+#include "core/log.hpp"
+#include "ring/sockets.hpp"
+#include "ring/timeout.hpp"
+#include "target/nbd/connection.hpp"
+
+namespace sluice::nbd::client {
+namespace {
+
+// The server ends soon: its other answers are not worth waiting for.
+constexpr int kServerEnds = ESHUTDOWN;
+
+}  // namespace
+
+Service Connection::receive() {
+  {
+    LifeRequest own(ring_);
+    Status taken;
+    while (taken.ok() && !broken_) {
+      Task taking = take_answer(own.request);
+      taken = co_await taking;
+    }
+    if (!taken.ok() && !(closing_ && taken.error() == ECANCELED)) break_off(taken);
+  }
+  part_ended();
+}
+
+Task Connection::take_answer(Request& own) {
+  auto reply = read_reply(buffered(), headers_, kDefaultPayloadMax);
+  while (!reply.is_whole()) {
+    if (reply.is_invalid()) co_return protest(std::move(reply.why));
+    Task filling = fill(own, reply.bytes);
+    if (const Status filled = co_await filling; !filled.ok()) co_return filled;
+    reply = read_reply(buffered(), headers_, kDefaultPayloadMax);
+  }
+  begin_ += reply.bytes;
+  const ReplyHeader header = *reply.message;
+  Call* const call = find(header.cookie);
+  if (call == nullptr) co_return protest("it answers a request that was not made");
+  Task taking = header.is_simple ? take_simple(own, *call, header) : take_chunk(own, *call, header);
+  if (const Status taken = co_await taking; !taken.ok()) co_return taken;
+  if (header.is_last()) finish(*call);
+  co_return kOk;
+}
+
+Status Connection::protest(std::string why) {
+  why_ = std::move(why);
+  return Status::from_errno(EPROTO);
+}
+
+Call* Connection::find(uint64_t cookie) const {
+  const auto slot = static_cast<uint32_t>(cookie);
+  if (slot >= kSlots || slots_[slot] == nullptr) return nullptr;
+  Call* const call = slots_[slot];
+  return call->header.cookie == cookie && !call->answered_ ? call : nullptr;
+}
+
+// The answer is complete.
+void Connection::finish(Call& call) {
+  call.answered_ = true;
+  if (call.sending_) return;  // a server may answer before it has read everything
+  slots_[call.slot_] = nullptr;
+  free_slots_.push_back(call.slot_);
+  trouble_since_ = {};
+  latest_answered_ = std::max(latest_answered_, call.sent_at_);
+  --used_;
+  if (call.header.command == Command::read && call.header.length > kCopiedBytes) --large_reads_;
+  int error = call.error_;
+  if (error == 0 && call.header.command == Command::read && !call.is_covered()) {
+    log().error("an NBD server left a gap in the answer to a read at byte {}", call.header.offset);
+    error = EIO;
+  }
+  wake(sender_);
+  answer(call, Status::from_errno(error));
+}
+
+Task Connection::take_simple(Request& own, Call& call, const ReplyHeader& reply) {
+  const int error = from_wire_error(reply.error);
+  if (error == kServerEnds) co_return Status::from_errno(ECONNRESET);
+  call.error_ = error;
+  if (error != 0 || call.header.command != Command::read) co_return kOk;
+  if (headers_ != Headers::simple) {
+    co_return protest("it answers a read without the structure that was agreed on");
+  }
+  Task taking = take_bytes(own, call, 0, call.header.length);
+  co_return co_await taking;
+}
+
+Task Connection::take_chunk(Request& own, Call& call, const ReplyHeader& reply) {
+  if (headers_ == Headers::extended && reply.offset != call.header.offset) {
+    co_return protest("it answers for another place than it was asked for");
+  }
+  const size_t head_bytes = chunk_head_bytes(reply.type);
+  while (buffered().size() < head_bytes) {
+    Task filling = fill(own, head_bytes);
+    if (const Status filled = co_await filling; !filled.ok()) co_return filled;
+  }
+  auto parsed = read_chunk_head(buffered().first(head_bytes), reply);
+  if (!parsed.is_whole()) co_return protest(std::move(parsed.why));
+  begin_ += head_bytes;
+  const ChunkHead head = *parsed.message;
+  switch (reply.type) {
+    case ChunkType::none:
+      co_return kOk;
+    case ChunkType::offset_data: {
+      Task taking = take_data(own, call, head);
+      co_return co_await taking;
+    }
+    case ChunkType::offset_hole: {
+      Task taking = take_hole(own, call, head);
+      co_return co_await taking;
+    }
+    case ChunkType::block_status:
+    case ChunkType::block_status_extended: {
+      Task taking = take_extents(own, call, reply, head);
+      co_return co_await taking;
+    }
+    default:
+      break;
+  }
+  if (!is_error(reply.type)) {
+    co_return protest(
+        fmt::format("it sends a chunk of the unknown type {}", static_cast<uint16_t>(reply.type)));
+  }
+  const int error = from_wire_error(head.error);
+  if (error == kServerEnds) co_return Status::from_errno(ECONNRESET);
+  if (call.error_ == 0) call.error_ = error;
+  Task skipping = skip(own, chunk_rest_bytes(reply));
+  co_return co_await skipping;
+}
+
+Task Connection::take_data(Request& own, Call& call, const ChunkHead& head) {
+  const RequestHeader& asked = call.header;
+  const bool fits = asked.command == Command::read && head.offset >= asked.offset &&
+                    head.length <= asked.length &&
+                    head.offset - asked.offset <= asked.length - head.length;
+  if (!fits) co_return protest("it sends data that was not asked for");
+  if (!call.cover(head.offset - asked.offset, head.length)) {
+    co_return protest("it sends some data twice");
+  }
+  Task taking = take_bytes(own, call, head.offset - asked.offset, head.length);
+  co_return co_await taking;
+}
+
+Task Connection::take_hole(Request& own, Call& call, const ChunkHead& head) {
+  const RequestHeader& asked = call.header;
+  const bool fits = asked.command == Command::read && head.offset >= asked.offset &&
+                    head.length <= asked.length &&
+                    head.offset - asked.offset <= asked.length - head.length;
+  if (!fits) co_return protest("it sends a hole that was not asked for");
+  if (!call.cover(head.offset - asked.offset, head.length)) {
+    co_return protest("it sends some data twice");
+  }
+  auto clearing = ring_.zero(call.data.slice(static_cast<uint32_t>(head.offset - asked.offset),
+                                             static_cast<uint32_t>(head.length), *own.arena));
+  const Status cleared = co_await clearing;
+  if (!cleared.ok() && call.error_ == 0) call.error_ = cleared.error();
+  co_return kOk;
+}
+
+// Extents that make no sense end the list: what is not known counts as data.
+Task Connection::take_extents(Request& own, Call& call, const ReplyHeader& reply,
+                              const ChunkHead& head) {
+  if (call.header.command != Command::block_status) {
+    co_return protest("it sends block status that was not asked for");
+  }
+  const size_t each = status_extent_bytes(headers_);
+  bool is_known = head.context == session_.agreed.allocation_context;
+  uint64_t left = chunk_rest_bytes(reply);
+  while (left >= each) {
+    while (buffered().size() < each) {
+      Task filling = fill(own, std::min<uint64_t>(left, kInputBytes));
+      if (const Status filled = co_await filling; !filled.ok()) co_return filled;
+    }
+    const StatusExtent extent = read_status_extent(buffered().first(each), headers_);
+    begin_ += each;
+    left -= each;
+    is_known = is_known && extent.length != 0;
+    if (!is_known) continue;
+    const bool hole = (extent.flags & kHole) != 0;
+    const bool zero = (extent.flags & kZero) != 0;
+    is_known =
+        call.extents->add(extent.length, {.hole = hole, .zero = zero, .allocated_here = !hole});
+  }
+  Task skipping = skip(own, left);
+  co_return co_await skipping;
+}
+
+// Into the pages of the call: what has come already is copied, the rest is received there.
+Task Connection::take_bytes(Request& own, Call& call, uint64_t offset, uint64_t length) {
+  const auto begin = static_cast<uint32_t>(offset);
+  const auto here = static_cast<uint32_t>(std::min<uint64_t>(length, end_ - begin_));
+  if (headers_ == Headers::simple) call.cover(offset, length);
+  if (here != 0) {
+    auto copying = ring_.copy_in(call.data.slice(begin, here, *own.arena), buffered().first(here));
+    const Status copied = co_await copying;
+    if (!copied.ok() && call.error_ == 0) call.error_ = copied.error();
+    begin_ += here;
+    remote_.copied_bytes.fetch_add(here, std::memory_order_relaxed);
+  }
+  if (here == length) co_return kOk;
+  Timeout limit(ring_, remote_.options().timeout);
+  auto receiving = ring_.recv(
+      file_, call.data.slice(begin + here, static_cast<uint32_t>(length - here), *own.arena));
+  auto limited = limit.limit(receiving);
+  const Status received = co_await limited;
+  remote_.direct_bytes.fetch_add(length - here, std::memory_order_relaxed);
+  co_return received;
+}
+
+Task Connection::skip(Request& own, uint64_t bytes) {
+  while (bytes != 0) {
+    const uint64_t here = std::min<uint64_t>(bytes, end_ - begin_);
+    begin_ += here;
+    bytes -= here;
+    if (bytes == 0) break;
+    Task filling = fill(own, std::min<uint64_t>(bytes, kInputBytes));
+    if (const Status filled = co_await filling; !filled.ok()) co_return filled;
+  }
+  co_return kOk;
+}
+
+// Receives more, so that `wanted` bytes may be there. While large reads are under way no more than
+// that is taken, so that their data goes straight to its pages.
+Task Connection::fill(Request& /*own*/, size_t wanted) {
+  std::memmove(input_.get(), input_.get() + begin_, end_ - begin_);
+  end_ -= std::exchange(begin_, 0);
+  const size_t room = large_reads_ != 0 ? wanted - end_ : kInputBytes - end_;
+  while (true) {
+    int32_t result = 0;
+    {
+      Timeout limit(ring_, tick_);
+      auto receiving = sockets::recv_some(ring_, file_, {input_.get() + end_, room});
+      if (closing_) co_return Status::from_errno(ECANCELED);
+      receiving_ = &receiving;
+      auto limited = limit.limit(receiving);
+      result = co_await limited;
+      receiving_ = nullptr;
+    }
+    if (result > 0) {
+      silence_ = {};
+      end_ += static_cast<size_t>(result);
+      co_return kOk;
+    }
+    if (result == 0) co_return Status::from_errno(ECONNRESET);
+    if (result == -ETIMEDOUT) silence_ += tick_;
+    if (result == -ETIMEDOUT && !is_silent()) continue;
+    if (result != -EINTR) co_return Status::from_result(result);
+  }
+}
+
+// Nothing comes, although calls wait. A slow server that sends something is waited for.
+bool Connection::is_silent() const {
+  if (silence_ < remote_.options().timeout) return false;
+  const Clock::time_point oldest = Clock::now() - remote_.options().timeout;
+  return std::ranges::any_of(std::span(slots_.get(), kSlots), [&](const Call* call) {
+    return call != nullptr && call->sent_at_ <= oldest;
+  });
+}
+
+// Calls are answered that were sent much later than another one.
+bool Connection::starves_one(Clock::time_point now) {
+  if (now < next_look_) return false;
+  next_look_ = now + tick_;
+  const Clock::time_point oldest = latest_answered_ - remote_.options().timeout;
+  return std::ranges::any_of(std::span(slots_.get(), kSlots), [&](const Call* call) {
+    return call != nullptr && call->sent_at_ < oldest;
+  });
+}
+
+}  // namespace sluice::nbd::client

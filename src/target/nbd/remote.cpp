@@ -1,0 +1,183 @@
+#include "target/nbd/remote.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <bit>
+#include <cerrno>
+
+#include "core/events.hpp"
+#include "core/log.hpp"
+#include "ring/probe.hpp"
+
+namespace sluice::nbd::client {
+namespace {
+
+constexpr uint32_t kSector = 512;
+constexpr uint32_t kPhysicalMax = 64 << 10;
+constexpr uint64_t kRangeMax = uint64_t{1} << 30;  // of one trim or write zeroes
+
+struct Ability {
+  uint16_t flag;
+  std::string_view lost;
+};
+constexpr Ability kAbilities[] = {
+    {kSendFlush, "cannot flush any more"},
+    {kSendFua, "cannot write durably (FUA) any more"},
+    {kSendTrim, "cannot trim any more"},
+    {kSendWriteZeroes, "cannot write zeroes any more"},
+    {kSendFastZero, "cannot write zeroes fast any more"},
+    {kSendCache, "cannot cache any more"},
+};
+
+}  // namespace
+
+Result<void> Remote::promise(const Agreement& agreed, bool read_only) {
+  const uint32_t block = std::max(kSector, agreed.block_sizes.minimum);
+  const uint64_t size = agreed.size / block * block;
+  if (size == 0) {
+    return sluice::fail(EINVAL, fmt::format("the export has {} bytes, less than one block of {}",
+                                            agreed.size, block));
+  }
+  if (agreed.size != size && !has_promised()) {
+    log().warn("{}: its last {} bytes are left out, its size is no multiple of {}", name(),
+               agreed.size - size, block);
+  }
+  promised_ = agreed;
+  const auto can = [&](uint16_t flag) { return (agreed.flags & flag) != 0; };
+  geometry_.size_bytes = size;
+  geometry_.logical_block_bytes = block;
+  geometry_.physical_block_bytes = std::clamp(std::bit_floor(agreed.block_sizes.preferred), block,
+                                              std::max(block, kPhysicalMax));
+  geometry_.io_opt_bytes = agreed.block_sizes.preferred;
+  geometry_.max_io_bytes =
+      std::min(agreed.block_sizes.payload_max, kDefaultPayloadMax) / block * block;
+  geometry_.max_discard_bytes = kRangeMax;
+  geometry_.can_discard = can(kSendTrim);
+  geometry_.can_write_zeroes = can(kSendWriteZeroes);
+  geometry_.can_prefetch = can(kSendCache);
+  geometry_.can_fua = can(kSendFua);
+  geometry_.volatile_cache = can(kSendFlush);
+  geometry_.rotational = can(kRotational);
+  geometry_.read_only = read_only || can(kReadOnly);
+  geometry_.needs_bytes = !kernel_has_socket_fixed();
+  if (geometry_.max_io_bytes == 0) {
+    return sluice::fail(EINVAL, fmt::format("the export takes {} bytes at a time, less than its "
+                                            "block of {}",
+                                            agreed.block_sizes.payload_max, block));
+  }
+  return {};
+}
+
+std::string Remote::weakness(const Agreement& agreed) const {
+  if (agreed.size < promised_.size) {
+    return fmt::format("has {} bytes now, and had {}", agreed.size, promised_.size);
+  }
+  if ((agreed.flags & kReadOnly) != 0 && !geometry_.read_only) return "is read-only now";
+  for (const Ability& each : kAbilities) {
+    if ((promised_.flags & ~agreed.flags & each.flag) != 0) return std::string(each.lost);
+  }
+  if (agreed.block_sizes.minimum > geometry_.logical_block_bytes) {
+    return fmt::format("has blocks of {} bytes now, and had {}", agreed.block_sizes.minimum,
+                       uint32_t{geometry_.logical_block_bytes});
+  }
+  if (agreed.block_sizes.payload_max < geometry_.max_io_bytes) {
+    return fmt::format("takes {} bytes at a time now, and took {}", agreed.block_sizes.payload_max,
+                       geometry_.max_io_bytes);
+  }
+  return {};
+}
+
+bool Remote::conclude_flush(uint64_t mark) {
+  uint64_t before = durable_.load(std::memory_order_relaxed);
+  while (before < mark && !durable_.compare_exchange_weak(before, mark)) {
+  }
+  return !may_have_lost_writes_.exchange(false);
+}
+
+void Remote::lost(std::string_view why) {
+  const bool lost_writes = !options_.trust_process && has_unflushed_writes();
+  if (lost_writes) may_have_lost_writes_ = true;
+  log().warn(
+      "{}: the connection is lost: {}{}", name(), why,
+      lost_writes ? "; writes that were not flushed may be lost, so the next flush fails" : "");
+  {
+    const std::scoped_lock guard(mutex_);
+    ++lost_;
+    why_ = why;
+  }
+  tell();
+}
+
+void Remote::given_up(std::string_view why) {
+  {
+    const std::scoped_lock guard(mutex_);
+    ++given_up_;
+    why_ = why;
+  }
+  tell();
+}
+
+void Remote::restored(bool had_given_up, uint64_t repeated) {
+  log().info("{}: connected again, {} requests are repeated", name(), repeated);
+  {
+    const std::scoped_lock guard(mutex_);
+    --lost_;
+    if (had_given_up) --given_up_;
+    ++reconnects_;
+    repeated_ += repeated;
+  }
+  tell();
+}
+
+void Remote::left(bool had_given_up) {
+  const std::scoped_lock guard(mutex_);
+  --lost_;
+  if (had_given_up) --given_up_;
+}
+
+void Remote::fail(std::string_view why) {
+  {
+    const std::scoped_lock guard(mutex_);
+    why_ = why;
+    failed_ = true;
+  }
+  tell();
+}
+
+void Remote::tell() {
+  const Health now = state();
+  const std::string text = now.reason.empty()
+                               ? std::string(to_string(now.state))
+                               : fmt::format("{}: {}", to_string(now.state), now.reason);
+  if (now.state == HealthState::failed) log().error("{}: {}", target_.name(), now.reason);
+  emit({.kind = kHealthChanged, .text = text, .target = target_.name()});
+}
+
+Health Remote::state() const {
+  const std::scoped_lock guard(mutex_);
+  if (failed_) return {.state = HealthState::failed, .reason = why_};
+  if (given_up_ != 0) {
+    return {.state = HealthState::failed,
+            .reason = fmt::format("no server for {} s, so requests fail: {}",
+                                  std::chrono::duration<double>(options_.reconnect).count(), why_)};
+  }
+  if (lost_ != 0) return {.state = HealthState::degraded, .reason = "connecting again: " + why_};
+  return {};
+}
+
+Health Remote::health() const {
+  using Kind = HealthNumber::Kind;
+  Health now = state();
+  const std::scoped_lock guard(mutex_);
+  now.numbers = {
+      {"connections", connections_ - std::min<uint32_t>(connections_, lost_), Kind::gauge},
+      {"reconnects", reconnects_},
+      {"repeated_requests", repeated_},
+      {"direct_bytes", direct_bytes},
+      {"copied_bytes", copied_bytes},
+  };
+  return now;
+}
+
+}  // namespace sluice::nbd::client

@@ -1,0 +1,92 @@
+// Remote: what all connections of a target share: the export as it was promised to the clients,
+// which acknowledged writes may be lost, and how the connections are.
+//
+// Any thread. The data path touches atomics only.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <mutex>
+#include <string>
+#include <string_view>
+
+#include "core/geometry.hpp"
+#include "core/health.hpp"
+#include "nbd/client_handshake.hpp"
+#include "target/nbd/options.hpp"
+#include "target/target.hpp"
+
+namespace sluice::nbd::client {
+
+class Remote {
+ public:
+  using Agreement = ClientHandshake::Agreement;
+
+  // `target` is named in logs and events.
+  Remote(Options options, const Target& target) : options_(std::move(options)), target_(target) {}
+
+  const Options& options() const { return options_; }
+  // The first server, for messages.
+  const std::string& name() const { return options_.servers.front().text; }
+
+  // The first agreement is the promise; before any request. EINVAL, with a sentence: the export
+  // cannot be a device.
+  Result<void> promise(const Agreement& agreed, bool read_only);
+  const Agreement& promised() const { return promised_; }
+  bool has_promised() const { return promised_.size != 0; }
+  const Geometry& geometry() const { return geometry_; }
+  // Why a later connection is weaker than the promise; empty: it is not.
+  std::string weakness(const Agreement& agreed) const;
+  bool may_have_several() const { return (promised_.flags & kCanMultiConn) != 0; }
+
+  // --- Writes that may be lost with the server's machine. A write that is durable by itself is not
+  // counted.
+  void count_write() { written_.fetch_add(1, std::memory_order_relaxed); }
+  // The mark of a flush that is about to be sent.
+  uint64_t mark() const { return written_.load(std::memory_order_relaxed); }
+  // False: writes before this flush may be lost. They are reported once.
+  bool conclude_flush(uint64_t mark);
+  bool has_unflushed_writes() const { return mark() > durable_.load(std::memory_order_relaxed); }
+
+  // --- The state of the connections.
+  void connected() { ++connections_; }
+  void disconnected() { --connections_; }
+  void lost(std::string_view why);
+  // Requests have waited for the longest time.
+  void given_up(std::string_view why);
+  void restored(bool had_given_up, uint64_t repeated);
+  // A lost connection is closed.
+  void left(bool had_given_up);
+  // Ends the target's life for good.
+  void fail(std::string_view why);
+  bool has_failed() const { return failed_.load(std::memory_order_relaxed); }
+  Health health() const;
+
+  // --- Counters of the data path.
+  std::atomic<uint64_t> direct_bytes = 0;  // received into or sent from the lent pages
+  std::atomic<uint64_t> copied_bytes = 0;  // received together with headers, and copied
+
+ private:
+  void tell();
+  Health state() const;
+
+  Options options_;
+  const Target& target_;
+  Agreement promised_{};
+  Geometry geometry_{};
+
+  std::atomic<uint64_t> written_ = 0;
+  std::atomic<uint64_t> durable_ = 0;  // of them, by flushes
+  std::atomic<bool> may_have_lost_writes_ = false;
+
+  std::atomic<bool> failed_ = false;
+  std::atomic<uint32_t> connections_ = 0;  // the lost ones as well
+  mutable std::mutex mutex_;               // guards the rest
+  std::string why_;
+  uint32_t lost_ = 0;      // connections that are being restored
+  uint32_t given_up_ = 0;  // of them, those whose requests fail
+  uint64_t reconnects_ = 0;
+  uint64_t repeated_ = 0;
+};
+
+}  // namespace sluice::nbd::client

@@ -1,0 +1,59 @@
+// Session: an open connection to an NBD server after its handshake. Dialler: makes one.
+//
+//   Dialler dialler(ring);
+//   Task dialling = dialler.dial(request, server, time);
+//   if ((co_await dialling).ok()) Session session = std::move(dialler.session);
+//
+// Used by one ring's thread at a time.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <string>
+
+#include "core/descriptor.hpp"
+#include "core/task.hpp"
+#include "nbd/client_handshake.hpp"
+#include "ring/ring.hpp"
+#include "ring/timeout.hpp"
+#include "target/nbd/options.hpp"
+
+namespace sluice::nbd::client {
+
+struct Session {
+  Descriptor socket{};
+  ClientHandshake::Agreement agreed{};
+  size_t server = 0;  // of Options::servers
+  bool tcp = false;
+
+  bool valid() const { return socket.valid(); }
+  File file() const { return {.number = socket.number()}; }
+  // Says goodbye, if that is possible without waiting, and closes. No request is in flight.
+  void end();
+};
+
+class Dialler {
+ public:
+  explicit Dialler(Ring& ring) : ring_(ring) {}
+
+  // Tries all addresses of the server; none takes longer than its part of `time`. Errors:
+  // ETIMEDOUT, ECANCELED, ECONNREFUSED, EPROTO ...; see `why`.
+  Task dial(Request& own, const Server& server, std::chrono::nanoseconds time);
+  // Makes the dial() that is under way, if any, end with ECANCELED.
+  void cancel();
+
+  Session session{};  // of the last dial(), if it succeeded
+  std::string why{};  // otherwise; goes on after "cannot use SERVER: "
+
+ private:
+  Task connect(Request& own, const Address& address, Timeout& limit);
+  Task shake_hands(Request& own, const Uri& uri, Timeout& limit);
+  template <typename Awaitable>
+  auto watch(Timeout& limit, Awaitable& awaitable);
+
+  Ring& ring_;
+  Completion* waiting_for_ = nullptr;
+  bool cancelled_ = false;
+};
+
+}  // namespace sluice::nbd::client
