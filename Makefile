@@ -45,7 +45,7 @@ program: ## compile the program alone
 # ctest says so again if the fetch failed, and goes on with the other tests.
 check: build ## every test, style included; in a guest kernel where this one has no ublk
 	-tests/device/run --fetch
-	tests/support/aside.sh ctest --preset release -j2 || tests/support/failures.sh build/release
+	tests/support/aside.sh ctest --preset release -j2 || tests/support/second_look.sh build/release
 
 demo: program ## show what Sluice does
 	tools/demo

@@ -82,8 +82,8 @@ class RecordDraft {
 };
 // ENOENT: Sluice does not serve that device. EBADMSG: its record cannot be used, with the reason.
 Result<DeviceRecord> read_record(uint32_t id);
-// Removes the record, the log and the socket, unless the device has another server by now. Takes the
-// StateLock to remove the record of another server, or files whose record is gone already.
+// Removes the record, the log and the socket, unless the device has another server by now. Takes
+// the StateLock to remove the record of another server, or files whose record is gone already.
 Result<void> remove_record(const DeviceRecord& record);
 // The same for a caller that holds the StateLock.
 Result<void> remove_record(const DeviceRecord& record, const StateLock& held);

@@ -114,7 +114,7 @@ lines_that_are_wrong() {
 
 specs_that_are_wrong() {
     refuse 1 "did you mean 'null'" add -t nul
-    refuse 1 "unknown target 'nbd': 'sluice targets' lists all" add -t nbd --host localhost
+    refuse 1 "unknown target 'bcache': 'sluice targets' lists all" add -t bcache --peer localhost
     refuse 1 "give 9223372036854775296" add null:9223372036854775807
     refuse 1 "give 9223372036854775296" add -t null --size 9223372036854775807
     refuse 1 "1000000s is the longest" add 'fault(null:1M, delay=1000001s)'

@@ -51,6 +51,15 @@ kit() {
     fail "nbdkit does not begin: $(cat kit.log)"
 }
 
+# answers URI: waits until a server does.
+answers() {
+    for _ in {1..100}; do
+        if nbdinfo --size "$1" > size.txt 2> err.txt; then return; fi
+        sleep 0.05
+    done
+    fail "no server: $(cat err.txt kit.log)"
+}
+
 end_kit() {
     kill -KILL "$KIT"
     wait "$KIT" 2> /dev/null || true
@@ -107,7 +116,7 @@ under_nbdkit_tcp() {
     truncate -s 64M image.raw
     nbdkit -f -i 127.0.0.1 -p 10873 file image.raw 2> kit.log &
     KIT=$!
-    for _ in {1..100}; do nbdinfo --size nbd://127.0.0.1:10873/ > size.txt 2> err.txt && break; sleep 0.05; done
+    answers nbd://127.0.0.1:10873/
     serve "nbd(nbd://127.0.0.1:10873/, send_zc)"
     verify_with_fio --filename=disk --direct=1 --bsrange=512-64k --size=32M
     copy_and_compare
@@ -138,7 +147,8 @@ under_storage_daemon() {
         --export type=nbd,id=e,node-name=q,name=disk,writable=on &
     local server=$!
     for _ in {1..100}; do [ -S sock ] && break; sleep 0.05; done
-    refused "there is 'disk'" "$SLUICE" add --frontend fuse --at disk "nbd+unix:///none?socket=$CASE/sock"
+    refused "there is 'disk'" \
+        "$SLUICE" add --frontend fuse --at disk "nbd+unix:///none?socket=$CASE/sock"
     serve "nbd+unix:///disk?socket=$CASE/sock"
     verify_with_fio --filename=disk --direct=1 --bsrange=512-64k --size=32M
     copy_and_compare
@@ -282,7 +292,9 @@ link_goes() {
     truncate -s 64M image.raw
     unshare -n sleep 120 &
     local other=$!
-    until [ "$(readlink /proc/$other/ns/net)" != "$(readlink /proc/self/ns/net)" ]; do sleep 0.05; done
+    until [ "$(readlink /proc/$other/ns/net)" != "$(readlink /proc/self/ns/net)" ]; do
+        sleep 0.05
+    done
     ip link add name "sl$$" type veth peer name far netns $other
     ip address add 10.123.45.1/30 dev "sl$$"
     ip link set "sl$$" up
@@ -290,7 +302,7 @@ link_goes() {
     nsenter -n -t $other ip link set far up
     nsenter -n -t $other nbdkit -f -p 10809 file image.raw 2> kit.log &
     KIT=$!
-    for _ in {1..100}; do nbdinfo --size nbd://10.123.45.2/ > size.txt 2> err.txt && break; sleep 0.1; done
+    answers nbd://10.123.45.2/
     serve "nbd(nbd://10.123.45.2/, timeout=1s, reconnect-trust=process)"
     load
     sleep 1
@@ -335,15 +347,17 @@ is_upgraded() {
 words_of_ublksrv() {
     truncate -s 64M image.raw
     kit -e disk file image.raw
-    "$SLUICE" add -t nbd --frontend fuse --at disk --unix sock --export_name disk --read_only > add.txt
+    "$SLUICE" add -t nbd --frontend fuse --at disk --unix sock --export_name disk --read_only \
+        > add.txt
     note_added
     cmp disk image.raw
     stop_server
     end_kit
     nbdkit -f -i localhost -p 10874 file image.raw 2> kit.log &
     KIT=$!
-    for _ in {1..100}; do nbdinfo --size nbd://localhost:10874/ > size.txt 2> err.txt && break; sleep 0.05; done
-    "$SLUICE" add -t nbd --frontend fuse --at disk --host localhost --port 10874 --send_zc > add.txt
+    answers nbd://localhost:10874/
+    "$SLUICE" add -t nbd --frontend fuse --at disk --host localhost --port 10874 --send_zc \
+        > add.txt
     note_added
     copy_and_compare
     stop_server

@@ -204,10 +204,10 @@ TEST(AddOptions, OptionsOfATargetNeedIt) {
   expect_refused({"-t", "nul", "--size", "1G"}, Exit::failure,
                  "unknown target 'nul': did you mean 'null'? ('sluice targets' lists all)");
   // The options of an unknown target are unknown, so the message does not mention them.
-  expect_refused({"-t", "nbd", "--host", "localhost"}, Exit::failure,
-                 "unknown target 'nbd': 'sluice targets' lists all");
-  expect_refused({"-t", "nbd", "-x"}, Exit::failure,
-                 "unknown target 'nbd': 'sluice targets' lists all");
+  expect_refused({"-t", "bcache", "--peer", "localhost"}, Exit::failure,
+                 "unknown target 'bcache': 'sluice targets' lists all");
+  expect_refused({"-t", "bcache", "-x"}, Exit::failure,
+                 "unknown target 'bcache': 'sluice targets' lists all");
   expect_refused({"-t", "null", "--siez", "1G"}, Exit::usage,
                  "unknown option '--siez' of 'sluice add': did you mean '--size'?");
   expect_refused({"-t", "null", "--frobnicate"}, Exit::usage,
