@@ -374,7 +374,6 @@ refuses_bad_options() {
     refused "has a relative socket path" "${add[@]}" "nbd+unix:///?socket=sock"
     refused "names no socket: add ?socket=PATH" "${add[@]}" "nbd+unix:///disk"
     refused "has the unknown parameter 'tls'" "${add[@]}" "nbd://localhost/?tls=1"
-    refused "asks for TLS" "${add[@]}" "nbds://localhost/"
     refused "it has no server" "${add[@]}" "nbd(connections=2)"
     refused "which server is meant" "${add[@]}" "nbd(nbd://localhost/, host=localhost)"
     refused "port goes with host=HOST" "${add[@]}" "nbd(nbd://localhost/, port=1)"

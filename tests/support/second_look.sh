@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # After a run of ctest with failures: prints the output of each failed test once more, so that it is
-# read at the end of a long log. Scripts, which kill servers at random moments of a busy machine, run
-# a second time, alone and with the same seed: one that passes then is reported as unsteady, to be
-# looked into. Everything else, and a second failure, is a failure.
+# read at the end of a long log. Scripts, which kill servers at random moments of a busy machine,
+# run a second time, alone and with the same seed: one that passes then is reported as unsteady, to
+# be looked into. Everything else, and a second failure, is a failure.
 #
 #   second_look.sh BUILD_DIRECTORY
 set -eu

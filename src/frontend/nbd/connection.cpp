@@ -49,7 +49,7 @@ Connection::Connection(const Setup& setup, Descriptor socket, ConnectionListener
       socket_(std::move(socket)),
       file_{.number = socket_.number()},
       listener_(listener),
-      handshake_(setup.exports, TlsPolicy::none),
+      handshake_(setup.exports, setup.tls),
       input_(std::make_unique_for_overwrite<std::byte[]>(kInputBytes)) {}
 
 Connection::~Connection() {
@@ -96,10 +96,15 @@ Task Connection::shake_hands(Request& own) {
   ServerHandshake::greet(output);
   while (true) {
     if (!output.empty()) {
-      auto sending = sockets::send_all(ring_, file_, output);
-      auto limited = limit.limit(sending);
-      if (const Status sent = co_await limited; !sent.ok()) co_return sent;
+      iovec piece{.iov_base = output.data(), .iov_len = output.size()};
+      Task sending = send(own, {&piece, 1}, &limit);
+      if (const Status sent = co_await sending; !sent.ok()) co_return sent;
       output.clear();
+    }
+    if (handshake_.state() == ServerHandshake::State::starting_tls) {
+      Task starting = start_tls(own, limit);
+      if (const Status started = co_await starting; !started.ok()) co_return started;
+      handshake_.tls_started();
     }
     if (handshake_.state() == ServerHandshake::State::transmission) break;
     if (handshake_.state() == ServerHandshake::State::ended) {
@@ -113,6 +118,16 @@ Task Connection::shake_hands(Request& own) {
     if (!prepare_transmission()) co_return Status::from_errno(ENOMEM);
   }
   co_return kOk;
+}
+
+Task Connection::start_tls(Request& own, Timeout& limit) {
+  tls_ = std::make_unique<tls::Stream>(socket_.number(), setup_.credentials);
+  Task shaking = tls_->shake_hands(own, {.ring = ring_, .limit = &limit, .pending = &receiving_});
+  const Status shaken = co_await shaking;
+  if (!shaken.ok() && !tls_->why().empty()) {
+    log().info("an NBD client was refused: TLS: {}", tls_->why());
+  }
+  co_return shaken;
 }
 
 // Before the client learns that it may send requests.
@@ -205,11 +220,18 @@ Task Connection::receive_query(Request& own, RequestTag& tag, size_t bytes) {
   co_return kOk;
 }
 
-Task Connection::receive_payload(Request& /*own*/, std::span<std::byte> memory) {
+Task Connection::receive_payload(Request& own, std::span<std::byte> memory) {
   const size_t here = std::min(memory.size(), end_ - begin_);
   std::memcpy(memory.data(), input_.get() + begin_, here);
   begin_ += here;
-  auto receiving = sockets::recv_all(ring_, file_, memory.subspan(here));
+  memory = memory.subspan(here);
+  while (tls_ && !memory.empty()) {
+    size_t received = 0;
+    Task receiving = receive_some(own, memory, received, nullptr);
+    if (const Status status = co_await receiving; !status.ok()) co_return status;
+    memory = memory.subspan(received);
+  }
+  auto receiving = sockets::recv_all(ring_, file_, memory);
   receiving_ = &receiving;
   const Status received = co_await receiving;
   receiving_ = nullptr;
@@ -219,6 +241,7 @@ Task Connection::receive_payload(Request& /*own*/, std::span<std::byte> memory) 
 // A socket that is closed while it has unread input loses the replies on their way to the client.
 Task Connection::linger(Request& own) {
   if (broken_) co_return kOk;
+  if (tls_) tls_->close();
   shutdown(socket_.number(), SHUT_WR);
   Timeout limit(ring_, kLingerTime);
   Status filled = kOk;
@@ -242,12 +265,29 @@ Task Connection::skip(Request& own, uint64_t bytes) {
 }
 
 // Receives at least one byte more.
-Task Connection::fill(Request& /*own*/, Timeout* limit) {
+Task Connection::fill(Request& own, Timeout* limit) {
   std::memmove(input_.get(), input_.get() + begin_, end_ - begin_);
   end_ -= std::exchange(begin_, 0);
+  size_t received = 0;
+  Task receiving = receive_some(own, {input_.get() + end_, kInputBytes - end_}, received, limit);
+  if (const Status status = co_await receiving; !status.ok()) co_return status;
+  end_ += received;
+  co_return kOk;
+}
+
+// ECONNRESET: the client has closed.
+Task Connection::receive_some(Request& own, std::span<std::byte> room, size_t& received,
+                              Timeout* limit) {
+  if (tls_) {
+    Task receiving = tls_->receive(
+        own, {.ring = ring_, .limit = limit, .pending = stopping_ ? nullptr : &receiving_}, room,
+        received);
+    const Status status = co_await receiving;
+    co_return status.ok() && received == 0 ? Status::from_errno(ECONNRESET) : status;
+  }
   int32_t result = -EINTR;
   while (result == -EINTR || result == -EAGAIN) {
-    auto receiving = sockets::recv_some(ring_, file_, {input_.get() + end_, kInputBytes - end_});
+    auto receiving = sockets::recv_some(ring_, file_, room);
     if (!stopping_) receiving_ = &receiving;
     if (limit != nullptr) {
       auto limited = limit->limit(receiving);
@@ -257,14 +297,14 @@ Task Connection::fill(Request& /*own*/, Timeout* limit) {
     }
     receiving_ = nullptr;
   }
-  if (result == 0) co_return Status::from_errno(ECONNRESET);
-  if (result > 0) end_ += static_cast<size_t>(result);
-  co_return Status::from_result(result);
+  received = static_cast<size_t>(std::max(result, 0));
+  co_return result == 0 ? Status::from_errno(ECONNRESET) : Status::from_result(result);
 }
 
 // --- The sender.
 
 Service Connection::send_replies() {
+  LifeRequest own(ring_);
   while (true) {
     if (answered_.empty()) {
       Idle idle{sender_};
@@ -272,11 +312,23 @@ Service Connection::send_replies() {
     }
     const size_t count = gather_replies();
     if (!broken_) {
-      sockets::GatherSend sending(ring_, file_, std::span(pieces_).first(pieces_used_));
+      Task sending = send(own.request, std::span(pieces_).first(pieces_used_), nullptr);
       if (const Status sent = co_await sending; !sent.ok()) give_up();
     }
     for (RequestTag* const tag : std::span(batch_).first(count)) release(*tag);
   }
+}
+
+// The only place that writes to the socket.
+Task Connection::send(Request& own, std::span<iovec> pieces, Timeout* limit) {
+  if (tls_) {
+    Task sending = tls_->send(own, {.ring = ring_, .limit = limit}, pieces);
+    co_return co_await sending;
+  }
+  sockets::GatherSend sending(ring_, file_, pieces);
+  if (limit == nullptr) co_return co_await sending;
+  auto limited = limit->limit(sending);
+  co_return co_await limited;
 }
 
 // Fills batch_ and pieces_; returns the number of replies.

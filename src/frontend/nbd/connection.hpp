@@ -26,10 +26,7 @@
 #include "reactor/queue_counters.hpp"
 #include "ring/ring.hpp"
 #include "target/stack.hpp"
-
-namespace sluice {
-class Timeout;
-}
+#include "tls/stream.hpp"
 
 namespace sluice::nbd {
 
@@ -56,6 +53,8 @@ class Connection final {
     ByteIo& io;
     const Exports& exports;
     QueueCounters& counters;
+    TlsPolicy tls = TlsPolicy::none;
+    std::shared_ptr<const tls::Credentials> credentials{};  // null: no TLS
   };
 
   Connection(const Setup& setup, Descriptor socket, ConnectionListener& listener);
@@ -80,11 +79,14 @@ class Connection final {
   // --- The reader.
   Service run();
   Task shake_hands(Request& own);
+  Task start_tls(Request& own, Timeout& limit);
+  Task send(Request& own, std::span<iovec> pieces, Timeout* limit);
   bool prepare_transmission();
   Task take_request(Request& own);
   Task receive(Request& own, RequestTag& tag);
   Task receive_query(Request& own, RequestTag& tag, size_t bytes);
   Task receive_payload(Request& own, std::span<std::byte> memory);
+  Task receive_some(Request& own, std::span<std::byte> room, size_t& received, Timeout* limit);
   Task linger(Request& own);
   Task skip(Request& own, uint64_t bytes);
   Task fill(Request& own, Timeout* limit);
@@ -111,6 +113,7 @@ class Connection final {
   Ring& ring_;
   const Descriptor socket_;
   const File file_;
+  std::unique_ptr<tls::Stream> tls_;  // on the socket; null: plaintext
   ConnectionListener& listener_;
   ServerHandshake handshake_;
 

@@ -84,7 +84,9 @@ Reactor::Setup NbdExport::plan_reactor(uint16_t number) {
                         .description = options_.description,
                         .stack = &stack_,
                         .io = &io_,
-                        .newcomers = &newcomers_};
+                        .newcomers = &newcomers_,
+                        .tls = options_.tls,
+                        .credentials = options_.credentials};
   if (number == 0) {
     for (const Listener& listener : listeners_) queue.listeners.push_back(listener.socket.number());
   }

@@ -31,6 +31,8 @@ struct ExportOptions {
   std::string description{};
   uint16_t queues = 1;
   uint16_t depth = 128;  // requests of a client at a time
+  TlsPolicy tls = TlsPolicy::none;
+  std::shared_ptr<const tls::Credentials> credentials{};  // if there is TLS
 };
 
 class NbdExport final : public Frontend {
@@ -60,7 +62,9 @@ class NbdExport final : public Frontend {
   Result<void> resize(uint64_t /*size_bytes*/) override { return {}; }
 
   NamedValues traces() const override;
-  std::string path() const override { return options_.addresses.front().uri(options_.name); }
+  std::string path() const override {
+    return options_.addresses.front().uri(options_.name, options_.tls == TlsPolicy::required);
+  }
   std::string mode_name() const override { return "copy"; }
   std::string mode_reason() const override { return {}; }
   std::vector<QueueReport> reports() const override { return reactors_.reports(); }

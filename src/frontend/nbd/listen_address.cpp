@@ -162,8 +162,9 @@ std::string ListenAddress::text() const {
                             : fmt::format("tcp:{}:{}", host, port);
 }
 
-std::string ListenAddress::uri(std::string_view export_name) const {
+std::string ListenAddress::uri(std::string_view export_name, bool tls) const {
   Uri uri;
+  uri.tls = tls;
   uri.transport = transport;
   uri.host = host;
   uri.port = port;

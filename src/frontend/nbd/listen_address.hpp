@@ -25,7 +25,7 @@ struct ListenAddress {
   std::string text() const;  // as parse() reads it
   bool has_file() const { return transport == Transport::unix_socket && socket.front() != '\0'; }
   // The URI for a client on this machine.
-  std::string uri(std::string_view export_name) const;
+  std::string uri(std::string_view export_name, bool tls) const;
 };
 
 // A listening socket, and its socket file, if it has one: of mode 0600.

@@ -104,14 +104,17 @@ void NbdQueue::welcome(Descriptor socket) {
     shaking_hands_.erase(shaking_hands_.begin());
   }
   ConnectionListener& listener = *this;
-  connections_.push_back(std::make_unique<Connection>(Connection::Setup{.queue = setup_.id,
-                                                                        .depth = setup_.depth,
-                                                                        .ring = ring_,
-                                                                        .stack = *setup_.stack,
-                                                                        .io = *setup_.io,
-                                                                        .exports = export_,
-                                                                        .counters = counters_},
-                                                      std::move(socket), listener));
+  connections_.push_back(
+      std::make_unique<Connection>(Connection::Setup{.queue = setup_.id,
+                                                     .depth = setup_.depth,
+                                                     .ring = ring_,
+                                                     .stack = *setup_.stack,
+                                                     .io = *setup_.io,
+                                                     .exports = export_,
+                                                     .counters = counters_,
+                                                     .tls = setup_.tls,
+                                                     .credentials = setup_.credentials},
+                                   std::move(socket), listener));
   Connection& connection = *connections_.back();
   shaking_hands_.push_back(&connection);
   connection.begin();

@@ -30,6 +30,8 @@ class NbdQueue final : public Queue, private ConnectionListener {
     Stack* stack = nullptr;
     ByteIo* io = nullptr;
     Newcomers* newcomers = nullptr;
+    TlsPolicy tls = TlsPolicy::none;
+    std::shared_ptr<const tls::Credentials> credentials{};
   };
 
   NbdQueue(Setup setup, Ring& ring, QueueListener& listener);

@@ -28,6 +28,20 @@ constexpr FrontendOption kOptions[] = {
      .kind = FrontendOption::Kind::text,
      .value = "TEXT",
      .help = "with nbd: a description of the export, for clients that list them"},
+    {.name = "tls",
+     .kind = FrontendOption::Kind::text,
+     .value = "WHEN",
+     .help = "with nbd: require TLS, or on: as the client likes (default: require with a key)"},
+    {.name = "tls-certificates",
+     .kind = FrontendOption::Kind::path,
+     .value = "DIRECTORY",
+     .help = "with nbd: server-cert.pem and server-key.pem are there"},
+    {.name = "tls-psk",
+     .kind = FrontendOption::Kind::path,
+     .value = "FILE",
+     .help = "with nbd: keys shared with clients, in lines of NAME:KEY"},
+    {.name = "tls-verify-peer",
+     .help = "with nbd: clients need a certificate of the authority in ca-cert.pem"},
 };
 
 constexpr FrontendTrace kTraces[] = {{.name = kSocketFiles, .kind = OptionKind::text}};
@@ -57,7 +71,31 @@ Result<void> check_text(const FrontendOptions& options, std::string_view name) {
   return {};
 }
 
+// How clients may connect. EINVAL: options that contradict each other.
+Result<TlsPolicy> read_policy(const NamedValues& options) {
+  const bool has_key = options.has("tls-psk") || options.has("tls-certificates");
+  const std::string when = options.has("tls") ? options.text("tls") : has_key ? "require" : "off";
+  if (options.has("tls-psk") && options.has("tls-certificates")) {
+    return fail(EINVAL, "--tls-psk and --tls-certificates are two kinds of TLS: give one of them");
+  }
+  if (options.flag("tls-verify-peer") && !options.has("tls-certificates")) {
+    return fail(EINVAL, "--tls-verify-peer needs --tls-certificates with ca-cert.pem");
+  }
+  if (when == "off") {
+    if (!has_key) return TlsPolicy::none;
+    return fail(EINVAL, "--tls off does not go with certificates or keys: leave one of them out");
+  }
+  if (when != "on" && when != "require") {
+    return fail(EINVAL, fmt::format("--tls is {}: give off, on or require", shown(when)));
+  }
+  if (!has_key) {
+    return fail(EINVAL, fmt::format("--tls {} needs --tls-certificates or --tls-psk", when));
+  }
+  return when == "on" ? TlsPolicy::offered : TlsPolicy::required;
+}
+
 Result<void> check_options(FrontendOptions& options) {
+  if (auto policy = read_policy(options.own); !policy) return std::unexpected(policy.error());
   for (const std::string_view name : {"export", "description"}) {
     if (auto checked = check_text(options, name); !checked) return checked;
   }
@@ -81,11 +119,23 @@ class Plan final : public FrontendPlan {
 Result<std::unique_ptr<FrontendPlan>> plan(Stack& stack, const FrontendOptions& options) {
   auto addresses = parse_addresses(options.own.text("listen"));
   if (!addresses) return std::unexpected(addresses.error());
-  return std::make_unique<Plan>(stack, ExportOptions{.addresses = std::move(*addresses),
-                                                     .name = options.own.text("export"),
-                                                     .description = options.own.text("description"),
-                                                     .queues = options.queues,
-                                                     .depth = options.depth});
+  const auto policy = read_policy(options.own);
+  if (!policy) return std::unexpected(policy.error());
+  ExportOptions plan{.addresses = std::move(*addresses),
+                     .name = options.own.text("export"),
+                     .description = options.own.text("description"),
+                     .queues = options.queues,
+                     .depth = options.depth,
+                     .tls = *policy};
+  if (*policy != TlsPolicy::none) {
+    auto credentials =
+        tls::Credentials::of_server({.certificates = options.own.text("tls-certificates"),
+                                     .psk_file = options.own.text("tls-psk"),
+                                     .verify_peer = options.own.flag("tls-verify-peer")});
+    if (!credentials) return std::unexpected(credentials.error());
+    plan.credentials = std::move(*credentials);
+  }
+  return std::make_unique<Plan>(stack, std::move(plan));
 }
 
 bool has_remains(const FrontendRecord& record) {

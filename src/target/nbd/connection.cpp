@@ -15,6 +15,13 @@ namespace sluice::nbd::client {
 
 using std::chrono::milliseconds;
 
+namespace {
+
+constexpr uint64_t kBytesAtOnce = 1 << 20;   // of payload, rounded up to a whole call
+constexpr uint32_t kStagedBytes = 16 << 10;  // one record of TLS
+
+}  // namespace
+
 void Call::run() { connection->submit(*this); }
 
 bool Call::cover(uint64_t offset, uint64_t length) {
@@ -220,14 +227,8 @@ Task Connection::send_some(Request& own) {
     bytes += call.header.length;
     if (!add_payload(call)) with_payload = &call;
   }
-  Status sent;
-  {
-    Timeout limit(ring_, remote_.options().timeout);
-    sockets::GatherSend sending(ring_, file_, std::span(pieces_).first(pieces_used_),
-                                with_payload != nullptr ? MSG_MORE : 0);
-    auto limited = limit.limit(sending);
-    sent = co_await limited;
-  }
+  Task sending_batch = send_batch(own, with_payload != nullptr);
+  Status sent = co_await sending_batch;
   if (sent.ok() && with_payload != nullptr) {
     Task sending = send_payload(own, *with_payload);
     sent = co_await sending;
@@ -269,17 +270,52 @@ bool Connection::add_payload(const Call& call) {
   for (const Segment& each : segments) {
     pieces_[pieces_used_++] = {.iov_base = loan->address() + each.offset, .iov_len = each.length};
   }
-  remote_.direct_bytes.fetch_add(call.header.length, std::memory_order_relaxed);
+  auto& counter = session_.tls ? remote_.copied_bytes : remote_.direct_bytes;
+  counter.fetch_add(call.header.length, std::memory_order_relaxed);
   return true;
 }
 
-Task Connection::send_payload(Request& /*own*/, Call& call) {
+Task Connection::send_batch(Request& own, bool more) {
+  Timeout limit(ring_, remote_.options().timeout);
+  const std::span<iovec> pieces = std::span(pieces_).first(pieces_used_);
+  if (session_.tls) {
+    Task sending = session_.tls->send(own, {.ring = ring_, .limit = &limit}, pieces);
+    co_return co_await sending;
+  }
+  sockets::GatherSend sending(ring_, file_, pieces, more ? MSG_MORE : 0);
+  auto limited = limit.limit(sending);
+  co_return co_await limited;
+}
+
+Task Connection::send_payload(Request& own, Call& call) {
+  if (session_.tls) {
+    Task sending = encrypt_payload(own, call);
+    co_return co_await sending;
+  }
   Timeout limit(ring_, remote_.options().timeout);
   remote_.direct_bytes.fetch_add(call.header.length, std::memory_order_relaxed);
   auto sending =
       remote_.options().send_zc ? ring_.send_zc(file_, call.data) : ring_.send(file_, call.data);
   auto limited = limit.limit(sending);
   co_return co_await limited;
+}
+
+// Pages without one address, through memory.
+Task Connection::encrypt_payload(Request& own, Call& call) {
+  Timeout limit(ring_, remote_.options().timeout);
+  std::vector<std::byte> staged(kStagedBytes);
+  for (uint32_t done = 0; done < call.data.length();) {
+    const uint32_t here = std::min(call.data.length() - done, kStagedBytes);
+    auto copying =
+        ring_.copy_out(call.data.slice(done, here, *own.arena), std::span(staged).first(here));
+    if (const Status copied = co_await copying; !copied.ok()) co_return copied;
+    const iovec piece{.iov_base = staged.data(), .iov_len = here};
+    Task sending = session_.tls->send(own, {.ring = ring_, .limit = &limit}, {&piece, 1});
+    if (const Status sent = co_await sending; !sent.ok()) co_return sent;
+    done += here;
+  }
+  remote_.copied_bytes.fetch_add(call.data.length(), std::memory_order_relaxed);
+  co_return kOk;
 }
 
 }  // namespace sluice::nbd::client

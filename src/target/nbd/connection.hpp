@@ -54,10 +54,8 @@ class Connection final {
   static constexpr uint32_t kSlots = 1024;  // calls that the server has
   static constexpr size_t kCallsAtOnce = 32;
   static constexpr size_t kPiecesAtOnce = 128;
-  static constexpr uint64_t kBytesAtOnce = 1 << 20;  // of payload, rounded up to a whole call
   static constexpr size_t kInputBytes = 64 << 10;
-  // Data of reads up to this length is received together with headers, and copied.
-  static constexpr uint64_t kCopiedBytes = 16 << 10;
+  static constexpr uint64_t kCopiedBytes = 16 << 10;  // of reads, received with headers and copied
 
   Service run();
   void break_off(std::string why);
@@ -73,7 +71,9 @@ class Connection final {
   Task send_some(Request& own);
   void admit(Call& call, Clock::time_point now);
   bool add_payload(const Call& call);
+  Task send_batch(Request& own, bool more);
   Task send_payload(Request& own, Call& call);
+  Task encrypt_payload(Request& own, Call& call);
 
   // --- The receiver: connection_answers.cpp.
   Service receive();
@@ -86,6 +86,7 @@ class Connection final {
   Task take_bytes(Request& own, Call& call, uint64_t offset, uint64_t length);
   Task skip(Request& own, uint64_t bytes);
   Task fill(Request& own, size_t wanted);
+  Task receive_some(Request& own, std::span<std::byte> room, size_t& received);
   Status protest(std::string why);
   Call* find(uint64_t cookie) const;
   void finish(Call& call);
@@ -125,12 +126,11 @@ class Connection final {
   size_t begin_ = 0;
   size_t end_ = 0;
 
-  std::coroutine_handle<> sender_;      // waits for calls, or for slots
-  std::coroutine_handle<> supervisor_;  // waits for the end of sender and receiver
-  std::coroutine_handle<> closer_;      // waits for the end of all
-  std::coroutine_handle<> drainer_;     // waits for calls of other rings
-  // The first loss since a call was answered, so that a server that only lets in gains no time.
-  Clock::time_point trouble_since_{};
+  std::coroutine_handle<> sender_;       // waits for calls, or for slots
+  std::coroutine_handle<> supervisor_;   // waits for the end of sender and receiver
+  std::coroutine_handle<> closer_;       // waits for the end of all
+  std::coroutine_handle<> drainer_;      // waits for calls of other rings
+  Clock::time_point trouble_since_{};    // the first loss since a call was answered
   std::chrono::nanoseconds silence_{};   // since the last byte, in ticks
   Clock::time_point next_look_{};        // for a call that starves
   Clock::time_point latest_answered_{};  // when the latest call with an answer was sent

@@ -195,25 +195,34 @@ Task Connection::take_extents(Request& own, Call& call, const ReplyHeader& reply
   co_return co_await skipping;
 }
 
-// Into the pages of the call: what has come already is copied, the rest is received there.
+// Into the pages of the call: what has come already is copied, the rest is received there, or,
+// under TLS, copied as it comes.
 Task Connection::take_bytes(Request& own, Call& call, uint64_t offset, uint64_t length) {
-  const auto begin = static_cast<uint32_t>(offset);
-  const auto here = static_cast<uint32_t>(std::min<uint64_t>(length, end_ - begin_));
+  auto begin = static_cast<uint32_t>(offset);
+  auto left = static_cast<uint32_t>(length);
   if (headers_ == Headers::simple) call.cover(offset, length);
-  if (here != 0) {
-    auto copying = ring_.copy_in(call.data.slice(begin, here, *own.arena), buffered().first(here));
-    const Status copied = co_await copying;
-    if (!copied.ok() && call.error_ == 0) call.error_ = copied.error();
-    begin_ += here;
-    remote_.copied_bytes.fetch_add(here, std::memory_order_relaxed);
+  while (true) {
+    const auto here = static_cast<uint32_t>(std::min<uint64_t>(left, end_ - begin_));
+    if (here != 0) {
+      auto copying =
+          ring_.copy_in(call.data.slice(begin, here, *own.arena), buffered().first(here));
+      const Status copied = co_await copying;
+      if (!copied.ok() && call.error_ == 0) call.error_ = copied.error();
+      begin_ += here;
+      begin += here;
+      left -= here;
+      remote_.copied_bytes.fetch_add(here, std::memory_order_relaxed);
+    }
+    if (left == 0) co_return kOk;
+    if (!session_.tls) break;
+    Task filling = fill(own, std::min<size_t>(left, kInputBytes));
+    if (const Status filled = co_await filling; !filled.ok()) co_return filled;
   }
-  if (here == length) co_return kOk;
   Timeout limit(ring_, remote_.options().timeout);
-  auto receiving = ring_.recv(
-      file_, call.data.slice(begin + here, static_cast<uint32_t>(length - here), *own.arena));
+  auto receiving = ring_.recv(file_, call.data.slice(begin, left, *own.arena));
   auto limited = limit.limit(receiving);
   const Status received = co_await limited;
-  remote_.direct_bytes.fetch_add(length - here, std::memory_order_relaxed);
+  remote_.direct_bytes.fetch_add(left, std::memory_order_relaxed);
   co_return received;
 }
 
@@ -231,31 +240,43 @@ Task Connection::skip(Request& own, uint64_t bytes) {
 
 // Receives more, so that `wanted` bytes may be there. While large reads are under way no more than
 // that is taken, so that their data goes straight to its pages.
-Task Connection::fill(Request& /*own*/, size_t wanted) {
+Task Connection::fill(Request& own, size_t wanted) {
   std::memmove(input_.get(), input_.get() + begin_, end_ - begin_);
   end_ -= std::exchange(begin_, 0);
-  const size_t room = large_reads_ != 0 ? wanted - end_ : kInputBytes - end_;
-  while (true) {
-    int32_t result = 0;
-    {
-      Timeout limit(ring_, tick_);
-      auto receiving = sockets::recv_some(ring_, file_, {input_.get() + end_, room});
-      if (closing_) co_return Status::from_errno(ECANCELED);
-      receiving_ = &receiving;
-      auto limited = limit.limit(receiving);
-      result = co_await limited;
-      receiving_ = nullptr;
+  const size_t room = large_reads_ != 0 && !session_.tls ? wanted - end_ : kInputBytes - end_;
+  while (!closing_) {
+    size_t received = 0;
+    Task receiving = receive_some(own, {input_.get() + end_, room}, received);
+    const Status status = co_await receiving;
+    if (status.error() == ETIMEDOUT) {
+      silence_ += tick_;
+      if (!is_silent()) continue;
     }
-    if (result > 0) {
-      silence_ = {};
-      end_ += static_cast<size_t>(result);
-      co_return kOk;
-    }
-    if (result == 0) co_return Status::from_errno(ECONNRESET);
-    if (result == -ETIMEDOUT) silence_ += tick_;
-    if (result == -ETIMEDOUT && !is_silent()) continue;
-    if (result != -EINTR) co_return Status::from_result(result);
+    if (!status.ok()) co_return status;
+    if (received == 0) co_return Status::from_errno(ECONNRESET);
+    silence_ = {};
+    end_ += received;
+    co_return kOk;
   }
+  co_return Status::from_errno(ECANCELED);
+}
+
+// Waits for one tick.
+Task Connection::receive_some(Request& own, std::span<std::byte> room, size_t& received) {
+  Timeout limit(ring_, tick_);
+  if (session_.tls) {
+    Task receiving = session_.tls->receive(
+        own, {.ring = ring_, .limit = &limit, .pending = &receiving_}, room, received);
+    const Status status = co_await receiving;
+    co_return status.error() == EPROTO ? protest("TLS: " + session_.tls->why()) : status;
+  }
+  auto receiving = sockets::recv_some(ring_, file_, room);
+  receiving_ = &receiving;
+  auto limited = limit.limit(receiving);
+  const int32_t result = co_await limited;
+  receiving_ = nullptr;
+  received = static_cast<size_t>(std::max(result, 0));
+  co_return result == -EINTR ? Status::from_errno(ETIMEDOUT) : Status::from_result(result);
 }
 
 // Nothing comes, although calls wait. A slow server that sends something is waited for.

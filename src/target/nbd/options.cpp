@@ -88,18 +88,44 @@ Result<std::vector<Uri>> read_uris(const Spec& spec) {
   return uris;
 }
 
-Result<void> check(const Uri& uri) {
-  if (uri.tls) {
-    return sluice::fail(EOPNOTSUPP, fmt::format("the NBD URI {} asks for TLS, which this version "
-                                                "does not have yet: use a tunnel",
-                                                shown(to_text(uri))));
+std::unexpected<Error> refuse(const Uri& uri, std::string_view why) {
+  return sluice::fail(EINVAL, fmt::format("the NBD URI {} {}", shown(to_text(uri)), why));
+}
+
+bool uses_psk(const Uri& uri) {
+  return uri.tls_kind ? *uri.tls_kind == TlsKind::psk : !uri.tls_psk_file.empty();
+}
+
+// A name to verify, without which any holder of a certificate could be the server.
+Result<void> check_tls(const Uri& uri) {
+  if (uri.tls_kind == TlsKind::anonymous) {
+    return refuse(uri,
+                  "asks for anonymous TLS, which hides nothing from a man in the middle: use "
+                  "tls-type=psk or x509");
   }
-  if (uri.transport == Transport::unix_socket && uri.socket[0] != '/' && uri.socket[0] != '\0') {
-    return sluice::fail(EINVAL, fmt::format("the NBD URI {} has a relative socket path: give the "
-                                            "path from / on",
-                                            shown(to_text(uri))));
+  if (uses_psk(uri)) {
+    if (uri.tls_psk_file.empty()) return refuse(uri, "has no key: add tls-psk-file=FILE");
+    if (!uri.tls_certificates.empty()) {
+      return refuse(uri, "has both a key and certificates: leave one out");
+    }
+  } else if (uri.tls_verify_peer && uri.transport != Transport::tcp && uri.tls_hostname.empty()) {
+    return refuse(uri,
+                  "does not say which name the server's certificate has: add "
+                  "tls-hostname=NAME, or tls-verify-peer=0");
+  }
+  for (const std::string& path : {uri.tls_psk_file, uri.tls_certificates}) {
+    if (!path.empty() && path[0] != '/') {
+      return refuse(uri, fmt::format("has the relative path {}: give it from / on", shown(path)));
+    }
   }
   return {};
+}
+
+Result<void> check(const Uri& uri) {
+  if (uri.transport == Transport::unix_socket && uri.socket[0] != '/' && uri.socket[0] != '\0') {
+    return refuse(uri, "has a relative socket path: give the path from / on");
+  }
+  return uri.tls ? check_tls(uri) : Result<void>();
 }
 
 Address address_of(const void* name, size_t length, bool tcp) {
@@ -182,6 +208,22 @@ Result<Options> read_options(const Spec& spec) {
   options.timeout = *timeout;
   options.fence = *fence;
   return options;
+}
+
+Result<void> load_credentials(Options& options) {
+  for (Server& server : options.servers) {
+    const Uri& uri = server.uri;
+    if (!uri.tls) continue;
+    tls::ClientFiles files{.certificates = uri.tls_certificates,
+                           .psk_name = uri.user,
+                           .verify_peer = uri.tls_verify_peer};
+    files.peer_name = uri.tls_hostname.empty() ? uri.host : uri.tls_hostname;
+    if (uses_psk(uri)) files.psk_file = uri.tls_psk_file;
+    auto credentials = tls::Credentials::of_client(files);
+    if (!credentials) return std::unexpected(credentials.error());
+    server.credentials = std::move(*credentials);
+  }
+  return {};
 }
 
 std::string directory_of_socket(const Server& server) {

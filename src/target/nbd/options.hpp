@@ -5,12 +5,14 @@
 
 #include <chrono>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "core/error.hpp"
 #include "nbd/uri.hpp"
 #include "spec/spec.hpp"
+#include "tls/credentials.hpp"
 
 namespace sluice::nbd::client {
 
@@ -26,6 +28,7 @@ struct Server {
   Uri uri;
   std::string text;  // the URI, for messages
   std::vector<Address> addresses{};
+  std::shared_ptr<const tls::Credentials> credentials{};  // null: no TLS
 };
 
 struct Options {
@@ -38,14 +41,17 @@ struct Options {
   bool send_zc = false;
 };
 
-// EINVAL: no server, or several ways to name one; a URI that cannot be parsed, is not absolute, or
-// asks for TLS; a duration out of its range.
+// EINVAL: no server, or several ways to name one; a URI that cannot be parsed, or has a relative
+// path; a duration out of its range.
 Result<Options> read_options(const Spec& spec);
 
 // Looks all servers up. `directories`: for each server with a socket file, in order, a descriptor
 // of its directory, so that another mount namespace finds the same socket; -1: none. EHOSTUNREACH:
 // a name cannot be resolved.
 Result<void> resolve(Options& options, const std::vector<int>& directories);
+
+// Reads the certificates and keys of the servers that are reached by TLS. ENOENT, EINVAL ...
+Result<void> load_credentials(Options& options);
 
 // The directory of the server's socket file; empty: it has none.
 std::string directory_of_socket(const Server& server);

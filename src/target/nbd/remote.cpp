@@ -60,7 +60,9 @@ Result<void> Remote::promise(const Agreement& agreed, bool read_only) {
   geometry_.volatile_cache = can(kSendFlush);
   geometry_.rotational = can(kRotational);
   geometry_.read_only = read_only || can(kReadOnly);
-  geometry_.needs_bytes = !kernel_has_socket_fixed();
+  const bool encrypts = std::ranges::any_of(
+      options_.servers, [](const Server& each) { return each.credentials != nullptr; });
+  geometry_.needs_bytes = encrypts || !kernel_has_socket_fixed();
   if (geometry_.max_io_bytes == 0) {
     return sluice::fail(EINVAL, fmt::format("the export takes {} bytes at a time, less than its "
                                             "block of {}",

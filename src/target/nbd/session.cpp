@@ -40,19 +40,18 @@ void prepare_tcp(int socket) {
 
 void Session::end() {
   if (!valid()) return;
+  if (tls) {  // whose end says it as well
+    tls->close();
+    tls.reset();
+    socket = Descriptor();
+    return;
+  }
   std::array<std::byte, kExtendedRequestBytes> goodbye{};
   const size_t bytes =
       write_request({.command = Command::disconnect}, agreed.headers, std::span(goodbye));
   [[maybe_unused]] const ssize_t sent =
       send(socket.number(), goodbye.data(), bytes, MSG_DONTWAIT | MSG_NOSIGNAL);
   socket = Descriptor();
-}
-
-// Between this and the end of the wait, cancel() ends what is awaited.
-template <typename Awaitable>
-auto Dialler::watch(Timeout& limit, Awaitable& awaitable) {
-  waiting_for_ = &awaitable;
-  return limit.limit(awaitable);
 }
 
 void Dialler::cancel() {
@@ -70,7 +69,7 @@ Task Dialler::dial(Request& own, const Server& server, std::chrono::nanoseconds 
     Task connecting = connect(own, address, limit);
     status = co_await connecting;
     if (status.ok()) {
-      Task shaking = shake_hands(own, server.uri, limit);
+      Task shaking = shake_hands(own, server, limit);
       status = co_await shaking;
     }
     if (status.ok()) co_return kOk;
@@ -93,42 +92,43 @@ Task Dialler::connect(Request& /*own*/, const Address& address, Timeout& limit) 
   if (address.tcp) prepare_tcp(session.socket.number());
   auto connecting = sockets::connect(
       ring_, session.file(), reinterpret_cast<const sockaddr&>(address.name), address.length);
-  auto limited = watch(limit, connecting);
+  waiting_for_ = &connecting;
+  auto limited = limit.limit(connecting);
   const int32_t result = co_await limited;
   waiting_for_ = nullptr;
   co_return Status::from_result(result);
 }
 
-Task Dialler::shake_hands(Request& /*own*/, const Uri& uri, Timeout& limit) {
-  ClientHandshake handshake({.export_name = uri.export_name});
+Task Dialler::shake_hands(Request& own, const Server& server, Timeout& limit) {
+  using State = ClientHandshake::State;
+  ClientHandshake handshake(
+      {.export_name = server.uri.export_name,
+       .tls = server.uri.tls ? ClientHandshake::Tls::required : ClientHandshake::Tls::none});
   std::vector<std::byte> output;
   std::vector<std::byte> input(kInputBytes);
   size_t used = 0;
   while (true) {
     if (!output.empty()) {
-      auto sending = sockets::send_all(ring_, session.file(), output);
-      auto limited = watch(limit, sending);
-      const Status sent = co_await limited;
-      waiting_for_ = nullptr;
-      if (!sent.ok()) co_return sent;
+      Task sending = send(own, output, limit);
+      if (const Status sent = co_await sending; !sent.ok()) co_return sent;
       output.clear();
     }
-    if (handshake.state() == ClientHandshake::State::transmission) break;
-    if (handshake.state() == ClientHandshake::State::failed) {
+    if (handshake.state() == State::transmission) break;
+    if (handshake.state() == State::failed) {
       why = handshake.why();
       co_return Status::from_errno(EPROTO);
     }
-    if (used == input.size()) co_return Status::from_errno(EMSGSIZE);
-    auto receiving = sockets::recv_some(ring_, session.file(), std::span(input).subspan(used));
-    auto limited = watch(limit, receiving);
-    const int32_t received = co_await limited;
-    waiting_for_ = nullptr;
-    if (received == 0) {
-      why = "it hangs up during the handshake";
-      co_return Status::from_errno(ECONNRESET);
+    if (handshake.state() == State::starting_tls) {
+      Task starting = start_tls(own, server, limit);
+      if (const Status started = co_await starting; !started.ok()) co_return started;
+      handshake.tls_started(output);
+      continue;
     }
-    if (received < 0) co_return Status::from_result(received);
-    used += static_cast<size_t>(received);
+    if (used == input.size()) co_return Status::from_errno(EMSGSIZE);
+    size_t received = 0;
+    Task receiving = receive(own, std::span(input).subspan(used), received, limit);
+    if (const Status status = co_await receiving; !status.ok()) co_return status;
+    used += received;
     const size_t taken = handshake.feed(Bytes(input).first(used), output);
     std::memmove(input.data(), input.data() + taken, used - taken);
     used -= taken;
@@ -139,6 +139,59 @@ Task Dialler::shake_hands(Request& /*own*/, const Uri& uri, Timeout& limit) {
   }
   session.agreed = handshake.agreed();
   co_return kOk;
+}
+
+Task Dialler::start_tls(Request& own, const Server& server, Timeout& limit) {
+  session.tls = std::make_unique<tls::Stream>(session.socket.number(), server.credentials);
+  Task shaking =
+      session.tls->shake_hands(own, {.ring = ring_, .limit = &limit, .pending = &waiting_for_});
+  const Status shaken = co_await shaking;
+  if (!shaken.ok() && !session.tls->why().empty()) why = "TLS: " + session.tls->why();
+  co_return shaken;
+}
+
+Task Dialler::send(Request& own, std::span<std::byte> bytes, Timeout& limit) {
+  iovec piece{.iov_base = bytes.data(), .iov_len = bytes.size()};
+  if (session.tls) {
+    Task sending = session.tls->send(
+        own, {.ring = ring_, .limit = &limit, .pending = &waiting_for_}, {&piece, 1});
+    const Status sent = co_await sending;
+    if (sent.ok() || sent.error() == ETIMEDOUT || cancelled_) co_return sent;
+    // A server that refuses our certificate says so when we think that all is agreed.
+    std::array<std::byte, 1> none{};
+    size_t received = 0;
+    Task receiving = receive(own, none, received, limit);
+    [[maybe_unused]] const Status last = co_await receiving;
+    co_return sent;
+  }
+  sockets::GatherSend sending(ring_, session.file(), {&piece, 1});
+  waiting_for_ = &sending;
+  auto limited = limit.limit(sending);
+  const Status sent = co_await limited;
+  waiting_for_ = nullptr;
+  co_return sent;
+}
+
+// At least one byte.
+Task Dialler::receive(Request& own, std::span<std::byte> room, size_t& received, Timeout& limit) {
+  Status status;
+  if (session.tls) {
+    Task receiving = session.tls->receive(
+        own, {.ring = ring_, .limit = &limit, .pending = &waiting_for_}, room, received);
+    status = co_await receiving;
+    if (!status.ok() && !session.tls->why().empty()) why = "TLS: " + session.tls->why();
+  } else {
+    auto receiving = sockets::recv_some(ring_, session.file(), room);
+    waiting_for_ = &receiving;
+    auto limited = limit.limit(receiving);
+    const int32_t result = co_await limited;
+    waiting_for_ = nullptr;
+    status = Status::from_result(result);
+    received = static_cast<size_t>(std::max(result, 0));
+  }
+  if (!status.ok() || received != 0) co_return status;
+  why = "it hangs up during the handshake";
+  co_return Status::from_errno(ECONNRESET);
 }
 
 }  // namespace sluice::nbd::client

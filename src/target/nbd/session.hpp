@@ -9,6 +9,7 @@
 
 #include <chrono>
 #include <cstddef>
+#include <memory>
 #include <string>
 
 #include "core/descriptor.hpp"
@@ -17,11 +18,13 @@
 #include "ring/ring.hpp"
 #include "ring/timeout.hpp"
 #include "target/nbd/options.hpp"
+#include "tls/stream.hpp"
 
 namespace sluice::nbd::client {
 
 struct Session {
   Descriptor socket{};
+  std::unique_ptr<tls::Stream> tls{};  // on the socket; null: plaintext
   ClientHandshake::Agreement agreed{};
   size_t server = 0;  // of Options::servers
   bool tcp = false;
@@ -47,12 +50,12 @@ class Dialler {
 
  private:
   Task connect(Request& own, const Address& address, Timeout& limit);
-  Task shake_hands(Request& own, const Uri& uri, Timeout& limit);
-  template <typename Awaitable>
-  auto watch(Timeout& limit, Awaitable& awaitable);
-
+  Task shake_hands(Request& own, const Server& server, Timeout& limit);
+  Task start_tls(Request& own, const Server& server, Timeout& limit);
+  Task send(Request& own, std::span<std::byte> bytes, Timeout& limit);
+  Task receive(Request& own, std::span<std::byte> room, size_t& received, Timeout& limit);
   Ring& ring_;
-  Completion* waiting_for_ = nullptr;
+  Completion* waiting_for_ = nullptr;  // what cancel() cancels
   bool cancelled_ = false;
 };
 

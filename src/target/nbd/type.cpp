@@ -81,6 +81,9 @@ Result<std::unique_ptr<Target>> open(const Spec& spec, Target::Children&&, OpenC
   if (auto resolved = nbd::client::resolve(*options, *directories); !resolved) {
     return std::unexpected(resolved.error());
   }
+  if (auto loaded = nbd::client::load_credentials(*options); !loaded) {
+    return std::unexpected(loaded.error());
+  }
   return std::make_unique<NbdTarget>(std::move(*options), context.read_only());
 }
 

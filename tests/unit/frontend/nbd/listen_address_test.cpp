@@ -48,7 +48,8 @@ TEST(NbdListenAddress, APortIsChosenAndTold) {
   const auto listener = listen_on(address);
   ASSERT_TRUE(listener) << listener.error().text;
   EXPECT_NE(address.port, 0U);
-  EXPECT_EQ(address.uri("disk"), "nbd://127.0.0.1:" + std::to_string(address.port) + "/disk");
+  EXPECT_EQ(address.uri("disk", false),
+            "nbd://127.0.0.1:" + std::to_string(address.port) + "/disk");
 }
 
 }  // namespace

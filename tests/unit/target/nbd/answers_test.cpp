@@ -33,7 +33,10 @@ struct NbdAnswersTest : NbdTargetTest {
     EXPECT_TRUE(std::ranges::equal(reply.data, Bytes(disk.bytes()).subspan(offset, length)));
   }
 
+  // Of the scripts, which may outlive the body of a test.
   bool lied_ = false;
+  int query_ = 0;
+  std::atomic<uint64_t> longest_ = 0;
 };
 
 struct NbdHeadersTest : NbdAnswersTest, testing::WithParamInterface<Headers> {};
@@ -188,8 +191,7 @@ TEST_F(NbdAnswersTest, GarbageEndsTheConnection) {
 
 // T2.6: what a server says about extents never ends more than the query.
 TEST_F(NbdAnswersTest, NonsenseAboutExtentsIsData) {
-  int query = 0;
-  script({[&, this](NbdPeer& peer) {
+  script({[this](NbdPeer& peer) {
            while (const auto asked = peer.next()) {
              if (asked->header.command != Command::block_status) {
                disk.serve(peer, *asked);
@@ -197,14 +199,14 @@ TEST_F(NbdAnswersTest, NonsenseAboutExtentsIsData) {
              }
              std::vector<std::byte> payload;
              Writer writer(payload);
-             const uint32_t context = query == 1 ? 99 : 1;
+             const uint32_t context = query_ == 1 ? 99 : 1;
              writer.put(context);
-             if (query == 0) writer.put(uint32_t{0}).put(uint32_t{3});     // no length
-             if (query == 1) writer.put(uint32_t{4096}).put(uint32_t{3});  // another context
-             if (query == 2)
-               writer.put(uint32_t{UINT32_MAX}).put(uint32_t{kHole | kZero});  // too long
-             if (query == 3) writer.put(uint32_t{1000}).put(uint32_t{kZero});  // odd
-             ++query;
+             if (query_ == 0) writer.put(uint32_t{0}).put(uint32_t{3});     // no length
+             if (query_ == 1) writer.put(uint32_t{4096}).put(uint32_t{3});  // another context
+             if (query_ == 2)
+               writer.put(uint32_t{UINT32_MAX}).put(uint32_t{kHole | kZero});   // too long
+             if (query_ == 3) writer.put(uint32_t{1000}).put(uint32_t{kZero});  // odd
+             ++query_;
              peer.send(peer.chunk(asked->header, ChunkType::block_status, true, payload));
            }
          }},
@@ -239,7 +241,7 @@ TEST_F(NbdAnswersTest, RequestsAreCutToWhatTheServerTakes) {
   const auto data = bytes_of(1 << 20, 3);
   EXPECT_EQ(client.write(0, data), 0);
   EXPECT_EQ(client.read(0, data.size()).data, data);
-  EXPECT_EQ(longest, 65536U);
+  EXPECT_EQ(longest_, 65536U);
   EXPECT_EQ(stack->geometry().logical_block_bytes, 1024U);
 }
 

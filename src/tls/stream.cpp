@@ -1,0 +1,142 @@
+#include "tls/stream.hpp"
+
+#include <fcntl.h>
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+#include <poll.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <climits>
+#include <cstring>
+#include <utility>
+
+#include "ring/sockets.hpp"
+
+namespace sluice::tls {
+namespace {
+
+int bytes_of(size_t length) { return static_cast<int>(std::min<size_t>(length, INT_MAX)); }
+
+}  // namespace
+
+Stream::Stream(int socket, std::shared_ptr<const Credentials> credentials)
+    : credentials_(std::move(credentials)),
+      socket_(socket),
+      ssl_(credentials_->start(socket)),
+      staged_(std::make_unique_for_overwrite<std::byte[]>(kRecordBytes)) {
+  fcntl(socket, F_SETFL, fcntl(socket, F_GETFL) | O_NONBLOCK);
+}
+
+Stream::~Stream() { SSL_free(ssl_); }
+
+Task Stream::shake_hands(Request& own, Wait wait) {
+  if (ssl_ == nullptr) co_return Status::from_errno(ENOMEM);
+  while (true) {
+    ERR_clear_error();
+    const int result = SSL_do_handshake(ssl_);
+    if (result == 1) co_return kOk;
+    Task settling = settle(own, wait, result);
+    if (const Status settled = co_await settling; !settled.ok()) co_return settled;
+  }
+}
+
+Task Stream::receive(Request& own, Wait wait, std::span<std::byte> room, size_t& received) {
+  received = 0;
+  while (true) {
+    ERR_clear_error();
+    const int result = SSL_read(ssl_, room.data(), bytes_of(room.size()));
+    if (result > 0) {
+      received = static_cast<size_t>(result);
+      co_return kOk;
+    }
+    if (SSL_get_error(ssl_, result) == SSL_ERROR_ZERO_RETURN) co_return kOk;
+    Task settling = settle(own, wait, result);
+    if (const Status settled = co_await settling; !settled.ok()) co_return settled;
+  }
+}
+
+Task Stream::send(Request& own, Wait wait, std::span<const iovec> pieces) {
+  size_t staged = 0;
+  for (const iovec& each : pieces) {
+    std::span<const std::byte> left(static_cast<const std::byte*>(each.iov_base), each.iov_len);
+    while (!left.empty()) {
+      if (staged == 0 && left.size() >= kRecordBytes) {
+        const size_t whole = left.size() / kRecordBytes * kRecordBytes;
+        Task putting = put(own, wait, left.first(whole));
+        if (const Status put = co_await putting; !put.ok()) co_return put;
+        left = left.subspan(whole);
+        continue;
+      }
+      const size_t here = std::min(left.size(), kRecordBytes - staged);
+      std::memcpy(staged_.get() + staged, left.data(), here);
+      staged += here;
+      left = left.subspan(here);
+      if (staged < kRecordBytes) continue;
+      Task putting = put(own, wait, {staged_.get(), std::exchange(staged, 0)});
+      if (const Status put = co_await putting; !put.ok()) co_return put;
+    }
+  }
+  if (staged == 0) co_return kOk;
+  Task putting = put(own, wait, {staged_.get(), staged});
+  co_return co_await putting;
+}
+
+Task Stream::put(Request& own, Wait wait, std::span<const std::byte> bytes) {
+  while (!bytes.empty()) {
+    ERR_clear_error();
+    const int result = SSL_write(ssl_, bytes.data(), bytes_of(bytes.size()));
+    if (result > 0) {
+      bytes = bytes.subspan(static_cast<size_t>(result));
+      continue;
+    }
+    Task settling = settle(own, wait, result);
+    if (const Status settled = co_await settling; !settled.ok()) co_return settled;
+  }
+  co_return kOk;
+}
+
+// Waits until OpenSSL can go on, or says why it cannot.
+Task Stream::settle(Request& /*own*/, Wait wait, int result) {
+  const int reason = SSL_get_error(ssl_, result);
+  if (reason != SSL_ERROR_WANT_READ && reason != SSL_ERROR_WANT_WRITE) co_return explain(reason);
+  auto polling = sockets::poll(wait.ring, {.number = socket_},
+                               reason == SSL_ERROR_WANT_READ ? POLLIN : POLLOUT);
+  if (wait.pending != nullptr) *wait.pending = &polling;
+  int32_t events = 0;
+  if (wait.limit != nullptr) {
+    auto limited = wait.limit->limit(polling);
+    events = co_await limited;
+  } else {
+    events = co_await polling;
+  }
+  if (wait.pending != nullptr) *wait.pending = nullptr;
+  co_return events == -EINTR ? kOk : Status::from_result(events);
+}
+
+Status Stream::explain(int reason) {
+  const int error = errno;
+  const unsigned long code = ERR_get_error();
+  ERR_clear_error();
+  if (reason == SSL_ERROR_SYSCALL && code == 0) {
+    why_ = error == 0 ? "the peer hung up" : std::strerror(error);
+    return Status::from_errno(error == 0 ? ECONNRESET : error);
+  }
+  if (ERR_GET_REASON(code) == SSL_R_UNEXPECTED_EOF_WHILE_READING) {
+    why_ = "the peer hung up";
+    return Status::from_errno(ECONNRESET);
+  }
+  const char* const text = ERR_reason_error_string(code);
+  why_ = text == nullptr ? "the peer broke the protocol" : text;
+  if (ERR_GET_REASON(code) == SSL_R_CERTIFICATE_VERIFY_FAILED) {
+    why_ += std::string(": ") + X509_verify_cert_error_string(SSL_get_verify_result(ssl_));
+  }
+  return Status::from_errno(EPROTO);
+}
+
+void Stream::close() {
+  if (SSL_is_init_finished(ssl_) != 0) SSL_shutdown(ssl_);
+  ERR_clear_error();
+}
+
+}  // namespace sluice::tls
