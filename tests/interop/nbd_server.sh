@@ -22,6 +22,8 @@ main() {
     run_case "read-only" read_only
     run_case "del" is_deleted
     run_case "killed" is_killed
+    run_case "allowed networks" allows_networks
+    run_case "bounded number of clients" bounds_clients
     run_case "bad options" refuses_bad_options
     finish
 }
@@ -203,6 +205,42 @@ is_killed() {
     stop_server
 }
 
+# T1.19.
+allows_networks() {
+    truncate -s 8M image.raw
+    URI=$("$SLUICE" add --frontend nbd --listen tcp:127.0.0.1:0 --allow 127.0.0.2/31 image.raw |
+        head -n 1)
+    note_server
+    if nbdinfo --size "$URI" > size.txt 2> refused.txt; then fail "127.0.0.1 is served"; fi
+    stop_server
+    URI=$("$SLUICE" add --frontend nbd --listen 'tcp:[::]:0' --allow 127.0.0.2/31 --allow ::1 \
+        image.raw | head -n 1)
+    note_server
+    same size "$(nbdinfo --size "${URI/::/::1}")" $((8 << 20))
+    stop_server
+}
+
+bounds_clients() {
+    serve --shared 1
+    /usr/bin/python3 -c '
+import nbd, sys
+one, two = nbd.NBD(), nbd.NBD()
+one.connect_uri(sys.argv[1])
+try:
+    two.connect_uri(sys.argv[1])
+    raise AssertionError("a second client is served")
+except nbd.Error:
+    pass
+one.pread(512, 0)
+one.shutdown()' "$URI"
+    for _ in {1..50}; do
+        if nbdinfo --size "$URI" > size.txt 2> err.txt; then break; fi
+        sleep 0.1
+    done
+    same size "$(cat size.txt)" 67108864
+    stop_server
+}
+
 refuses_bad_options() {
     truncate -s 1M image.raw
     local add=("$SLUICE" add --frontend nbd)
@@ -214,6 +252,8 @@ refuses_bad_options() {
     refused "No such file or directory" "${add[@]}" --listen unix:none/sock image.raw
     refused "are the limit of the protocol" \
         "${add[@]}" --listen unix:sock --export "$(printf 'x%.0s' {1..5000})" image.raw
+    refused "give an IP address or a network" "${add[@]}" --listen unix:sock --allow here image.raw
+    refused "give a number of clients" "${add[@]}" --listen unix:sock --shared 0 image.raw
     touch taken
     refused "remove the file if nobody uses it" "${add[@]}" --listen unix:taken image.raw
     refused "--listen is for front end 'nbd'" \

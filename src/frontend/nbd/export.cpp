@@ -85,6 +85,7 @@ Reactor::Setup NbdExport::plan_reactor(uint16_t number) {
                         .stack = &stack_,
                         .io = &io_,
                         .newcomers = &newcomers_,
+                        .allowed = options_.allowed,
                         .tls = options_.tls,
                         .credentials = options_.credentials};
   if (number == 0) {
@@ -104,7 +105,7 @@ Reactor::Setup NbdExport::plan_reactor(uint16_t number) {
 
 // The first one accepts the clients, for all others too.
 Result<void> NbdExport::serve() {
-  newcomers_.allow(clients_max(listeners_.size()));
+  newcomers_.allow(std::min(options_.clients, clients_max(listeners_.size())));
   for (const auto& reactor : std::views::reverse(reactors_.list())) {
     if (auto begun = reactor->begin(-1); !begun) return begun;
   }

@@ -77,6 +77,7 @@ Service NbdQueue::accept(Acceptor& acceptor) {
     const int32_t result = co_await next;
     Descriptor socket(std::max(result, -1));
     if (result == -ECANCELED) continue;
+    if (result >= 0 && !is_allowed(socket)) continue;
     const bool taken = result >= 0 && setup_.newcomers->offer(std::move(socket));
     if (!taken && !complained_ && !stopping_) {
       log().warn("no more NBD clients can be accepted: {}",
@@ -89,6 +90,14 @@ Service NbdQueue::accept(Acceptor& acceptor) {
   }
   --under_way_;
   finish_if_done();
+}
+
+bool NbdQueue::is_allowed(const Descriptor& socket) const {
+  sockaddr_storage peer{};
+  socklen_t length = sizeof(peer);
+  const bool is_known =
+      getpeername(socket.number(), reinterpret_cast<sockaddr*>(&peer), &length) == 0;
+  return is_known && setup_.allowed.allows(peer);
 }
 
 void NbdQueue::welcome(Descriptor socket) {

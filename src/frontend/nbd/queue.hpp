@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "frontend/nbd/access_list.hpp"
 #include "frontend/nbd/connection.hpp"
 #include "frontend/nbd/newcomers.hpp"
 #include "reactor/queue.hpp"
@@ -30,6 +31,7 @@ class NbdQueue final : public Queue, private ConnectionListener {
     Stack* stack = nullptr;
     ByteIo* io = nullptr;
     Newcomers* newcomers = nullptr;
+    AccessList allowed{};
     TlsPolicy tls = TlsPolicy::none;
     std::shared_ptr<const tls::Credentials> credentials{};
   };
@@ -63,6 +65,7 @@ class NbdQueue final : public Queue, private ConnectionListener {
   };
 
   Service accept(Acceptor& acceptor);
+  bool is_allowed(const Descriptor& socket) const;
   Service stop_accepting(Acceptor& acceptor);
   Service bound_the_end();
   void handshake_ended(Connection& connection) override;

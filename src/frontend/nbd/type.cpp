@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cerrno>
+#include <charconv>
 #include <cstring>
 
 #include "frontend/nbd/export.hpp"
@@ -28,6 +29,14 @@ constexpr FrontendOption kOptions[] = {
      .kind = FrontendOption::Kind::text,
      .value = "TEXT",
      .help = "with nbd: a description of the export, for clients that list them"},
+    {.name = "allow",
+     .kind = FrontendOption::Kind::addresses,
+     .value = "NETWORK",
+     .help = "with nbd: serve TCP clients of this address or network only; may be repeated"},
+    {.name = "shared",
+     .kind = FrontendOption::Kind::text,
+     .value = "COUNT",
+     .help = "with nbd: how many clients are served at a time (default: as many as fit)"},
     {.name = "tls",
      .kind = FrontendOption::Kind::text,
      .value = "WHEN",
@@ -71,6 +80,18 @@ Result<void> check_text(const FrontendOptions& options, std::string_view name) {
   return {};
 }
 
+Result<size_t> read_clients(const NamedValues& options) {
+  if (!options.has("shared")) return SIZE_MAX;
+  const std::string text = options.text("shared");
+  size_t count = 0;
+  const auto parsed = std::from_chars(text.data(), text.data() + text.size(), count);
+  if (parsed.ec == std::errc() && parsed.ptr == text.data() + text.size() && count != 0) {
+    return count;
+  }
+  return fail(EINVAL,
+              fmt::format("--shared is {}: give a number of clients, at least 1", shown(text)));
+}
+
 // How clients may connect. EINVAL: options that contradict each other.
 Result<TlsPolicy> read_policy(const NamedValues& options) {
   const bool has_key = options.has("tls-psk") || options.has("tls-certificates");
@@ -99,6 +120,10 @@ Result<void> check_options(FrontendOptions& options) {
   for (const std::string_view name : {"export", "description"}) {
     if (auto checked = check_text(options, name); !checked) return checked;
   }
+  if (auto allowed = AccessList::parse(options.own.text("allow")); !allowed) {
+    return std::unexpected(allowed.error());
+  }
+  if (auto clients = read_clients(options.own); !clients) return std::unexpected(clients.error());
   auto addresses = parse_addresses(options.own.text("listen"));
   return addresses ? Result<void>() : std::unexpected(addresses.error());
 }
@@ -126,6 +151,8 @@ Result<std::unique_ptr<FrontendPlan>> plan(Stack& stack, const FrontendOptions& 
                      .description = options.own.text("description"),
                      .queues = options.queues,
                      .depth = options.depth,
+                     .allowed = *AccessList::parse(options.own.text("allow")),
+                     .clients = *read_clients(options.own),
                      .tls = *policy};
   if (*policy != TlsPolicy::none) {
     auto credentials =
