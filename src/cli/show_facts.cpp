@@ -124,12 +124,15 @@ Json target_json(const TargetSyntax& target) {
   for (const OptionSyntax& option : target.options) options.push_back(option_json(option));
   const bool is_bounded = target.children_maximum != UINT32_MAX;
   const bool is_leaf = !target.leaf_option.empty();
+  Json schemes = Json::array();
+  for (const std::string_view scheme : target.schemes) schemes.push_back(scheme);
   return {{"name", target.name},
           {"summary", target.summary},
           {"children_minimum", target.children_minimum},
           {"children_maximum", is_bounded ? Json(target.children_maximum) : Json()},
           {"leaf_option", is_leaf ? Json(target.leaf_option) : Json()},
           {"prefix", is_leaf ? Json(target.prefix.empty() ? target.name : target.prefix) : Json()},
+          {"schemes", std::move(schemes)},
           {"options", std::move(options)}};
 }
 
