@@ -159,6 +159,11 @@ void ScriptedNbdServer::change(const Facts& facts) {
   facts_ = facts;
 }
 
+void ScriptedNbdServer::drop() {
+  const std::scoped_lock guard(mutex_);
+  for (const int each : open_) shutdown(each, SHUT_RDWR);
+}
+
 void ScriptedNbdServer::accept_all() {
   while (true) {
     Descriptor socket(accept4(listener_.number(), nullptr, nullptr, SOCK_CLOEXEC));
@@ -186,10 +191,7 @@ void ScriptedNbdServer::end() {
   if (!acceptor_.joinable()) return;
   shutdown(listener_.number(), SHUT_RDWR);
   acceptor_.join();
-  {
-    const std::scoped_lock guard(mutex_);
-    for (const int each : open_) shutdown(each, SHUT_RDWR);
-  }
+  drop();
   for (std::thread& each : threads_) each.join();
 }
 

@@ -78,6 +78,8 @@ class ScriptedNbdServer {
 
   // Closes all connections, and accepts no more.
   void end();
+  // Closes all connections.
+  void drop();
   // For later connections.
   void change(const Facts& facts);
   int connections() const { return connections_; }

@@ -49,12 +49,13 @@ class Call final : public FifoLink<Call>, public Message {
   }
 
  private:
+  friend class CallTable;
   friend class Connection;
 
   static constexpr uint32_t kNoSlot = UINT32_MAX;
 
   void run() override;
-  // True if no part of the range was covered before. Anything else breaks the protocol.
+  // False: a part of the range was covered before, or it comes in too many pieces.
   bool cover(uint64_t offset, uint64_t length);
   bool is_covered() const;
   void begin_again();
@@ -62,12 +63,15 @@ class Call final : public FifoLink<Call>, public Message {
   uint32_t slot_ = kNoSlot;
   std::array<std::byte, kExtendedRequestBytes> wire_{};
   std::chrono::steady_clock::time_point sent_at_{};
+  std::chrono::steady_clock::time_point first_sent_at_{};  // on any connection
   bool sending_ = false;   // the kernel may still read wire_ and data
   bool answered_ = false;  // to be finished when it is sent
   int error_ = 0;          // of a chunk
-  uint64_t covered_ = 0;   // bytes from the beginning of the range ...
-  FillMap map_;            // ... and where chunks came in another order: all of them
+  bool has_extents_ = false;
+  uint64_t covered_ = 0;  // bytes from the beginning of the range ...
+  FillMap map_;           // ... and where chunks came in another order: all of them
   bool in_order_ = true;
+  uint32_t pieces_ = 0;  // out of order
 
   bool ended_ = false;
   Status status_;

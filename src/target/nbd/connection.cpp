@@ -8,6 +8,7 @@
 #include <cstring>
 #include <utility>
 
+#include "core/extents.hpp"
 #include "ring/sockets.hpp"
 #include "ring/timeout.hpp"
 
@@ -24,6 +25,9 @@ constexpr uint32_t kStagedBytes = 16 << 10;  // one record of TLS
 
 void Call::run() { connection->submit(*this); }
 
+// No honest server cuts its answer into so many pieces, and finding their places takes time.
+constexpr uint32_t kPiecesMax = 4096;
+
 bool Call::cover(uint64_t offset, uint64_t length) {
   if (in_order_ && offset == covered_) {
     covered_ += length;
@@ -31,6 +35,7 @@ bool Call::cover(uint64_t offset, uint64_t length) {
   }
   if (in_order_ && covered_ != 0) map_.add(0, static_cast<uint32_t>(covered_));
   in_order_ = false;
+  if (++pieces_ > kPiecesMax) return false;
   const uint32_t before = map_.filled_bytes();
   map_.add(static_cast<uint32_t>(offset), static_cast<uint32_t>(offset + length));
   return map_.filled_bytes() == before + length;
@@ -48,25 +53,27 @@ void Call::begin_again() {
   covered_ = 0;
   map_.clear();
   in_order_ = true;
+  pieces_ = 0;
+  has_extents_ = false;
+  if (extents != nullptr) *extents = Extents(extents->range_bytes());
 }
 
-Connection::Connection(Ring& ring, Remote& remote, Session session)
+Connection::Connection(Ring& ring, Remote& remote, Session session, const Siblings* siblings)
     : ring_(ring),
       remote_(remote),
       tick_(std::clamp<std::chrono::nanoseconds>(remote.options().timeout / 4, milliseconds(20),
                                                  milliseconds(5000))),
       session_(std::move(session)),
       dialler_(ring),
-      slots_(std::make_unique<Call*[]>(kSlots)),
-      input_(std::make_unique_for_overwrite<std::byte[]>(kInputBytes)) {
-  free_slots_.reserve(kSlots);
-  for (uint32_t slot = kSlots; slot-- != 0;) free_slots_.push_back(slot);
-}
+      siblings_(siblings),
+      epoch_(remote.epoch()),
+      input_(std::make_unique_for_overwrite<std::byte[]>(kInputBytes)) {}
 
 Connection::~Connection() { assert(ended_ && "a connection is closed before it is destroyed"); }
 
 void Connection::submit(Call& call) {
-  if (gave_up_ || remote_.has_failed()) return answer(call, Status::from_errno(EIO));
+  if (gave_up_ || remote_.has_failed() || (broken_ && siblings_ == nullptr))
+    return answer(call, Status::from_errno(EIO));
   to_send_.push(call);
   ++waiting_;
   wake(sender_);
@@ -84,10 +91,21 @@ void Connection::answer(Call& call, Status status) {
   if (is_last) wake(drainer_);
 }
 
-void Connection::answer_all_waiting(int error) {
+// To a sibling that is well, or to the caller as an error.
+void Connection::pass_on_waiting() {
+  Connection* other = nullptr;
+  if (siblings_ != nullptr) {
+    for (const auto& each : *siblings_) {
+      if (each->is_usable()) other = each.get();
+    }
+  }
   while (Call* const call = to_send_.pop()) {
     --waiting_;
-    answer(*call, Status::from_errno(error));
+    if (other != nullptr && call->foreign == nullptr) {
+      other->submit(*call);
+    } else {
+      answer(*call, Status::from_errno(EIO));
+    }
   }
 }
 
@@ -126,6 +144,7 @@ Service Connection::run() {
       begin_ = end_ = 0;
       silence_ = {};
       broken_ = false;
+      session_began_ = Clock::now();
       parts_ = 2;
       receive();
       send();
@@ -133,7 +152,11 @@ Service Connection::run() {
         Idle idle{supervisor_};
         co_await idle;
       }
-      if (closing_) break;
+      if (closing_) {
+        if (broken_) remote_.lost(why_, epoch_);
+        if (broken_) remote_.left(false);
+        break;
+      }
       take_back();
       Task restoring = restore(own.request);
       if (const Status restored = co_await restoring; !restored.ok()) break;
@@ -153,6 +176,9 @@ void Connection::break_off(std::string why) {
   if (std::exchange(broken_, true)) return;
   why_ = std::move(why);
   shutdown(session_.socket.number(), SHUT_RDWR);
+  // Frees what TCP still keeps to send, pages lent to a zero-copy send included.
+  constexpr sockaddr kNobody{.sa_family = AF_UNSPEC, .sa_data = {}};
+  if (session_.tcp) connect(session_.socket.number(), &kNobody, sizeof(kNobody));
   wake(sender_);
 }
 
@@ -170,22 +196,28 @@ void Connection::break_off(Status status) {
   }
 }
 
-// All calls without an answer go before those that wait.
+// All calls without an answer go before those that wait. One that has been repeated for so long
+// fails: perhaps it is what the server does not survive.
 void Connection::take_back() {
+  const Options& options = remote_.options();
+  const Clock::time_point oldest = Clock::now() - options.reconnect - options.timeout;
   Fifo<Call> again;
-  repeated_ = used_;
+  repeated_ = 0;
   repeats_changes_ = false;
-  for (Call* const call : std::span(slots_.get(), kSlots)) {
+  if (calls_.size() == 0) trouble_since_ = {};  // nobody has waited yet
+  for (Call* const call : calls_.slots()) {
     if (call == nullptr) continue;
-    slots_[call->slot_] = nullptr;
+    calls_.remove(*call);
     call->begin_again();
+    if (call->first_sent_at_ <= oldest || siblings_ == nullptr) {
+      answer(*call, Status::from_errno(EIO));
+      continue;
+    }
     repeats_changes_ = repeats_changes_ || call->changes_data();
     again.push(*call);
+    ++repeated_;
   }
-  waiting_ += std::exchange(used_, 0);
-  large_reads_ = 0;
-  free_slots_.clear();
-  for (uint32_t slot = kSlots; slot-- != 0;) free_slots_.push_back(slot);
+  waiting_ += repeated_;
   while (Call* const call = to_send_.pop()) again.push(*call);
   to_send_ = again;
 }
@@ -196,7 +228,7 @@ Service Connection::send() {
   {
     LifeRequest own(ring_);
     while (!broken_) {
-      if (to_send_.empty() || free_slots_.empty()) {
+      if (to_send_.empty() || calls_.full()) {
         if (closing_) break;
         Idle idle{sender_};
         co_await idle;
@@ -212,15 +244,20 @@ Service Connection::send() {
 // As many calls as one message holds; the last one may have its payload in another.
 Task Connection::send_some(Request& own) {
   const Clock::time_point now = Clock::now();
+  if (epoch_ != remote_.epoch()) co_return protest("another connection was lost");
   if (starves_one(now)) co_return Status::from_errno(ETIMEDOUT);
   size_t count = 0;
   uint64_t bytes = 0;
   Call* with_payload = nullptr;
   pieces_used_ = 0;
   while (count < kCallsAtOnce && pieces_used_ < kPiecesAtOnce && bytes < kBytesAtOnce &&
-         with_payload == nullptr && !to_send_.empty() && !free_slots_.empty()) {
+         with_payload == nullptr && !to_send_.empty() && !calls_.full()) {
     Call& call = *to_send_.pop();
     --waiting_;
+    if (call.extents != nullptr && !session_.agreed.allocation_context) {
+      answer(call, Status::from_errno(EOPNOTSUPP));
+      continue;
+    }
     admit(call, now);
     batch_[count++] = &call;
     if (call.header.command != Command::write) continue;
@@ -240,20 +277,16 @@ Task Connection::send_some(Request& own) {
   co_return sent;
 }
 
-// Gives the call a slot, and writes its header.
+// Writes its header.
 void Connection::admit(Call& call, Clock::time_point now) {
-  call.slot_ = free_slots_.back();
-  free_slots_.pop_back();
-  slots_[call.slot_] = &call;
-  ++used_;
-  if (call.header.command == Command::read && call.header.length > kCopiedBytes) ++large_reads_;
-  call.header.cookie = uint64_t{++generation_} << 32 | call.slot_;
+  calls_.add(call);
   if (headers_ == Headers::extended && call.header.command == Command::write) {
     call.header.flags |= kPayloadLength;
   } else {
     call.header.flags &= static_cast<uint16_t>(~kPayloadLength);
   }
   call.sent_at_ = now;
+  if (call.first_sent_at_ == Clock::time_point()) call.first_sent_at_ = now;
   call.sending_ = true;
   const size_t bytes = write_request(call.header, headers_, call.wire_);
   pieces_[pieces_used_++] = {.iov_base = call.wire_.data(), .iov_len = bytes};

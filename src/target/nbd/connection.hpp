@@ -23,7 +23,7 @@
 #include "nbd/reply.hpp"
 #include "ring/ring.hpp"
 #include "target/life/life_call.hpp"
-#include "target/nbd/call.hpp"
+#include "target/nbd/call_table.hpp"
 #include "target/nbd/remote.hpp"
 #include "target/nbd/session.hpp"
 
@@ -31,31 +31,34 @@ namespace sluice::nbd::client {
 
 class Connection final {
  public:
-  Connection(Ring& ring, Remote& remote, Session session);
+  using Siblings = std::vector<std::unique_ptr<Connection>>;
+
+  // `siblings`: the connections of the ring, which take over calls that would fail here. Null: a
+  // lost session is not restored.
+  Connection(Ring& ring, Remote& remote, Session session, const Siblings* siblings);
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;
   ~Connection();
 
   void begin() { run(); }
   void submit(Call& call);
-  // Counts a call of another ring before it is posted here; answer() counts it out. Any thread.
+  // Counts a call of another ring that is posted here, until its answer. Any thread.
   void expect_foreign() { foreign_.fetch_add(1, std::memory_order_relaxed); }
   // Waits for the calls of other rings, of which no more are posted.
   Task drain(Request& own);
   // Ends it. No call is in flight. The session may be used on another ring if it is valid.
   Task close(Request& own, Session& session);
 
-  uint32_t in_flight() const { return used_ + waiting_; }
+  uint32_t in_flight() const { return calls_.size() + waiting_; }
+  bool is_usable() const { return !broken_ && !gave_up_; }
   Ring& ring() const { return ring_; }
 
  private:
   using Clock = std::chrono::steady_clock;
 
-  static constexpr uint32_t kSlots = 1024;  // calls that the server has
   static constexpr size_t kCallsAtOnce = 32;
   static constexpr size_t kPiecesAtOnce = 128;
   static constexpr size_t kInputBytes = 64 << 10;
-  static constexpr uint64_t kCopiedBytes = 16 << 10;  // of reads, received with headers and copied
 
   Service run();
   void break_off(std::string why);
@@ -63,7 +66,7 @@ class Connection final {
   void take_back();
   void part_ended();
   void answer(Call& call, Status status);
-  void answer_all_waiting(int error);
+  void pass_on_waiting();
   void wake(std::coroutine_handle<>& place) { sluice::wake(ring_.ready(), place); }
 
   // --- The sender.
@@ -88,10 +91,10 @@ class Connection final {
   Task fill(Request& own, size_t wanted);
   Task receive_some(Request& own, std::span<std::byte> room, size_t& received);
   Status protest(std::string why);
-  Call* find(uint64_t cookie) const;
   void finish(Call& call);
   bool is_silent() const;
   bool starves_one(Clock::time_point now);
+  std::chrono::nanoseconds patience(const Call& call) const;
   Bytes buffered() const { return {input_.get() + begin_, end_ - begin_}; }
 
   // --- After a loss: connection_restore.cpp.
@@ -108,16 +111,13 @@ class Connection final {
   Headers headers_ = Headers::simple;
   Dialler dialler_;
 
-  // Calls: those that wait to be sent, and those that the server has.
-  Fifo<Call> to_send_;
-  uint32_t waiting_ = 0;
-  std::unique_ptr<Call*[]> slots_;
-  std::vector<uint32_t> free_slots_;
-  uint32_t used_ = 0;
-  uint32_t large_reads_ = 0;  // of them
-  uint32_t generation_ = 0;   // in cookies, so that no answer is taken for another's
-  std::atomic<uint32_t> foreign_ = 0;
+  const Siblings* const siblings_;
+  uint64_t epoch_ = 0;  // of the session
 
+  Fifo<Call> to_send_;
+  uint32_t waiting_ = 0;  // in to_send_
+  CallTable calls_;       // that the server has
+  std::atomic<uint32_t> foreign_ = 0;
   std::array<Call*, kCallsAtOnce> batch_{};
   std::array<iovec, kPiecesAtOnce> pieces_{};
   size_t pieces_used_ = 0;
@@ -126,24 +126,24 @@ class Connection final {
   size_t begin_ = 0;
   size_t end_ = 0;
 
-  std::coroutine_handle<> sender_;       // waits for calls, or for slots
-  std::coroutine_handle<> supervisor_;   // waits for the end of sender and receiver
-  std::coroutine_handle<> closer_;       // waits for the end of all
-  std::coroutine_handle<> drainer_;      // waits for calls of other rings
+  std::coroutine_handle<> sender_;      // waits for calls, or for slots
+  std::coroutine_handle<> supervisor_;  // waits for the end of sender and receiver
+  std::coroutine_handle<> closer_;      // waits for the end of all
+  std::coroutine_handle<> drainer_;     // waits for calls of other rings
+  Clock::time_point session_began_{};
+  int short_sessions_ = 0;               // in a row
   Clock::time_point trouble_since_{};    // the first loss since a call was answered
   std::chrono::nanoseconds silence_{};   // since the last byte, in ticks
   Clock::time_point next_look_{};        // for a call that starves
   Clock::time_point latest_answered_{};  // when the latest call with an answer was sent
 
-  Completion* receiving_ = nullptr;  // what close() cancels
-  Completion* pausing_ = nullptr;
-  int parts_ = 0;          // sender and receiver
-  bool broken_ = false;    // the socket is lost
-  bool gave_up_ = false;   // calls fail instead of waiting
-  uint32_t repeated_ = 0;  // calls, since the last loss
+  Completion *receiving_ = nullptr, *pausing_ = nullptr;  // what close() cancels
+  int parts_ = 0;                                         // sender and receiver
+  bool broken_ = false;                                   // the socket is lost
+  bool gave_up_ = false;                                  // calls fail instead of waiting
+  uint32_t repeated_ = 0;                                 // calls, since the last loss
   bool repeats_changes_ = false;
-  bool closing_ = false;
-  bool ended_ = false;
+  bool closing_ = false, ended_ = false;
   std::string why_;  // it is broken
 };
 

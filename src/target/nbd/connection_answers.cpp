@@ -18,6 +18,7 @@ namespace {
 
 // The server ends soon: its other answers are not worth waiting for.
 constexpr int kServerEnds = ESHUTDOWN;
+constexpr int kLongestAnswer = 10;  // in times of what is waited for a word
 
 }  // namespace
 
@@ -44,7 +45,7 @@ Task Connection::take_answer(Request& own) {
   }
   begin_ += reply.bytes;
   const ReplyHeader header = *reply.message;
-  Call* const call = find(header.cookie);
+  Call* const call = calls_.find(header.cookie);
   if (call == nullptr) co_return protest("it answers a request that was not made");
   Task taking = header.is_simple ? take_simple(own, *call, header) : take_chunk(own, *call, header);
   if (const Status taken = co_await taking; !taken.ok()) co_return taken;
@@ -57,28 +58,20 @@ Status Connection::protest(std::string why) {
   return Status::from_errno(EPROTO);
 }
 
-Call* Connection::find(uint64_t cookie) const {
-  const auto slot = static_cast<uint32_t>(cookie);
-  if (slot >= kSlots || slots_[slot] == nullptr) return nullptr;
-  Call* const call = slots_[slot];
-  return call->header.cookie == cookie && !call->answered_ ? call : nullptr;
-}
-
 // The answer is complete.
 void Connection::finish(Call& call) {
   call.answered_ = true;
   if (call.sending_) return;  // a server may answer before it has read everything
-  slots_[call.slot_] = nullptr;
-  free_slots_.push_back(call.slot_);
-  trouble_since_ = {};
   latest_answered_ = std::max(latest_answered_, call.sent_at_);
-  --used_;
-  if (call.header.command == Command::read && call.header.length > kCopiedBytes) --large_reads_;
+  calls_.remove(call);
+  trouble_since_ = {};
   int error = call.error_;
   if (error == 0 && call.header.command == Command::read && !call.is_covered()) {
     log().error("an NBD server left a gap in the answer to a read at byte {}", call.header.offset);
     error = EIO;
   }
+  const bool may_be_cached = call.changes_data() && (call.header.flags & kFua) == 0;
+  if (error == 0 && may_be_cached && remote_.geometry().volatile_cache) remote_.count_write();
   wake(sender_);
   answer(call, Status::from_errno(error));
 }
@@ -133,6 +126,7 @@ Task Connection::take_chunk(Request& own, Call& call, const ReplyHeader& reply) 
   }
   const int error = from_wire_error(head.error);
   if (error == kServerEnds) co_return Status::from_errno(ECONNRESET);
+  if (call.error_ != 0 && !reply.is_last()) co_return protest("it sends errors without an end");
   if (call.error_ == 0) call.error_ = error;
   Task skipping = skip(own, chunk_rest_bytes(reply));
   co_return co_await skipping;
@@ -145,7 +139,7 @@ Task Connection::take_data(Request& own, Call& call, const ChunkHead& head) {
                     head.offset - asked.offset <= asked.length - head.length;
   if (!fits) co_return protest("it sends data that was not asked for");
   if (!call.cover(head.offset - asked.offset, head.length)) {
-    co_return protest("it sends some data twice");
+    co_return protest("it sends some data twice, or all of it in crumbs");
   }
   Task taking = take_bytes(own, call, head.offset - asked.offset, head.length);
   co_return co_await taking;
@@ -158,7 +152,7 @@ Task Connection::take_hole(Request& own, Call& call, const ChunkHead& head) {
                     head.offset - asked.offset <= asked.length - head.length;
   if (!fits) co_return protest("it sends a hole that was not asked for");
   if (!call.cover(head.offset - asked.offset, head.length)) {
-    co_return protest("it sends some data twice");
+    co_return protest("it sends some data twice, or all of it in crumbs");
   }
   auto clearing = ring_.zero(call.data.slice(static_cast<uint32_t>(head.offset - asked.offset),
                                              static_cast<uint32_t>(head.length), *own.arena));
@@ -173,6 +167,7 @@ Task Connection::take_extents(Request& own, Call& call, const ReplyHeader& reply
   if (call.header.command != Command::block_status) {
     co_return protest("it sends block status that was not asked for");
   }
+  if (std::exchange(call.has_extents_, true)) co_return protest("it sends block status twice");
   const size_t each = status_extent_bytes(headers_);
   bool is_known = head.context == session_.agreed.allocation_context;
   uint64_t left = chunk_rest_bytes(reply);
@@ -243,7 +238,8 @@ Task Connection::skip(Request& own, uint64_t bytes) {
 Task Connection::fill(Request& own, size_t wanted) {
   std::memmove(input_.get(), input_.get() + begin_, end_ - begin_);
   end_ -= std::exchange(begin_, 0);
-  const size_t room = large_reads_ != 0 && !session_.tls ? wanted - end_ : kInputBytes - end_;
+  const size_t room =
+      calls_.large_reads() != 0 && !session_.tls ? wanted - end_ : kInputBytes - end_;
   while (!closing_) {
     size_t received = 0;
     Task receiving = receive_some(own, {input_.get() + end_, room}, received);
@@ -256,7 +252,7 @@ Task Connection::fill(Request& own, size_t wanted) {
     if (received == 0) co_return Status::from_errno(ECONNRESET);
     silence_ = {};
     end_ += received;
-    co_return kOk;
+    co_return Status::from_errno(starves_one(Clock::now()) ? ETIMEDOUT : 0);
   }
   co_return Status::from_errno(ECANCELED);
 }
@@ -281,21 +277,28 @@ Task Connection::receive_some(Request& own, std::span<std::byte> room, size_t& r
 
 // Nothing comes, although calls wait. A slow server that sends something is waited for.
 bool Connection::is_silent() const {
-  if (silence_ < remote_.options().timeout) return false;
-  const Clock::time_point oldest = Clock::now() - remote_.options().timeout;
-  return std::ranges::any_of(std::span(slots_.get(), kSlots), [&](const Call* call) {
-    return call != nullptr && call->sent_at_ <= oldest;
+  const Clock::time_point now = Clock::now();
+  return std::ranges::any_of(calls_.slots(), [&](const Call* call) {
+    return call != nullptr && silence_ >= patience(*call) &&
+           now - call->sent_at_ >= patience(*call);
   });
 }
 
-// Calls are answered that were sent much later than another one.
+// Calls are answered that were sent much later than another one, or this one never ends.
 bool Connection::starves_one(Clock::time_point now) {
   if (now < next_look_) return false;
   next_look_ = now + tick_;
-  const Clock::time_point oldest = latest_answered_ - remote_.options().timeout;
-  return std::ranges::any_of(std::span(slots_.get(), kSlots), [&](const Call* call) {
-    return call != nullptr && call->sent_at_ < oldest;
+  return std::ranges::any_of(calls_.slots(), [&](const Call* call) {
+    return call != nullptr && (latest_answered_ - call->sent_at_ > patience(*call) ||
+                               now - call->sent_at_ > kLongestAnswer * patience(*call));
   });
+}
+
+// A disk may take longer to write back a cache than to answer anything else.
+std::chrono::nanoseconds Connection::patience(const Call& call) const {
+  const Options& options = remote_.options();
+  const bool flushes = call.header.command == Command::flush;
+  return flushes ? std::max(options.timeout, options.reconnect) : options.timeout;
 }
 
 }  // namespace sluice::nbd::client

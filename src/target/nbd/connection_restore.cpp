@@ -23,6 +23,13 @@ constexpr nanoseconds kShortestPause = 10ms;
 constexpr nanoseconds kLongestPause = 1s;
 constexpr int kPausesOfAbsence = 10;
 
+// A server that lets in and hangs up is asked ever more rarely.
+constexpr nanoseconds kShortSession = 1s;
+
+nanoseconds pause_before(int short_sessions) {
+  return std::min<nanoseconds>(kShortestPause * (1 << std::min(short_sessions, 10)), kLongestPause);
+}
+
 nanoseconds pause_after(nanoseconds absence) {
   return std::clamp<nanoseconds>(absence / kPausesOfAbsence, kShortestPause, kLongestPause);
 }
@@ -32,11 +39,19 @@ nanoseconds pause_after(nanoseconds absence) {
 // Ends with a new session, or with ECANCELED when the connection is closed.
 Task Connection::restore(Request& own) {
   session_ = {};
-  remote_.lost(why_);
-  if (trouble_since_ == Clock::time_point()) {
-    trouble_since_ = Clock::now();
-  } else {
-    Task waiting = pause(own, pause_after(trouble()));
+  remote_.lost(why_, epoch_);
+  const Clock::time_point now = Clock::now();
+  if (trouble_since_ == Clock::time_point()) trouble_since_ = now;
+  short_sessions_ = now - session_began_ < kShortSession ? short_sessions_ + 1 : 0;
+  if (siblings_ == nullptr) {
+    pass_on_waiting();
+    Idle idle{supervisor_};
+    if (!closing_) co_await idle;
+    remote_.left(false);
+    co_return Status::from_errno(ECANCELED);
+  }
+  if (short_sessions_ > 1) {
+    Task waiting = pause(own, pause_before(short_sessions_));
     [[maybe_unused]] const Status waited = co_await waiting;
   }
   Task trying = try_servers(own);
@@ -49,49 +64,50 @@ Task Connection::restore(Request& own) {
     Task waiting = pause(own, remote_.options().fence);
     [[maybe_unused]] const Status waited = co_await waiting;
   }
-  remote_.restored(std::exchange(gave_up_, false), repeated_);
   co_return Status::from_errno(closing_ ? ECANCELED : 0);
 }
 
 nanoseconds Connection::trouble() const { return Clock::now() - trouble_since_; }
 
+// Begins with the server that the other connections use.
 Task Connection::try_servers(Request& own) {
   const Options& options = remote_.options();
-  size_t server = 0;
+  Remote::Place at = remote_.place();
   while (!closing_) {
-    const nanoseconds away = trouble();
-    if (!gave_up_ && away >= options.reconnect) {
-      gave_up_ = true;
-      remote_.given_up(why_);
-      answer_all_waiting(EIO);
-    }
-    const nanoseconds longest = std::clamp<nanoseconds>(away, kShortestDial, kLongestDial);
-    const nanoseconds time = gave_up_ ? longest : std::min(longest, options.reconnect - away);
-    Task dialling = dialler_.dial(own, options.servers[server], time);
+    const nanoseconds dial = std::clamp<nanoseconds>(trouble(), kShortestDial, kLongestDial);
+    Task dialling = dialler_.dial(own, options.servers[at.server], dial);
     const Status dialled = co_await dialling;
     if (closing_) break;
     if (dialled.ok()) {
       const std::string weakness = remote_.weakness(dialler_.session.agreed);
-      if (weakness.empty()) {
-        session_ = std::move(dialler_.session);
-        session_.server = server;
-        co_return kOk;
+      if (!weakness.empty()) {
+        dialler_.session.end();
+        remote_.fail(fmt::format("{} {}", options.servers[at.server].text, weakness));
+        pass_on_waiting();
+        break;
       }
-      dialler_.session.end();
-      remote_.fail(fmt::format("{} {}", options.servers[server].text, weakness));
-      answer_all_waiting(EIO);
-      while (!closing_) {
-        Idle idle{supervisor_};
-        co_await idle;
-      }
-      break;
+      session_ = std::move(dialler_.session);
+      session_.server = at.server;
+      epoch_ = remote_.restored(std::exchange(gave_up_, false), repeated_, at);
+      co_return kOk;
     }
-    why_ = fmt::format("cannot use {}: {}", options.servers[server].text, dialler_.why);
-    server = (server + 1) % options.servers.size();
+    why_ = fmt::format("cannot use {}: {}", options.servers[at.server].text, dialler_.why);
+    if (!gave_up_ && trouble() >= options.reconnect) {
+      gave_up_ = true;
+      remote_.given_up(why_);
+      pass_on_waiting();
+    }
+    const size_t next = (at.server + 1) % options.servers.size();
+    at = remote_.place();
+    at.server = next;
     const nanoseconds rest = pause_after(trouble());
-    const nanoseconds left = options.reconnect - trouble();
-    Task waiting = pause(own, gave_up_ ? rest : std::clamp(left, nanoseconds(0), rest));
+    const nanoseconds left = std::max(options.reconnect - trouble(), kShortestPause);
+    Task waiting = pause(own, gave_up_ ? rest : std::min(left, rest));
     [[maybe_unused]] const Status waited = co_await waiting;
+  }
+  while (!closing_) {
+    Idle idle{supervisor_};
+    co_await idle;
   }
   co_return Status::from_errno(ECANCELED);
 }

@@ -60,14 +60,12 @@ Task NbdTarget::do_submit(Request& request) {
   Call call;
   call.header = header_of(request);
   call.data = request.data;
-  const uint64_t mark = remote_.mark();
+  const Remote::Mark mark = remote_.mark();
   Task performing = perform(request, call);
   const Status status = co_await performing;
   if (request.op == Op::flush && status.ok() && !remote_.conclude_flush(mark)) {
     co_return Status::from_errno(EIO);
   }
-  const bool may_be_cached = call.changes_data() && !request.fua;
-  if (status.ok() && may_be_cached) remote_.count_write();
   co_return status;
 }
 
@@ -103,8 +101,9 @@ Task NbdTarget::perform(Request& request, Call& call) {
     Task performing = perform_elsewhere(request, call, *here);
     co_return co_await performing;
   }
-  const auto& chosen = *std::ranges::min_element(
-      here->connections, {}, [](const auto& each) { return each->in_flight(); });
+  const auto& chosen = *std::ranges::min_element(here->connections, {}, [](const auto& each) {
+    return std::pair(!each->is_usable(), each->in_flight());
+  });
   chosen->submit(call);
   Call::Answer answer(call);
   co_return co_await answer;
@@ -167,19 +166,14 @@ Task NbdTarget::perform_by_address(Request& request, Call& call, OnRing& here) {
 // A connection for one call. The lease is held.
 Task NbdTarget::perform_alone(Request& request, Call& call) {
   Session session;
-  if (spares_.empty()) {
-    std::string why;
-    Task dialling = dial_any(request, kDialTime, session, why);
-    if (const Status dialled = co_await dialling; !dialled.ok()) {
-      log().error("{}: {}", remote_.name(), why);
-      co_return Status::from_errno(EIO);
-    }
-  } else {
-    session = std::move(spares_.back());
-    spares_.pop_back();
+  LifeCall life{.deadline = LifeCall::Clock::now() + kDialTime};
+  Task opening = open_session(request, life, session);
+  if (const Status opened = co_await opening; !opened.ok()) {
+    log().error("{}", life.why);
+    co_return Status::from_errno(EIO);
   }
   call.foreign = nullptr;
-  Connection connection(*request.ring, remote_, std::move(session));
+  Connection connection(*request.ring, remote_, std::move(session), nullptr);
   connection.begin();
   connection.submit(call);
   Call::Answer answer(call);
@@ -215,10 +209,11 @@ Task NbdTarget::dial_any(Request& request, nanoseconds time, Session& session, s
 
 // A free session, or a new one, which keeps the promise.
 Task NbdTarget::open_session(Request& request, LifeCall& call, Session& session) {
-  if (!spares_.empty()) {
+  while (!spares_.empty()) {
     session = std::move(spares_.back());
     spares_.pop_back();
-    co_return kOk;
+    if (session.server == remote_.place().server) co_return kOk;
+    session.end();  // the others have moved on
   }
   std::string why;
   Task dialling =
@@ -226,11 +221,15 @@ Task NbdTarget::open_session(Request& request, LifeCall& call, Session& session)
   if (const Status dialled = co_await dialling; !dialled.ok()) {
     co_return call.fail(dialled.error(), why);
   }
-  if (!remote_.has_promised()) co_return kOk;
+  if (!remote_.has_promised()) {
+    remote_.move_to(session.server);
+    co_return kOk;
+  }
   if (const std::string weakness = remote_.weakness(session.agreed); !weakness.empty()) {
     session.end();
     co_return call.fail(ESTALE, fmt::format("{} {}", remote_.name(), weakness));
   }
+  remote_.move_to(session.server);
   co_return kOk;
 }
 
@@ -282,8 +281,8 @@ Task NbdTarget::add_connections(Request& request, LifeCall& call, OnRing& here) 
       }
       co_return opened;
     }
-    here.connections.push_back(
-        std::make_unique<Connection>(*request.ring, remote_, std::move(session)));
+    here.connections.push_back(std::make_unique<Connection>(*request.ring, remote_,
+                                                            std::move(session), &here.connections));
     here.connections.back()->begin();
   }
   const std::scoped_lock guard(mutex_);
@@ -322,16 +321,21 @@ Task NbdTarget::stop(Request& request, LifeCall& call) {
   flush.fua = false;
   AsyncMutex::Hold lease(lease_, *request.ring);
   co_await lease;
-  const uint64_t mark = remote_.mark();
   Call flushing;
   flushing.header = {.command = Command::flush};
   Task performing = perform_alone(flush, flushing);
   const Status flushed = co_await performing;
-  if (!flushed.ok()) co_return call.fail(flushed.error(), remote_.name() + " cannot flush");
-  if (!remote_.conclude_flush(mark)) {
-    co_return call.fail(EIO, remote_.name() + " has lost writes that were not flushed");
-  }
-  co_return kOk;
+  if (flushed.ok() && !remote_.has_unreported_losses()) co_return kOk;
+  co_return call.fail(flushed.ok() ? EIO : flushed.error(),
+                      remote_.name() + ": writes that were not flushed may be lost");
+}
+
+// The next server would know nothing of them.
+Result<void> NbdTarget::check_handover() const {
+  if (!remote_.has_unreported_losses()) return {};
+  return sluice::fail(EBUSY, fmt::format("{} has lost a connection with writes that were not "
+                                         "flushed: flush the device first, which will fail",
+                                         remote_.name()));
 }
 
 }  // namespace sluice::nbd::client

@@ -35,6 +35,7 @@ class NbdTarget final : public Target {
 
   Health health() const override { return remote_.health(); }
   std::string swap_risk() const override;
+  Result<void> check_handover() const override;
 
  private:
   struct OnRing final : RingResident {

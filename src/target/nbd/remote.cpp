@@ -15,7 +15,7 @@ namespace {
 
 constexpr uint32_t kSector = 512;
 constexpr uint32_t kPhysicalMax = 64 << 10;
-constexpr uint64_t kRangeMax = uint64_t{1} << 30;  // of one trim or write zeroes
+constexpr uint64_t kRangeMax = 64 << 20;  // of one trim or write zeroes, which has `timeout`
 
 struct Ability {
   uint16_t flag;
@@ -43,7 +43,6 @@ Result<void> Remote::promise(const Agreement& agreed, bool read_only) {
     log().warn("{}: its last {} bytes are left out, its size is no multiple of {}", name(),
                agreed.size - size, block);
   }
-  promised_ = agreed;
   const auto can = [&](uint16_t flag) { return (agreed.flags & flag) != 0; };
   geometry_.size_bytes = size;
   geometry_.logical_block_bytes = block;
@@ -68,6 +67,7 @@ Result<void> Remote::promise(const Agreement& agreed, bool read_only) {
                                             "block of {}",
                                             agreed.block_sizes.payload_max, block));
   }
+  promised_ = agreed;
   return {};
 }
 
@@ -78,6 +78,9 @@ std::string Remote::weakness(const Agreement& agreed) const {
   if ((agreed.flags & kReadOnly) != 0 && !geometry_.read_only) return "is read-only now";
   for (const Ability& each : kAbilities) {
     if ((promised_.flags & ~agreed.flags & each.flag) != 0) return std::string(each.lost);
+  }
+  if ((promised_.flags & ~agreed.flags & kCanMultiConn) != 0 && connections_ > 1) {
+    return "does not promise any more that its connections agree (CAN_MULTI_CONN)";
   }
   if (agreed.block_sizes.minimum > geometry_.logical_block_bytes) {
     return fmt::format("has blocks of {} bytes now, and had {}", agreed.block_sizes.minimum,
@@ -90,24 +93,44 @@ std::string Remote::weakness(const Agreement& agreed) const {
   return {};
 }
 
-bool Remote::conclude_flush(uint64_t mark) {
-  uint64_t before = durable_.load(std::memory_order_relaxed);
-  while (before < mark && !durable_.compare_exchange_weak(before, mark)) {
+bool Remote::conclude_flush(const Mark& mark) {
+  uint64_t before = durable_;
+  while (before < mark.written && !durable_.compare_exchange_weak(before, mark.written)) {
   }
-  return !may_have_lost_writes_.exchange(false);
+  const uint64_t losses = losses_;
+  if (losses == mark.losses) return true;
+  uint64_t told = reported_;
+  while (told < losses && !reported_.compare_exchange_weak(told, losses)) {
+  }
+  return false;
 }
 
-void Remote::lost(std::string_view why) {
-  const bool lost_writes = !options_.trust_process && has_unflushed_writes();
-  if (lost_writes) may_have_lost_writes_ = true;
-  log().warn(
-      "{}: the connection is lost: {}{}", name(), why,
-      lost_writes ? "; writes that were not flushed may be lost, so the next flush fails" : "");
+Remote::Place Remote::place() const {
+  const std::scoped_lock guard(mutex_);
+  return {.epoch = epoch_, .server = server_};
+}
+
+void Remote::move_to(size_t server) {
+  const std::scoped_lock guard(mutex_);
+  if (server == server_) return;
+  if (has_unflushed_writes()) ++losses_;
+  server_ = server;
+  ++epoch_;
+}
+
+void Remote::lost(std::string_view why, uint64_t epoch) {
+  bool lost_writes = false;
   {
     const std::scoped_lock guard(mutex_);
     ++lost_;
     why_ = why;
+    if (epoch == epoch_) ++epoch_;  // otherwise it follows another's loss
+    lost_writes = !options_.trust_process && has_unflushed_writes();
+    if (lost_writes) ++losses_;
   }
+  log().warn(
+      "{}: the connection is lost: {}{}", name(), why,
+      lost_writes ? "; writes that were not flushed may be lost, so the next flush fails" : "");
   tell();
 }
 
@@ -120,8 +143,9 @@ void Remote::given_up(std::string_view why) {
   tell();
 }
 
-void Remote::restored(bool had_given_up, uint64_t repeated) {
-  log().info("{}: connected again, {} requests are repeated", name(), repeated);
+uint64_t Remote::restored(bool had_given_up, uint64_t repeated, const Place& at) {
+  log().info("{}: connected again, to {}; {} requests are repeated", name(),
+             options_.servers[at.server].text, repeated);
   {
     const std::scoped_lock guard(mutex_);
     --lost_;
@@ -130,6 +154,9 @@ void Remote::restored(bool had_given_up, uint64_t repeated) {
     repeated_ += repeated;
   }
   tell();
+  if (at.server == place().server) return at.epoch;
+  move_to(at.server);
+  return this->epoch();
 }
 
 void Remote::left(bool had_given_up) {
@@ -159,7 +186,7 @@ void Remote::tell() {
 Health Remote::state() const {
   const std::scoped_lock guard(mutex_);
   if (failed_) return {.state = HealthState::failed, .reason = why_};
-  if (given_up_ != 0) {
+  if (given_up_ != 0 && given_up_ == connections_) {
     return {.state = HealthState::failed,
             .reason = fmt::format("no server for {} s, so requests fail: {}",
                                   std::chrono::duration<double>(options_.reconnect).count(), why_)};

@@ -40,21 +40,40 @@ class Remote {
   bool may_have_several() const { return (promised_.flags & kCanMultiConn) != 0; }
 
   // --- Writes that may be lost with the server's machine. A write that is durable by itself is not
-  // counted.
+  // counted. Called before the client gets the answer.
   void count_write() { written_.fetch_add(1, std::memory_order_relaxed); }
-  // The mark of a flush that is about to be sent.
-  uint64_t mark() const { return written_.load(std::memory_order_relaxed); }
-  // False: writes before this flush may be lost. They are reported once.
-  bool conclude_flush(uint64_t mark);
-  bool has_unflushed_writes() const { return mark() > durable_.load(std::memory_order_relaxed); }
+  // Of a flush, before it is sent.
+  struct Mark {
+    uint64_t written = 0;
+    uint64_t losses = 0;
+  };
+  Mark mark() const { return {.written = written_, .losses = reported_}; }
+  // Of a flush that has succeeded. False: writes before it may be lost. All flushes that were under
+  // way at the loss are told so, later ones are not.
+  bool conclude_flush(const Mark& mark);
+  bool has_unflushed_writes() const { return written_ > durable_; }
+  bool has_unreported_losses() const { return losses_ > reported_; }
+
+  // --- The server that all connections use: a flush at one server says nothing of another. Each
+  // loss begins an epoch; sessions of earlier ones are given up.
+  struct Place {
+    uint64_t epoch = 0;
+    size_t server = 0;
+  };
+  Place place() const;
+  // A new connection has found this server; those at another follow.
+  void move_to(size_t server);
+  uint64_t epoch() const { return epoch_.load(std::memory_order_relaxed); }
 
   // --- The state of the connections.
   void connected() { ++connections_; }
   void disconnected() { --connections_; }
-  void lost(std::string_view why);
+  // `epoch`: of its session.
+  void lost(std::string_view why, uint64_t epoch);
   // Requests have waited for the longest time.
   void given_up(std::string_view why);
-  void restored(bool had_given_up, uint64_t repeated);
+  // At this server; returns the epoch of the new session.
+  uint64_t restored(bool had_given_up, uint64_t repeated, const Place& at);
   // A lost connection is closed.
   void left(bool had_given_up);
   // Ends the target's life for good.
@@ -76,13 +95,16 @@ class Remote {
   Geometry geometry_{};
 
   std::atomic<uint64_t> written_ = 0;
-  std::atomic<uint64_t> durable_ = 0;  // of them, by flushes
-  std::atomic<bool> may_have_lost_writes_ = false;
+  std::atomic<uint64_t> durable_ = 0;   // of them, by flushes
+  std::atomic<uint64_t> losses_ = 0;    // of writes that were not flushed
+  std::atomic<uint64_t> reported_ = 0;  // of them, to clients
+  std::atomic<uint64_t> epoch_ = 0;     // changed under mutex_
 
   std::atomic<bool> failed_ = false;
   std::atomic<uint32_t> connections_ = 0;  // the lost ones as well
   mutable std::mutex mutex_;               // guards the rest
   std::string why_;
+  size_t server_ = 0;      // of the present epoch
   uint32_t lost_ = 0;      // connections that are being restored
   uint32_t given_up_ = 0;  // of them, those whose requests fail
   uint64_t reconnects_ = 0;

@@ -86,6 +86,7 @@ Task Dialler::dial(Request& own, const Server& server, std::chrono::nanoseconds 
 
 Task Dialler::connect(Request& /*own*/, const Address& address, Timeout& limit) {
   session = {};
+  if (cancelled_) co_return Status::from_errno(ECANCELED);
   session.socket = Descriptor(socket(address.name.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0));
   if (!session.valid()) co_return Status::from_errno(errno);
   session.tcp = address.tcp;
@@ -96,7 +97,8 @@ Task Dialler::connect(Request& /*own*/, const Address& address, Timeout& limit) 
   auto limited = limit.limit(connecting);
   const int32_t result = co_await limited;
   waiting_for_ = nullptr;
-  co_return Status::from_result(result);
+  const bool cut = result == -EINTR && limit.expired();  // on a socket file with a full backlog
+  co_return Status::from_result(cut ? -ETIMEDOUT : result);
 }
 
 Task Dialler::shake_hands(Request& own, const Server& server, Timeout& limit) {
@@ -114,6 +116,7 @@ Task Dialler::shake_hands(Request& own, const Server& server, Timeout& limit) {
       output.clear();
     }
     if (handshake.state() == State::transmission) break;
+    if (cancelled_) co_return Status::from_errno(ECANCELED);
     if (handshake.state() == State::failed) {
       why = handshake.why();
       co_return Status::from_errno(EPROTO);

@@ -225,13 +225,92 @@ TEST_F(NbdAnswersTest, NonsenseAboutExtentsIsData) {
   EXPECT_EQ(number("reconnects"), 0U);
 }
 
+// The answer that is repeated begins anew.
+TEST_F(NbdAnswersTest, ExtentsOfAnAnswerThatWasCutDoNotCount) {
+  const auto head = [](Writer& writer) { writer.put(uint32_t{1}); };
+  const auto hole = [](Writer& writer) { writer.put(uint32_t{4096}).put(uint32_t{3}); };
+  const auto data = [](Writer& writer) { writer.put(uint32_t{61440}).put(uint32_t{0}); };
+  script({[=, this](NbdPeer& peer) {
+           while (const auto asked = peer.next()) {
+             if (asked->header.command != Command::block_status) {
+               disk.serve(peer, *asked);
+               continue;
+             }
+             std::vector<std::byte> payload;
+             Writer writer(payload);
+             head(writer);
+             hole(writer);
+             data(writer);
+             const auto answer = peer.chunk(asked->header, ChunkType::block_status, true, payload);
+             if (query_++ != 0) {
+               peer.send(answer);
+               continue;
+             }
+             peer.send(Bytes(answer).first(answer.size() - 8));
+             return;
+           }
+         }},
+         {.size = kSize, .headers = Headers::structured});
+  serve_remote("reconnect=5s");
+  auto client = this->client();
+  const auto reply = client.command(Command::block_status, 0, 65536);
+  ASSERT_EQ(reply.extents.size(), 2U);
+  EXPECT_EQ(reply.extents[0].length, 4096U);
+  EXPECT_EQ(reply.extents[1].length, 61440U);
+  EXPECT_EQ(number("reconnects"), 1U);
+}
+
+TEST_F(NbdAnswersTest, ExtentsAreAskedForOnlyWhereThatWasAgreedOn) {
+  auto simple = facts();
+  simple.headers = Headers::simple;
+  script({[this](NbdPeer& peer) {
+            while (const auto asked = peer.next()) {
+              if (asked->header.command == Command::read) return;
+              disk.serve(peer, *asked);
+            }
+          },
+          [this](NbdPeer& peer) {
+            while (const auto asked = peer.next()) {
+              if (asked->header.command == Command::block_status) return;
+              disk.serve(peer, *asked);
+            }
+          }});
+  serve_remote("reconnect=5s");
+  auto client = this->client();
+  server->change(simple);
+  EXPECT_EQ(client.read(0, 512).error, 0);
+  const auto reply = client.command(Command::block_status, 0, 65536);
+  EXPECT_EQ(reply.error, 0);
+  ASSERT_FALSE(reply.extents.empty());
+  EXPECT_EQ(reply.extents[0].flags, 0U);
+  EXPECT_EQ(number("reconnects"), 1U);
+}
+
+// So many pieces would keep the reactor busy for others.
+TEST_F(NbdAnswersTest, AnAnswerInCrumbsEndsTheConnection) {
+  lie(
+      [this](NbdPeer& peer, const NbdPeer::Asked& asked) {
+        const Bytes all = truth(asked.header);
+        NbdPeer::Data answer;
+        for (size_t byte = 1; byte < all.size(); byte += 2) {
+          const auto crumb =
+              peer.part(asked.header, asked.header.offset + byte, all.subspan(byte, 1), false);
+          answer.insert(answer.end(), crumb.begin(), crumb.end());
+        }
+        peer.send(answer);
+      },
+      Headers::structured);
+  auto client = this->client();
+  expect_read(client, 0, 65536);
+  EXPECT_EQ(number("reconnects"), 1U);
+}
+
 // T2.13: whatever the device is asked for, the server gets what it takes.
 TEST_F(NbdAnswersTest, RequestsAreCutToWhatTheServerTakes) {
-  std::atomic<uint64_t> longest = 0;
   script(
-      {[&, this](NbdPeer& peer) {
+      {[this](NbdPeer& peer) {
         while (const auto asked = peer.next()) {
-          longest = std::max<uint64_t>(longest, asked->header.length);
+          longest_ = std::max<uint64_t>(longest_, asked->header.length);
           disk.serve(peer, *asked);
         }
       }},

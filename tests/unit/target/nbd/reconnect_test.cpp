@@ -23,6 +23,16 @@ NbdTargetTest::Script dies_at(HonestDisk& disk, Command command) {
   };
 }
 
+// It acknowledges a write, and ends.
+NbdTargetTest::Script dies_after_write(HonestDisk& disk) {
+  return [&disk](NbdPeer& peer) {
+    while (const auto asked = peer.next()) {
+      disk.serve(peer, *asked);
+      if (asked->header.command == Command::write) return;
+    }
+  };
+}
+
 // T2.16: no error at the first hiccup.
 TEST_F(NbdReconnectTest, WhatHadNoAnswerIsRepeated) {
   script({dies_at(disk, Command::write), honest()});
@@ -72,6 +82,112 @@ TEST_F(NbdReconnectTest, AServerMachineThatIsTrustedKeepsWhatWasWritten) {
   EXPECT_EQ(client.write(0, bytes_of(4096, 1)), 0);
   EXPECT_EQ(client.read(0, 4096).error, 0);
   EXPECT_EQ(client.command(Command::flush, 0, 0).error, 0);
+}
+
+// All flushes that are under way at the loss are told of it.
+TEST_F(NbdReconnectTest, NoFlushUnderWayIsTakenForASuccess) {
+  script({[this](NbdPeer& peer) {
+            int flushes = 0;
+            while (const auto asked = peer.next()) {
+              if (asked->header.command != Command::flush) {
+                disk.serve(peer, *asked);
+              } else if (++flushes == 2) {
+                return;
+              }
+            }
+          },
+          honest()});
+  serve_remote("reconnect=5s");
+  auto one = this->client();
+  auto two = this->client();
+  EXPECT_EQ(one.write(0, bytes_of(4096, 1)), 0);
+  one.ask({.command = Command::flush, .cookie = 1});
+  two.ask({.command = Command::flush, .cookie = 2});
+  EXPECT_EQ(one.reply()->error, EIO);
+  EXPECT_EQ(two.reply()->error, EIO);
+}
+
+// An acknowledged write counts before its client can flush, whichever queue it came from.
+TEST_F(NbdReconnectTest, WritesOfAllQueuesCount) {
+  auto single = facts();
+  single.flags &= static_cast<uint16_t>(~kCanMultiConn);
+  for (int round = 0; round < 20; ++round) {
+    if (round != 0) TearDown();
+    script({dies_after_write(disk), honest()}, single);
+    serve_remote("reconnect=5s", 2);
+    auto one = this->client();
+    auto two = this->client();
+    NbdClient& writer = round % 2 == 0 ? one : two;
+    EXPECT_EQ(writer.write(0, bytes_of(4096, 1)), 0);
+    EXPECT_EQ(writer.command(Command::flush, 0, 0).error, EIO) << round;
+  }
+}
+
+// A flush at one of them covers all only while they are at the same server.
+TEST_F(NbdReconnectTest, ConnectionsAreLostTogether) {
+  script({dies_at(disk, Command::read), honest()});
+  serve_remote("reconnect=5s, connections=3");
+  auto client = this->client();
+  EXPECT_EQ(client.write(0, bytes_of(4096, 1)), 0);
+  EXPECT_EQ(client.command(Command::flush, 0, 0).error, 0);
+  EXPECT_TRUE(soon([&] {  // each one when it is used next
+    for (uint64_t i = 0; i < 8; ++i) {
+      client.ask({.command = Command::read, .cookie = i, .offset = 0, .length = 65536});
+    }
+    for (int i = 0; i < 8; ++i) EXPECT_EQ(client.reply()->error, 0);
+    return number("reconnects") == 3;
+  }));
+  EXPECT_EQ(client.command(Command::flush, 0, 0).error, 0);
+}
+
+// T2.19.
+TEST_F(NbdReconnectTest, SeveralConnectionsNeedThePromiseThatTheyAgree) {
+  script({dies_at(disk, Command::read), honest()});
+  serve_remote("reconnect=5s, connections=2");
+  auto client = this->client();
+  auto single = facts();
+  single.flags &= static_cast<uint16_t>(~kCanMultiConn);
+  server->change(single);
+  EXPECT_TRUE(soon([&] { return client.read(0, 4096).error == EIO; }));
+  EXPECT_NE(health().reason.find("CAN_MULTI_CONN"), std::string::npos) << health().reason;
+}
+
+// T2.16: a connection that is cut while nobody waits is no trouble, however often.
+TEST_F(NbdReconnectTest, IdleConnectionsMayBeCut) {
+  script({honest()});
+  serve_remote("reconnect=300ms");
+  auto client = this->client();
+  for (uint64_t round = 1; round <= 3; ++round) {
+    server->drop();
+    EXPECT_TRUE(soon([&] { return number("reconnects") == round; }));
+    std::this_thread::sleep_for(400ms);
+  }
+  server->drop();
+  EXPECT_EQ(client.read(0, 512).error, 0);
+  EXPECT_EQ(client.command(Command::flush, 0, 0).error, 0);
+}
+
+// What the server does not survive ends, and others go on.
+TEST_F(NbdReconnectTest, ARequestThatKillsEachServerFails) {
+  script({[this](NbdPeer& peer) {
+    while (const auto asked = peer.next()) {
+      if (asked->header.command == Command::read && asked->header.offset == 0) return;
+      disk.serve(peer, *asked);
+    }
+  }});
+  serve_remote("reconnect=500ms, timeout=500ms");
+  auto client = this->client();
+  client.ask({.command = Command::read, .cookie = 77, .offset = 0, .length = 512});
+  std::optional<NbdClient::Reply> reply;
+  for (int i = 0; i < 500 && (!reply || reply->cookie != 77); ++i) {
+    client.ask({.command = Command::read, .cookie = 1, .offset = 4096, .length = 512});
+    reply = client.reply();
+    ASSERT_TRUE(reply);
+    std::this_thread::sleep_for(10ms);
+  }
+  EXPECT_EQ(reply->cookie, 77U);
+  EXPECT_EQ(reply->error, EIO);
+  EXPECT_TRUE(soon([&] { return client.read(4096, 512).error == 0; }));
 }
 
 // Requests wait for the server, then they fail, and then it is back.
