@@ -3,8 +3,8 @@
 # front end; with connections that are cut, links that go down, servers that are killed, stopped or
 # replaced; and its bad options. T2.x are the traps of NBD clients.
 # SLUICE_TEST_SECONDS=N: the time of each verified load (4).
-# shellcheck source=tests/interop/lib_fuse.sh
-. "$(dirname "${BASH_SOURCE[0]}")/lib_fuse.sh"
+# shellcheck source=tests/interop/lib_nbd.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib_nbd.sh"
 
 SECONDS_EACH=${SLUICE_TEST_SECONDS:-4}
 SEED=${SLUICE_TEST_SEED:-$((EPOCHSECONDS % 32768))}
@@ -35,13 +35,6 @@ main() {
     finish
 }
 
-# with_servers FUNCTION: ends what the case has left running.
-with_servers() {
-    # shellcheck disable=SC2046
-    trap 'kill -KILL $(jobs -p) 2> /dev/null || true' EXIT
-    "$@"
-}
-
 # kit [ARGUMENT...]: nbdkit as a process of the case, on the socket `sock`. Sets KIT.
 kit() {
     rm -f sock
@@ -60,21 +53,10 @@ answers() {
     fail "no server: $(cat err.txt kit.log)"
 }
 
-end_kit() {
-    kill -KILL "$KIT"
-    wait "$KIT" 2> /dev/null || true
-}
-
 # serve SPEC [OPTION...]: as the file `disk`. Sets ID and SERVER.
 serve() {
     "$SLUICE" add --frontend fuse --at disk "${@:2}" "$1" > add.txt
     note_added
-}
-
-# There may be another device.
-note_added() {
-    ID=$(sed -n 's/^dev id \([0-9]*\):.*/\1/p' add.txt)
-    SERVER=$(field pid)
 }
 
 uri() {

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # NBD under TLS, both ways: certificates and shared keys, with libnbd, QEMU, nbdkit and openssl.
 # T1.x and T2.x are the traps of NBD servers and clients.
-# shellcheck source=tests/interop/lib_fuse.sh
-. "$(dirname "${BASH_SOURCE[0]}")/lib_fuse.sh"
+# shellcheck source=tests/interop/lib_nbd.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib_nbd.sh"
 
 PORT=10911
 
@@ -58,17 +58,6 @@ certificate() {
         2> "$WORK/openssl.log"
 }
 
-with_servers() {
-    # shellcheck disable=SC2046
-    trap 'kill -KILL $(jobs -p) 2> /dev/null || true' EXIT
-    "$@"
-}
-
-note_added() {
-    ID=$(sed -n 's/^dev id \([0-9]*\):.*/\1/p' add.txt)
-    SERVER=$(field pid)
-}
-
 # export_disk [OPTION...]: our server on PORT.
 export_disk() {
     [ -e image.raw ] || truncate -s 32M image.raw
@@ -101,11 +90,6 @@ kit() {
         sleep 0.05
     done
     fail "nbdkit does not begin: $(cat kit.log)"
-}
-
-end_kit() {
-    kill -KILL "$KIT"
-    wait "$KIT" 2> /dev/null || true
 }
 
 certificates() {

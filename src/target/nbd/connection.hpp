@@ -90,6 +90,7 @@ class Connection final {
   Task skip(Request& own, uint64_t bytes);
   Task fill(Request& own, size_t wanted);
   Task receive_some(Request& own, std::span<std::byte> room, size_t& received);
+  Status place(Call& call, const ChunkHead& part);
   Status protest(std::string why);
   void finish(Call& call);
   bool is_silent() const;
@@ -113,7 +114,6 @@ class Connection final {
 
   const Siblings* const siblings_;
   uint64_t epoch_ = 0;  // of the session
-
   Fifo<Call> to_send_;
   uint32_t waiting_ = 0;  // in to_send_
   CallTable calls_;       // that the server has

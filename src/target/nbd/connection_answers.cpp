@@ -133,32 +133,30 @@ Task Connection::take_chunk(Request& own, Call& call, const ReplyHeader& reply) 
 }
 
 Task Connection::take_data(Request& own, Call& call, const ChunkHead& head) {
-  const RequestHeader& asked = call.header;
-  const bool fits = asked.command == Command::read && head.offset >= asked.offset &&
-                    head.length <= asked.length &&
-                    head.offset - asked.offset <= asked.length - head.length;
-  if (!fits) co_return protest("it sends data that was not asked for");
-  if (!call.cover(head.offset - asked.offset, head.length)) {
-    co_return protest("it sends some data twice, or all of it in crumbs");
-  }
-  Task taking = take_bytes(own, call, head.offset - asked.offset, head.length);
+  if (const Status placed = place(call, head); !placed.ok()) co_return placed;
+  Task taking = take_bytes(own, call, head.offset - call.header.offset, head.length);
   co_return co_await taking;
 }
 
 Task Connection::take_hole(Request& own, Call& call, const ChunkHead& head) {
-  const RequestHeader& asked = call.header;
-  const bool fits = asked.command == Command::read && head.offset >= asked.offset &&
-                    head.length <= asked.length &&
-                    head.offset - asked.offset <= asked.length - head.length;
-  if (!fits) co_return protest("it sends a hole that was not asked for");
-  if (!call.cover(head.offset - asked.offset, head.length)) {
-    co_return protest("it sends some data twice, or all of it in crumbs");
-  }
-  auto clearing = ring_.zero(call.data.slice(static_cast<uint32_t>(head.offset - asked.offset),
-                                             static_cast<uint32_t>(head.length), *own.arena));
+  if (const Status placed = place(call, head); !placed.ok()) co_return placed;
+  auto clearing =
+      ring_.zero(call.data.slice(static_cast<uint32_t>(head.offset - call.header.offset),
+                                 static_cast<uint32_t>(head.length), *own.arena));
   const Status cleared = co_await clearing;
   if (!cleared.ok() && call.error_ == 0) call.error_ = cleared.error();
   co_return kOk;
+}
+
+// A part of a READ belongs to its range, and comes once.
+Status Connection::place(Call& call, const ChunkHead& part) {
+  const RequestHeader& asked = call.header;
+  const bool fits = asked.command == Command::read && part.offset >= asked.offset &&
+                    part.length <= asked.length &&
+                    part.offset - asked.offset <= asked.length - part.length;
+  if (!fits) return protest("it sends data that was not asked for");
+  if (call.cover(part.offset - asked.offset, part.length)) return kOk;
+  return protest("it sends some data twice, or all of it in crumbs");
 }
 
 // Extents that make no sense end the list: what is not known counts as data.
