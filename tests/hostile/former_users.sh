@@ -47,7 +47,7 @@ read_only() {
     mkdir mnt
     mount "$DEV" mnt
     echo text > mnt/file
-    umount mnt
+    unmount mnt
     stop_loop
 }
 

@@ -72,7 +72,7 @@ mounted() {
     mkdir mnt
     mount -o loop a.img mnt
     refused "is open for writing in /dev/loop" add a.img
-    umount mnt
+    unmount mnt
     free a.img
 }
 
@@ -201,7 +201,7 @@ mounted_disk() {
     mount "$loop" mnt
     refused "is in use (mounted at $CASE/mnt): release it first, or give the option read_only" \
         add "$loop"
-    umount mnt
+    unmount mnt
     mkswap -q "$loop"
     # shellcheck disable=SC2064
     trap "swapoff $loop 2> /dev/null || true" EXIT

@@ -29,7 +29,7 @@ mount_by_itself() {
     mkdir mnt
     mount -o loop disk mnt
     use mnt
-    umount mnt
+    unmount mnt
     e2fsck -fn disk > check.log 2>&1 || fail "$(cat check.log)"
     stop_serving
     e2fsck -fn image.raw > check.log 2>&1 || fail "$(cat check.log)"
@@ -43,7 +43,7 @@ mount_device() {
     mkdir mnt
     mount "$device" mnt
     use mnt
-    umount mnt
+    unmount mnt
     e2fsck -fn "$device" > check.log 2>&1 || fail "$(cat check.log)"
     losetup -d "$device"
     stop_serving

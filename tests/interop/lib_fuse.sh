@@ -180,6 +180,24 @@ stop_server() {
     wait_for_end "$SERVER"
 }
 
+# unmount POINT: and waits until the file system on the device has gone. The server of another test,
+# while it starts, has a copy of all mounts.
+unmount() {
+    local device
+    device=$(findmnt -n -o SOURCE "$1")
+    umount "$1"
+    for _ in {1..200}; do
+        ! is_free "$device" || return 0
+        sleep 0.05
+    done
+    fail "$device is still mounted somewhere"
+}
+
+is_free() {
+    /usr/bin/python3 -c 'import os, sys; os.open(sys.argv[1], os.O_RDONLY | os.O_EXCL)' "$1" \
+        2> /dev/null
+}
+
 # A zombie has ended: its parent may take a second to notice.
 wait_for_end() {
     for _ in {1..400}; do

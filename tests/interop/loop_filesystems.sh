@@ -43,7 +43,7 @@ use_as() {
     rm mnt/verify*
     refused "in use" "$SLUICE" del -n "$ID"
     fstrim mnt
-    umount mnt
+    unmount mnt
     check "$kind" "$DEV"
     stop_loop
     check "$kind" image.raw
@@ -78,7 +78,7 @@ partitions() {
     mkdir mnt
     mount "${DEV}p1" mnt
     cp -r "$SLUICE_SOURCE_DIR/src/core" mnt/
-    umount mnt
+    unmount mnt
     e2fsck -fn "${DEV}p1" > check.log 2>&1 || fail "$(cat check.log)"
     stop_loop
     [ ! -e "${DEV}p1" ] || fail "${DEV}p1 was left behind"
