@@ -158,7 +158,9 @@ Result<void> Parser::parse_authority(std::string_view authority) {
   if (const size_t at = authority.rfind('@'); at != std::string_view::npos) {
     auto user = decode(authority.substr(0, at));
     if (!user) return refuse("has a % without two hexadecimal digits: write % as %25");
-    if (user->contains(':')) return refuse("has a password, which it must not: use tls-psk-file");
+    if (user->contains(':')) {  // which is not repeated in the message
+      return sluice::fail(EINVAL, "an NBD URI has a password, which it must not: use tls-psk-file");
+    }
     uri_.user = std::move(*user);
     authority.remove_prefix(at + 1);
   }
@@ -232,6 +234,10 @@ Result<void> Parser::check() const {
   if (is_unix && uri_.socket.size() > kSocketPathMax) {
     return refuse(fmt::format("has a socket path of {} bytes, {} are the limit", uri_.socket.size(),
                               kSocketPathMax));
+  }
+  for (const std::string* const text :
+       {&uri_.host, &uri_.user, &uri_.tls_hostname, &uri_.tls_certificates, &uri_.tls_psk_file}) {
+    if (text->contains('\0')) return refuse("has a NUL in a name or a path");
   }
   if (is_unix && uri_.socket.find('\0', 1) != std::string::npos) {
     return refuse("has a socket path with a NUL");

@@ -34,8 +34,8 @@ struct ServerFiles {
 
 class Credentials {
  public:
-  // ENOENT, EACCES ...: a file cannot be read; EINVAL: it has something else; ESRCH: no key of that
-  // name.
+  // ENOENT, EACCES ...: a file cannot be read; EINVAL: it has something else, or there is no name
+  // to verify; ESRCH: no key of that name.
   static Result<std::shared_ptr<const Credentials>> of_client(const ClientFiles& files);
   static Result<std::shared_ptr<const Credentials>> of_server(const ServerFiles& files);
   Credentials(const Credentials&) = delete;
@@ -44,6 +44,8 @@ class Credentials {
 
   // For Stream: a new SSL on this socket; null: out of memory.
   ssl_st* start(int socket) const;
+  // False: the peer has shown a certificate where only a key would do.
+  bool accepts(const ssl_st* ssl) const;
 
   struct Keys;
 

@@ -1,8 +1,6 @@
 #include "tls/stream.hpp"
 
 #include <fcntl.h>
-#include <openssl/err.h>
-#include <openssl/ssl.h>
 #include <poll.h>
 
 #include <algorithm>
@@ -12,6 +10,7 @@
 #include <utility>
 
 #include "ring/sockets.hpp"
+#include "tls/openssl.hpp"
 
 namespace sluice::tls {
 namespace {
@@ -28,14 +27,18 @@ Stream::Stream(int socket, std::shared_ptr<const Credentials> credentials)
   fcntl(socket, F_SETFL, fcntl(socket, F_GETFL) | O_NONBLOCK);
 }
 
-Stream::~Stream() { SSL_free(ssl_); }
+Stream::~Stream() { openssl().SSL_free(ssl_); }
 
 Task Stream::shake_hands(Request& own, Wait wait) {
   if (ssl_ == nullptr) co_return Status::from_errno(ENOMEM);
   while (true) {
-    ERR_clear_error();
-    const int result = SSL_do_handshake(ssl_);
-    if (result == 1) co_return kOk;
+    openssl().ERR_clear_error();
+    const int result = openssl().SSL_do_handshake(ssl_);
+    if (result == 1 && credentials_->accepts(ssl_)) co_return kOk;
+    if (result == 1) {
+      why_ = "the server shows a certificate, and does not know the key";
+      co_return Status::from_errno(EPROTO);
+    }
     Task settling = settle(own, wait, result);
     if (const Status settled = co_await settling; !settled.ok()) co_return settled;
   }
@@ -43,14 +46,16 @@ Task Stream::shake_hands(Request& own, Wait wait) {
 
 Task Stream::receive(Request& own, Wait wait, std::span<std::byte> room, size_t& received) {
   received = 0;
+  if (ssl_ == nullptr) co_return Status::from_errno(ENOMEM);
   while (true) {
-    ERR_clear_error();
-    const int result = SSL_read(ssl_, room.data(), bytes_of(room.size()));
+    openssl().ERR_clear_error();
+    const int result = openssl().SSL_read(ssl_, room.data(), bytes_of(room.size()));
     if (result > 0) {
       received = static_cast<size_t>(result);
-      co_return kOk;
+      Task waiting = let_others_run(own, wait, received);
+      co_return co_await waiting;
     }
-    if (SSL_get_error(ssl_, result) == SSL_ERROR_ZERO_RETURN) co_return kOk;
+    if (openssl().SSL_get_error(ssl_, result) == SSL_ERROR_ZERO_RETURN) co_return kOk;
     Task settling = settle(own, wait, result);
     if (const Status settled = co_await settling; !settled.ok()) co_return settled;
   }
@@ -83,11 +88,14 @@ Task Stream::send(Request& own, Wait wait, std::span<const iovec> pieces) {
 }
 
 Task Stream::put(Request& own, Wait wait, std::span<const std::byte> bytes) {
+  if (ssl_ == nullptr) co_return Status::from_errno(ENOMEM);
   while (!bytes.empty()) {
-    ERR_clear_error();
-    const int result = SSL_write(ssl_, bytes.data(), bytes_of(bytes.size()));
+    openssl().ERR_clear_error();
+    const int result = openssl().SSL_write(ssl_, bytes.data(), bytes_of(bytes.size()));
     if (result > 0) {
       bytes = bytes.subspan(static_cast<size_t>(result));
+      Task waiting = let_others_run(own, wait, static_cast<size_t>(result));
+      if (const Status waited = co_await waiting; !waited.ok()) co_return waited;
       continue;
     }
     Task settling = settle(own, wait, result);
@@ -98,8 +106,11 @@ Task Stream::put(Request& own, Wait wait, std::span<const std::byte> bytes) {
 
 // Waits until OpenSSL can go on, or says why it cannot.
 Task Stream::settle(Request& /*own*/, Wait wait, int result) {
-  const int reason = SSL_get_error(ssl_, result);
+  const int reason = openssl().SSL_get_error(ssl_, result);
   if (reason != SSL_ERROR_WANT_READ && reason != SSL_ERROR_WANT_WRITE) co_return explain(reason);
+  // OpenSSL takes ENOTCONN for a reason to wait.
+  if (hung_up_) co_return Status::from_errno(ECONNRESET);
+  unbroken_ = 0;
   auto polling = sockets::poll(wait.ring, {.number = socket_},
                                reason == SSL_ERROR_WANT_READ ? POLLIN : POLLOUT);
   if (wait.pending != nullptr) *wait.pending = &polling;
@@ -111,13 +122,27 @@ Task Stream::settle(Request& /*own*/, Wait wait, int result) {
     events = co_await polling;
   }
   if (wait.pending != nullptr) *wait.pending = nullptr;
+  if (events > 0 && (events & (POLLHUP | POLLERR)) != 0) hung_up_ = true;
   co_return events == -EINTR ? kOk : Status::from_result(events);
+}
+
+// A peer that always has more must not keep the ring from its other work and its deadlines.
+Task Stream::let_others_run(Request& /*own*/, Wait wait, size_t bytes) {
+  unbroken_ += bytes;
+  if (unbroken_ < kUnbrokenBytes) co_return kOk;
+  unbroken_ = 0;
+  io_uring_sqe sqe{};
+  io_uring_prep_nop(&sqe);
+  RawOperation turn(wait.ring, sqe);
+  [[maybe_unused]] const int32_t done = co_await turn;
+  const bool late = wait.limit != nullptr && wait.limit->expired();
+  co_return Status::from_errno(late ? ETIMEDOUT : 0);
 }
 
 Status Stream::explain(int reason) {
   const int error = errno;
-  const unsigned long code = ERR_get_error();
-  ERR_clear_error();
+  const unsigned long code = openssl().ERR_get_error();
+  openssl().ERR_clear_error();
   if (reason == SSL_ERROR_SYSCALL && code == 0) {
     why_ = error == 0 ? "the peer hung up" : std::strerror(error);
     return Status::from_errno(error == 0 ? ECONNRESET : error);
@@ -126,17 +151,19 @@ Status Stream::explain(int reason) {
     why_ = "the peer hung up";
     return Status::from_errno(ECONNRESET);
   }
-  const char* const text = ERR_reason_error_string(code);
+  const char* const text = openssl().ERR_reason_error_string(code);
   why_ = text == nullptr ? "the peer broke the protocol" : text;
   if (ERR_GET_REASON(code) == SSL_R_CERTIFICATE_VERIFY_FAILED) {
-    why_ += std::string(": ") + X509_verify_cert_error_string(SSL_get_verify_result(ssl_));
+    why_ += std::string(": ") +
+            openssl().X509_verify_cert_error_string(openssl().SSL_get_verify_result(ssl_));
   }
   return Status::from_errno(EPROTO);
 }
 
 void Stream::close() {
-  if (SSL_is_init_finished(ssl_) != 0) SSL_shutdown(ssl_);
-  ERR_clear_error();
+  if (ssl_ == nullptr) return;
+  if (openssl().SSL_is_init_finished(ssl_) != 0) openssl().SSL_shutdown(ssl_);
+  openssl().ERR_clear_error();
 }
 
 }  // namespace sluice::tls

@@ -52,15 +52,19 @@ class Stream {
 
  private:
   static constexpr size_t kRecordBytes = 16 << 10;
+  static constexpr size_t kUnbrokenBytes = 256 << 10;
 
   Task put(Request& own, Wait wait, std::span<const std::byte> bytes);
   Task settle(Request& own, Wait wait, int result);
+  Task let_others_run(Request& own, Wait wait, size_t bytes);
   Status explain(int reason);
 
   const std::shared_ptr<const Credentials> credentials_;
   const int socket_;
   ssl_st* const ssl_;
   std::unique_ptr<std::byte[]> staged_;  // small pieces, until they fill a record
+  size_t unbroken_ = 0;                  // bytes since the ring last had its turn
+  bool hung_up_ = false;                 // nothing more will come
   std::string why_;
 };
 

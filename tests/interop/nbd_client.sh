@@ -167,11 +167,11 @@ with_file_system() {
     mount "$device" mount
     cp -r "$SLUICE_SOURCE_DIR/src" mount/
     sync -f mount
-    umount mount
+    unmount mount
     e2fsck -fn "$device" > fsck.txt 2>&1 || fail "$(cat fsck.txt)"
     mount -o ro "$device" mount
     diff -r "$SLUICE_SOURCE_DIR/src" mount/src
-    umount mount
+    unmount mount
     stop_server
     end_kit
 }
@@ -315,7 +315,7 @@ server_shrinks() {
 is_upgraded() {
     truncate -s 64M image.raw
     kit file image.raw
-    serve "$(uri)"
+    serve "$(uri)" --mode copy
     load
     sleep 1
     "$SLUICE" upgrade -n "$ID"

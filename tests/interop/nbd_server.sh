@@ -253,6 +253,7 @@ refuses_bad_options() {
     refused "are the limit of the protocol" \
         "${add[@]}" --listen unix:sock --export "$(printf 'x%.0s' {1..5000})" image.raw
     refused "give an IP address or a network" "${add[@]}" --listen unix:sock --allow here image.raw
+    refused "--allow is empty" "${add[@]}" --listen unix:sock --allow "" image.raw
     refused "give a number of clients" "${add[@]}" --listen unix:sock --shared 0 image.raw
     touch taken
     refused "remove the file if nobody uses it" "${add[@]}" --listen unix:taken image.raw

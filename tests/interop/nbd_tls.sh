@@ -24,6 +24,8 @@ main() {
     run_case "client, qemu-nbd" with_servers under_qemu_nbd
     run_case "client, server killed" with_servers server_is_killed
     run_case "client, wrong servers" with_servers wrong_servers
+    run_case "client, key against certificate" with_servers key_and_certificate
+    run_case "client, sessions lost under load" with_servers sessions_are_lost
     run_case "bad options" with_servers refuses_bad_options
     finish
 }
@@ -286,6 +288,57 @@ wrong_servers() {
     end_kit
 }
 
+# A key protects only if nothing but the key will do.
+key_and_certificate() {
+    kit --tls=require --tls-certificates="$PKI" memory 1M
+    refused 'TLS' "$SLUICE" add --frontend fuse --at disk \
+        "nbds://me@localhost:$PORT/?tls-psk-file=$KEYS"
+    end_kit
+    /usr/bin/python3 -c '
+import socket, ssl, sys
+listener = socket.create_server(("localhost", int(sys.argv[1])))
+print("ready", flush=True)
+s, _ = listener.accept()
+s.sendall(b"NBDMAGICIHAVEOPT\0\3")
+s.recv(4)
+s.recv(16)
+s.sendall((0x3e889045565a9).to_bytes(8, "big") + (5).to_bytes(4, "big") +
+          (1).to_bytes(4, "big") + bytes(4))
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain(sys.argv[2] + "/server-cert.pem", sys.argv[2] + "/server-key.pem")
+try:
+    t = context.wrap_socket(s, server_side=True)
+    print("served", t.recv(100), flush=True)
+except ssl.SSLError as error:
+    print("refused", flush=True)' $((PORT + 1)) "$PKI" > server.txt &
+    for _ in {1..100}; do [ -s server.txt ] && break; sleep 0.05; done
+    refused 'TLS' timeout 20 "$SLUICE" add --frontend fuse --at disk \
+        "nbds://me@localhost:$((PORT + 1))/?tls-psk-file=$KEYS"
+}
+
+# Whoever loses a session under load comes to an end with it.
+sessions_are_lost() {
+    truncate -s 32M image.raw
+    local round
+    kit --tls=require --tls-certificates="$PKI" file image.raw
+    "$SLUICE" add --frontend fuse --at disk \
+        "nbd(nbds://localhost:$PORT/?tls-certificates=$PKI, connections=3, timeout=2s,
+             reconnect-trust=process)" > add.txt
+    note_added
+    fio --name=load --filename=disk --ioengine=libaio --direct=1 --rw=randwrite --bs=64k \
+        --iodepth=16 --size=16M --time_based --runtime=5 --output=fio.log &
+    local load=$!
+    for round in 1 2 3 4 5 6; do
+        sleep 0.4
+        end_kit
+        kit --tls=require --tls-certificates="$PKI" file image.raw
+    done
+    wait $load || fail "$(cat fio.log)"
+    same "round" "$round" 6
+    stop_server
+    end_kit
+}
+
 refuses_bad_options() {
     local add=("$SLUICE" add --frontend nbd --listen unix:sock)
     truncate -s 1M image.raw
@@ -302,6 +355,12 @@ refuses_bad_options() {
     refused "has the relative path 'pki'" "${client[@]}" "nbds://localhost/?tls-certificates=pki"
     refused "does not say which name" "${client[@]}" "nbds+unix:///?socket=/none/sock"
     refused "has no key: add tls-psk-file=FILE" "${client[@]}" "nbds://localhost/?tls-type=psk"
+    refused "protects nothing" "${client[@]}" "nbd(nbds://localhost/, nbd://localhost/)"
+    refused "has a NUL" "${client[@]}" "nbds://localhost/?tls-hostname=%00"
+    mkdir locked
+    openssl req -x509 -newkey rsa:2048 -keyout locked/server-key.pem -passout pass:secret \
+        -out locked/server-cert.pem -subj "/CN=x" 2> openssl.log
+    refused "locked/server-key.pem" "${add[@]}" --tls-certificates locked image.raw
     refused "anonymous TLS" "${client[@]}" "nbds://localhost/?tls-type=anon"
     refused "has several keys" "${client[@]}" "nbds://localhost/?tls-psk-file=$KEYS"
     refused "has no key of the name nobody" \

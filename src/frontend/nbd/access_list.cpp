@@ -93,8 +93,11 @@ bool AccessList::allows(const sockaddr_storage& peer) const {
   } else {
     return true;
   }
+  // A network of IPv6 as a whole, such as ::/0, says nothing of IPv4.
+  const bool is_four = std::equal(kMapped.begin(), kMapped.end(), address.begin());
+  const unsigned least = is_four ? 8 * kMapped.size() : 0;
   return networks_.empty() || std::ranges::any_of(networks_, [&](const Network& each) {
-           return same_bits(each.address, address, each.bits);
+           return each.bits >= least && same_bits(each.address, address, each.bits);
          });
 }
 

@@ -120,6 +120,9 @@ Result<void> check_options(FrontendOptions& options) {
   for (const std::string_view name : {"export", "description"}) {
     if (auto checked = check_text(options, name); !checked) return checked;
   }
+  if (options.own.has("allow") && options.own.text("allow").empty()) {
+    return fail(EINVAL, "--allow is empty: give an IP address or a network, such as 10.0.0.0/8");
+  }
   if (auto allowed = AccessList::parse(options.own.text("allow")); !allowed) {
     return std::unexpected(allowed.error());
   }

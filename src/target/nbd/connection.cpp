@@ -72,8 +72,8 @@ Connection::Connection(Ring& ring, Remote& remote, Session session, const Siblin
 Connection::~Connection() { assert(ended_ && "a connection is closed before it is destroyed"); }
 
 void Connection::submit(Call& call) {
-  if (gave_up_ || remote_.has_failed() || (broken_ && siblings_ == nullptr))
-    return answer(call, Status::from_errno(EIO));
+  const bool is_over = gave_up_ || remote_.has_failed() || (broken_ && siblings_ == nullptr);
+  if (is_over) return answer(call, Status::from_errno(EIO));
   to_send_.push(call);
   ++waiting_;
   wake(sender_);

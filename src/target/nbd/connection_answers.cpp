@@ -238,7 +238,7 @@ Task Connection::fill(Request& own, size_t wanted) {
   end_ -= std::exchange(begin_, 0);
   const size_t room =
       calls_.large_reads() != 0 && !session_.tls ? wanted - end_ : kInputBytes - end_;
-  while (!closing_) {
+  while (!closing_ && !broken_) {
     size_t received = 0;
     Task receiving = receive_some(own, {input_.get() + end_, room}, received);
     const Status status = co_await receiving;
@@ -252,7 +252,7 @@ Task Connection::fill(Request& own, size_t wanted) {
     end_ += received;
     co_return Status::from_errno(starves_one(Clock::now()) ? ETIMEDOUT : 0);
   }
-  co_return Status::from_errno(ECANCELED);
+  co_return Status::from_errno(closing_ ? ECANCELED : ECONNRESET);
 }
 
 // Waits for one tick.

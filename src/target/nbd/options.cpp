@@ -108,6 +108,8 @@ Result<void> check_tls(const Uri& uri) {
     if (!uri.tls_certificates.empty()) {
       return refuse(uri, "has both a key and certificates: leave one out");
     }
+  } else if (!uri.tls_psk_file.empty()) {
+    return refuse(uri, "has a key, which tls-type=x509 does not use: leave one of them out");
   } else if (uri.tls_verify_peer && uri.transport != Transport::tcp && uri.tls_hostname.empty()) {
     return refuse(uri,
                   "does not say which name the server's certificate has: add "
@@ -190,6 +192,12 @@ Result<Options> read_options(const Spec& spec) {
                                               to_text(uri)));
     }
     options.servers.push_back({.uri = uri, .text = to_text(uri)});
+  }
+  for (const Server& server : options.servers) {
+    if (server.uri.tls == options.servers.front().uri.tls) continue;
+    return sluice::fail(EINVAL,
+                        "nbd: TLS for some of the servers protects nothing, because the "
+                        "others may be used: write nbds:// for all, or for none");
   }
   const std::string trust = spec.text("reconnect-trust");
   options.trust_process = trust == "process";

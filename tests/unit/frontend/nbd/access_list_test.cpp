@@ -47,6 +47,8 @@ TEST(NbdAccessList, NetworksOfBothKinds) {
   EXPECT_TRUE(allows("::1\n127.0.0.0/8", "127.0.0.1"));
   EXPECT_TRUE(allows("0.0.0.0/0", "8.8.8.8"));
   EXPECT_FALSE(allows("0.0.0.0/0", "2001:db8::1"));
+  EXPECT_TRUE(allows("::/0", "2001:db8::1"));
+  EXPECT_FALSE(allows("::/0", "8.8.8.8"));
 }
 
 // T1.19.
