@@ -15,6 +15,8 @@
 namespace sluice::tls {
 namespace {
 
+bool is_late(const Stream::Wait& wait) { return wait.limit != nullptr && wait.limit->expired(); }
+
 int bytes_of(size_t length) { return static_cast<int>(std::min<size_t>(length, INT_MAX)); }
 
 }  // namespace
@@ -47,13 +49,15 @@ Task Stream::shake_hands(Request& own, Wait wait) {
 Task Stream::receive(Request& own, Wait wait, std::span<std::byte> room, size_t& received) {
   received = 0;
   if (ssl_ == nullptr) co_return Status::from_errno(ENOMEM);
+  if (is_late(wait)) co_return Status::from_errno(ETIMEDOUT);
   while (true) {
     openssl().ERR_clear_error();
     const int result = openssl().SSL_read(ssl_, room.data(), bytes_of(room.size()));
     if (result > 0) {
       received = static_cast<size_t>(result);
       Task waiting = let_others_run(own, wait, received);
-      co_return co_await waiting;
+      [[maybe_unused]] const Status waited = co_await waiting;
+      co_return kOk;  // these bytes come once: if it is late now, the next call says so
     }
     if (openssl().SSL_get_error(ssl_, result) == SSL_ERROR_ZERO_RETURN) co_return kOk;
     Task settling = settle(own, wait, result);
@@ -95,7 +99,8 @@ Task Stream::put(Request& own, Wait wait, std::span<const std::byte> bytes) {
     if (result > 0) {
       bytes = bytes.subspan(static_cast<size_t>(result));
       Task waiting = let_others_run(own, wait, static_cast<size_t>(result));
-      if (const Status waited = co_await waiting; !waited.ok()) co_return waited;
+      [[maybe_unused]] const Status waited = co_await waiting;
+      if (is_late(wait)) co_return Status::from_errno(ETIMEDOUT);
       continue;
     }
     Task settling = settle(own, wait, result);
@@ -135,8 +140,7 @@ Task Stream::let_others_run(Request& /*own*/, Wait wait, size_t bytes) {
   io_uring_prep_nop(&sqe);
   RawOperation turn(wait.ring, sqe);
   [[maybe_unused]] const int32_t done = co_await turn;
-  const bool late = wait.limit != nullptr && wait.limit->expired();
-  co_return Status::from_errno(late ? ETIMEDOUT : 0);
+  co_return kOk;
 }
 
 Status Stream::explain(int reason) {
