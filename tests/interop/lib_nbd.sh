@@ -21,3 +21,21 @@ end_kit() {
     kill -KILL "$KIT"
     wait "$KIT" 2> /dev/null || true
 }
+
+# appears FILE: waits until there is a socket, or a file with something in it.
+appears() {
+    for _ in {1..200}; do
+        if [ -S "$1" ] || [ -s "$1" ]; then return; fi
+        sleep 0.05
+    done
+    fail "there is no $1: $(cat ./*.log)"
+}
+
+# listens PORT: waits until somebody does.
+listens() {
+    for _ in {1..200}; do
+        if (: < "/dev/tcp/localhost/$1") 2> /dev/null; then return; fi
+        sleep 0.05
+    done
+    fail "nobody listens on port $1: $(cat ./*.log)"
+}

@@ -40,8 +40,7 @@ kit() {
     rm -f sock
     nbdkit -f -U sock "$@" 2> kit.log &
     KIT=$!
-    for _ in {1..100}; do [ -S sock ] && return; sleep 0.05; done
-    fail "nbdkit does not begin: $(cat kit.log)"
+    appears sock
 }
 
 # answers URI: waits until a server does.
@@ -111,7 +110,7 @@ under_qemu_nbd() {
     truncate -s 64M image.raw
     qemu-nbd -f raw -k "$CASE/sock" -x disk image.raw &
     local server=$!
-    for _ in {1..100}; do [ -S sock ] && break; sleep 0.05; done
+    appears sock
     serve "nbd+unix:///disk?socket=$CASE/sock" -q 2
     verify_with_fio --filename=disk --direct=1 --bsrange=512-64k --size=32M
     copy_and_compare
@@ -128,7 +127,7 @@ under_storage_daemon() {
         --blockdev driver=qcow2,node-name=q,file=f --nbd-server addr.type=unix,addr.path=sock \
         --export type=nbd,id=e,node-name=q,name=disk,writable=on &
     local server=$!
-    for _ in {1..100}; do [ -S sock ] && break; sleep 0.05; done
+    appears sock
     refused "there is 'disk'" \
         "$SLUICE" add --frontend fuse --at disk "nbd+unix:///none?socket=$CASE/sock"
     serve "nbd+unix:///disk?socket=$CASE/sock"
@@ -229,7 +228,7 @@ server_is_stopped() {
     truncate -s 64M image.raw
     qemu-nbd -t -e 8 -f raw -k "$CASE/sock" image.raw 2> qemu.log &
     local server=$!
-    for _ in {1..100}; do [ -S sock ] && break; sleep 0.05; done
+    appears sock
     serve "nbd($(uri), timeout=500ms)"
     dd if=/dev/urandom of=disk bs=4k count=1 conv=notrunc,fsync status=none
     load

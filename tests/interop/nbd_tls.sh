@@ -87,11 +87,7 @@ attach() {
 kit() {
     nbdkit -f -i localhost -p $PORT "$@" 2> kit.log &
     KIT=$!
-    for _ in {1..100}; do
-        if (: < /dev/tcp/localhost/$PORT) 2> /dev/null; then return; fi
-        sleep 0.05
-    done
-    fail "nbdkit does not begin: $(cat kit.log)"
+    listens $PORT
 }
 
 certificates() {
@@ -236,10 +232,7 @@ under_qemu_nbd() {
         "tls-creds-x509,id=t,dir=$PKI,endpoint=server,verify-peer=yes" --tls-creds t image.raw \
         2> qemu.log &
     local server=$!
-    for _ in {1..100}; do
-        if (: < /dev/tcp/localhost/$PORT) 2> /dev/null; then break; fi
-        sleep 0.05
-    done
+    listens $PORT
     attach "nbds://localhost:$PORT/disk?tls-certificates=$PKI"
     stop_server
     kill $server
@@ -311,7 +304,7 @@ try:
     print("served", t.recv(100), flush=True)
 except ssl.SSLError as error:
     print("refused", flush=True)' $((PORT + 1)) "$PKI" > server.txt &
-    for _ in {1..100}; do [ -s server.txt ] && break; sleep 0.05; done
+    appears server.txt
     refused 'TLS' timeout 20 "$SLUICE" add --frontend fuse --at disk \
         "nbds://me@localhost:$((PORT + 1))/?tls-psk-file=$KEYS"
 }
