@@ -50,7 +50,8 @@ Connection::Connection(const Setup& setup, Descriptor socket, ConnectionListener
       file_{.number = socket_.number()},
       listener_(listener),
       handshake_(setup.exports, setup.tls),
-      input_(std::make_unique_for_overwrite<std::byte[]>(kInputBytes)) {}
+      input_(std::make_unique_for_overwrite<std::byte[]>(kInputBytes)),
+      pipe_(setup.ring, setup.cached) {}
 
 Connection::~Connection() {
   if (sender_) sender_.destroy();
@@ -312,20 +313,30 @@ Service Connection::send_replies() {
     }
     const size_t count = gather_replies();
     if (!broken_) {
-      Task sending = send(own.request, std::span(pieces_).first(pieces_used_), nullptr);
+      Task sending = send_batch(own.request, batch_[count - 1]->piped_bytes);
       if (const Status sent = co_await sending; !sent.ok()) give_up();
     }
     for (RequestTag* const tag : std::span(batch_).first(count)) release(*tag);
   }
 }
 
-// The only place that writes to the socket.
-Task Connection::send(Request& own, std::span<iovec> pieces, Timeout* limit) {
+// The replies in batch_. The last one may have its data in the pipe.
+Task Connection::send_batch(Request& own, uint32_t piped_bytes) {
+  const int more = piped_bytes != 0 ? MSG_MORE : 0;
+  Task sending = send(own, std::span(pieces_).first(pieces_used_), nullptr, more);
+  const Status sent = co_await sending;
+  if (!sent.ok() || piped_bytes == 0) co_return sent;
+  Task piping = pipe_.send(own, file_, piped_bytes);
+  co_return co_await piping;
+}
+
+// The only place that writes to the socket, beside the pipe.
+Task Connection::send(Request& own, std::span<iovec> pieces, Timeout* limit, int message_flags) {
   if (tls_) {
     Task sending = tls_->send(own, {.ring = ring_, .limit = limit}, pieces);
     co_return co_await sending;
   }
-  sockets::GatherSend sending(ring_, file_, pieces);
+  sockets::GatherSend sending(ring_, file_, pieces, message_flags);
   if (limit == nullptr) co_return co_await sending;
   auto limited = limit->limit(sending);
   co_return co_await limited;
@@ -339,6 +350,7 @@ size_t Connection::gather_replies() {
     RequestTag* const tag = answered_.pop();
     batch_[count++] = tag;
     pieces_used_ += tag->pieces(std::span(pieces_).subspan(pieces_used_));
+    if (tag->piped_bytes != 0) break;
   }
   return count;
 }
@@ -351,6 +363,7 @@ void Connection::give_up() {
 
 void Connection::release(RequestTag& tag) {
   tag.pages.drop();
+  if (std::exchange(tag.piped_bytes, 0) != 0) pipe_.give_back();
   free_.push(tag);
   --busy_;
   wake(reader_);

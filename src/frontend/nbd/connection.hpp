@@ -20,6 +20,7 @@
 #include "core/fifo.hpp"
 #include "core/idle.hpp"
 #include "core/page_pool.hpp"
+#include "frontend/nbd/reply_pipe.hpp"
 #include "frontend/nbd/request_tag.hpp"
 #include "nbd/server_handshake.hpp"
 #include "reactor/byte_io.hpp"
@@ -55,6 +56,7 @@ class Connection final {
     QueueCounters& counters;
     TlsPolicy tls = TlsPolicy::none;
     std::shared_ptr<const tls::Credentials> credentials{};  // null: no TLS
+    CachedFile* cached = nullptr;                           // what READs may be sent from
   };
 
   Connection(const Setup& setup, Descriptor socket, ConnectionListener& listener);
@@ -80,7 +82,7 @@ class Connection final {
   Service run();
   Task shake_hands(Request& own);
   Task start_tls(Request& own, Timeout& limit);
-  Task send(Request& own, std::span<iovec> pieces, Timeout* limit);
+  Task send(Request& own, std::span<iovec> pieces, Timeout* limit, int message_flags = 0);
   bool prepare_transmission();
   Task take_request(Request& own);
   Task receive(Request& own, RequestTag& tag);
@@ -99,6 +101,7 @@ class Connection final {
   size_t room_for(const RequestTag& tag) const;
   void decode(const RequestTag& tag, Request& request) const;
   Task perform(Request& request, RequestTag& tag);
+  Task read(Request& request, RequestTag& tag);
   Task trim(Request& request, RequestTag& tag);
   Task prefetch(Request& request);
   Task block_status(Request& request, RequestTag& tag);
@@ -106,6 +109,7 @@ class Connection final {
 
   // --- The sender.
   Service send_replies();
+  Task send_batch(Request& own, uint32_t piped_bytes);
   size_t gather_replies();
   void wake(std::coroutine_handle<>& place) { sluice::wake(ring_.ready(), place); }
 
@@ -133,6 +137,7 @@ class Connection final {
   std::array<RequestTag*, kRepliesAtOnce> batch_{};
   std::array<iovec, 2 * kRepliesAtOnce> pieces_{};
   size_t pieces_used_ = 0;
+  ReplyPipe pipe_;
 
   std::coroutine_handle<> reader_;   // waits for a free tag
   std::coroutine_handle<> drainer_;  // waits until all requests are answered

@@ -97,7 +97,7 @@ Service Connection::serve(RequestTag& tag) {
     }
     if (tag.refusal == 0 && tag.asked.command != Command::block_status) {
       setup_.counters.count(request);
-      if (request.has_data() && status.ok()) {
+      if (request.has_data() && status.ok() && tag.piped_bytes == 0) {
         QueueCounters::add(setup_.counters.copied_bytes, request.length);
       }
       tag.conclude(setup_.counters, status);
@@ -141,8 +141,7 @@ void Connection::decode(const RequestTag& tag, Request& request) const {
 Task Connection::perform(Request& request, RequestTag& tag) {
   switch (tag.asked.command) {
     case Command::read:
-      tag.payload = {tag.memory().data, tag.length};  // of the reply, if it succeeds
-      return setup_.io.read(request, tag, tag.memory());
+      return read(request, tag);
     case Command::write:
       return setup_.io.write(request, tag, tag.memory(), request.offset,
                              static_cast<uint32_t>(tag.length), ByteIo::Ends::request);
@@ -157,6 +156,21 @@ Task Connection::perform(Request& request, RequestTag& tag) {
     default:
       return setup_.stack.submit(request);
   }
+}
+
+// From the page cache to the socket if that is possible and gains, else through memory.
+Task Connection::read(Request& request, RequestTag& tag) {
+  if (!tls_ && pipe_.suits(tag.length)) {
+    auto turn = pipe_.turn();
+    co_await turn;
+    if (pipe_.fill(tag.asked.offset, static_cast<uint32_t>(tag.length))) {
+      tag.piped_bytes = static_cast<uint32_t>(tag.length);
+      co_return kOk;
+    }
+  }
+  tag.payload = {tag.memory().data, tag.length};  // of the reply, if it succeeds
+  Task reading = setup_.io.read(request, tag, tag.memory());
+  co_return co_await reading;
 }
 
 // The whole blocks within the range: what is left of a discarded block is not defined.

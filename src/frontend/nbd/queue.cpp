@@ -18,6 +18,7 @@ namespace {
 constexpr size_t kHandshakesMax = 256;
 constexpr uint32_t kAcceptedMax = 16;
 constexpr std::chrono::milliseconds kPause{100};  // after an error such as EMFILE
+constexpr int kLocalSendBytes = 1 << 20;          // a large READ leaves with one call
 constexpr std::chrono::seconds kFarewellTime{5};  // for a client to take the last replies
 
 uint16_t flags_of(const Geometry& geometry) {
@@ -31,9 +32,14 @@ uint16_t flags_of(const Geometry& geometry) {
   return static_cast<uint16_t>(flags);
 }
 
-void set_option(int socket, int level, int name) {
-  const int on = 1;
-  setsockopt(socket, level, name, &on, sizeof(on));  // best effort
+void set_option(int socket, int level, int name, int value = 1) {
+  setsockopt(socket, level, name, &value, sizeof(value));  // best effort
+}
+
+bool is_local(int socket) {
+  int family = AF_UNSPEC;
+  socklen_t length = sizeof(family);
+  return getsockopt(socket, SOL_SOCKET, SO_DOMAIN, &family, &length) == 0 && family == AF_UNIX;
 }
 
 }  // namespace
@@ -56,7 +62,11 @@ const Export* NbdQueue::OneExport::find(std::string_view name) const {
 }
 
 NbdQueue::NbdQueue(Setup setup, Ring& ring, QueueListener& listener)
-    : Queue(listener), setup_(std::move(setup)), ring_(ring), export_(setup_) {}
+    : Queue(listener),
+      setup_(std::move(setup)),
+      ring_(ring),
+      export_(setup_),
+      cached_(CachedFile::of(*setup_.stack)) {}
 
 NbdQueue::~NbdQueue() = default;
 
@@ -107,6 +117,9 @@ void NbdQueue::welcome(Descriptor socket) {
   }
   set_option(socket.number(), IPPROTO_TCP, TCP_NODELAY);
   set_option(socket.number(), SOL_SOCKET, SO_KEEPALIVE);
+  if (is_local(socket.number())) {  // TCP sizes its buffers itself
+    set_option(socket.number(), SOL_SOCKET, SO_SNDBUFFORCE, kLocalSendBytes);
+  }
   if (shaking_hands_.size() >= kHandshakesMax) {
     log().info("too many NBD clients do not finish their handshake: the oldest one is dropped");
     shaking_hands_.front()->give_up();
@@ -122,7 +135,8 @@ void NbdQueue::welcome(Descriptor socket) {
                                                      .exports = export_,
                                                      .counters = counters_,
                                                      .tls = setup_.tls,
-                                                     .credentials = setup_.credentials},
+                                                     .credentials = setup_.credentials,
+                                                     .cached = cached_.get()},
                                    std::move(socket), listener));
   Connection& connection = *connections_.back();
   shaking_hands_.push_back(&connection);

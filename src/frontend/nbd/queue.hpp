@@ -75,6 +75,7 @@ class NbdQueue final : public Queue, private ConnectionListener {
   const Setup setup_;
   Ring& ring_;
   const OneExport export_;
+  const std::unique_ptr<CachedFile> cached_;
   std::vector<std::unique_ptr<Acceptor>> acceptors_;
   size_t under_way_ = 0;     // coroutines of this queue itself
   bool complained_ = false;  // that no client can be accepted

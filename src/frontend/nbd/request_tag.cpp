@@ -17,7 +17,7 @@ void RequestTag::answer(const ReplyForm& form, Status status) {
   } else if (asked.command == Command::read) {
     reply.type = ChunkType::offset_data;
     head.offset = asked.offset;
-    reply.length = chunk_head_bytes(reply.type) + payload.size();
+    reply.length = chunk_head_bytes(reply.type) + payload.size() + piped_bytes;
   } else if (asked.command == Command::block_status) {
     const bool extended = form.headers == Headers::extended;
     reply.type = extended ? ChunkType::block_status_extended : ChunkType::block_status;

@@ -46,6 +46,7 @@ struct RequestTag final : sluice::Tag, FifoLink<RequestTag> {
   int refusal = 0;        // an errno: the request is answered with it, and not served
   Pages pages;
   std::span<std::byte> payload;  // of the reply
+  uint32_t piped_bytes = 0;      // the payload of a READ is in the pipe of the connection instead
   std::coroutine_handle<> coroutine;
 
  private:

@@ -16,6 +16,7 @@
 #include "ring/offload.hpp"
 #include "ring/ring.hpp"
 #include "spec/shown.hpp"
+#include "target/file/file_limits.hpp"
 #include "target/file/file_lock.hpp"
 
 namespace sluice {
@@ -53,6 +54,13 @@ Result<void> FileTarget::check_handover() const {
   return fail(ESTALE, fmt::format("{} has become smaller than its served part, {} bytes instead of "
                                   "{}: restore it to its size first",
                                   shown(place_.name), *available, needed));
+}
+
+std::optional<BareFile> FileTarget::bare_file() const {
+  const int descriptor = place_.descriptor;
+  const bool direct = (fcntl(descriptor, F_GETFL) & O_DIRECT) != 0 && !is_in_memory(descriptor);
+  return BareFile{
+      .descriptor = descriptor, .begin_bytes = place_.begin_bytes, .through_page_cache = !direct};
 }
 
 Result<std::optional<Fingerprint>> FileTarget::fingerprint() const {

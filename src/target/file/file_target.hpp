@@ -38,9 +38,7 @@ class FileTarget final : public Target {
   Result<void> check_handover() const override;
   Result<void> check_recovery() const override;
   Result<std::optional<Fingerprint>> fingerprint() const override;
-  std::optional<BareFile> bare_file() const override {
-    return BareFile{.descriptor = place_.descriptor, .begin_bytes = place_.begin_bytes};
-  }
+  std::optional<BareFile> bare_file() const override;
 
  private:
   Task do_submit(Request& request) override;

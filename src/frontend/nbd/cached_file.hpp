@@ -1,0 +1,45 @@
+// CachedFile: the pages that the kernel's page cache has of the file which a stack consists of.
+//
+// They go to a pipe by reference, without a copy and without waiting for the disk. Other bytes are
+// the stack's to read. Used by one thread; the stack outlives it.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "core/bare_file.hpp"
+#include "core/descriptor.hpp"
+#include "target/stack.hpp"
+
+namespace sluice::nbd {
+
+class CachedFile {
+ public:
+  static constexpr uint32_t kRangeBytesMax = 1 << 20;  // of one call
+
+  // Null: the stack is more than one file, or that file is not read through the page cache, or this
+  // process may not know what is in the cache.
+  static std::unique_ptr<CachedFile> of(const Stack& stack);
+  CachedFile(const CachedFile&) = delete;
+  CachedFile& operator=(const CachedFile&) = delete;
+  ~CachedFile();
+
+  // True if all bytes of the range are in the page cache now. `offset`: of the stack, in bytes.
+  bool has(uint64_t offset, uint32_t length);
+  // Adds the range to a pipe, which must have room for it. False: that was not possible, and the
+  // pipe may hold a part. Waits for the disk if a page has left the cache since has().
+  bool add_to(int pipe, uint64_t offset, uint32_t length) const;
+
+ private:
+  explicit CachedFile(BareFile file) : file_(file) {}
+  bool map(uint64_t bytes);
+  void unmap();
+  bool tells_the_truth() const;
+
+  const BareFile file_;
+  Descriptor reader_;        // the file again, without O_DIRECT
+  void* address_ = nullptr;  // of all of it; only mincore() uses the mapping
+  uint64_t mapped_bytes_ = 0;
+};
+
+}  // namespace sluice::nbd
