@@ -26,11 +26,17 @@ void tell(const AddRequest& request, const DeviceListing& device, const Streams&
 Outcome<void> add(const CommandLine& line, const Streams& streams) {
   const auto request = read_request(line, streams.in);
   if (!request) return std::unexpected(request.error());
-  if (request->serve.foreground) return serve_here(*request, streams);
-  const auto served = add_device(request->serve);
+  return carry_out(*request, streams);
+}
+
+}  // namespace
+
+Outcome<void> carry_out(const AddRequest& request, const Streams& streams) {
+  if (request.serve.foreground) return serve_here(request, streams);
+  const auto served = add_device(request.serve);
   if (!served) return failed(served.error());
   const auto device = look_at(served->record.id);
-  if (device) print_new_device(*device, shown_by(*request), streams);
+  if (device) print_new_device(*device, shown_by(request), streams);
   streams.out.flush();
   if (!device || !streams.out) {  // the caller would not learn of the device
     const auto deleted = delete_device(served->record.id, {.force = true});
@@ -38,9 +44,11 @@ Outcome<void> add(const CommandLine& line, const Streams& streams) {
     return device ? Outcome<void>() : std::unexpected(device.error());
   }
   print_notes(served->notes, streams);
-  tell(*request, *device, streams);
+  tell(request, *device, streams);
   return {};
 }
+
+namespace {
 
 // From the command line, or from its --config file.
 Outcome<AddRequest> read_request(const CommandLine& line, std::istream& in) {

@@ -16,6 +16,7 @@
 namespace sluice::cli {
 namespace {
 
+constexpr std::string_view kServesMany = "serve";  // the command that has no choice
 constexpr uint64_t kMinIoBytes = 4096;
 constexpr uint64_t kMaxReserveBytes = 1 << 30;
 
@@ -26,6 +27,7 @@ struct NamedMode {
 };
 
 void declare(CommandLine& line, const FrontendOption& option);
+const FrontendType& network_frontend();
 Outcome<void> read_common(const CommandLine& line, FrontendOptions& options);
 Outcome<void> read_own(const CommandLine& line, FrontendOptions& options);
 Outcome<NamedMode> read_mode(const CommandLine& line);
@@ -41,6 +43,10 @@ bool asks(const CommandLine& line, const FrontendOption& option);
 }  // namespace
 
 void declare_frontends(CommandLine& line) {
+  if (line.command() == kServesMany) {
+    for (const FrontendOption& option : network_frontend().options) declare(line, option);
+    return;
+  }
   line.add(
       {.name = "frontend",
        .value = "FRONTEND",
@@ -196,8 +202,14 @@ Outcome<NamedMode> read_mode_name(const std::string& text) {
                   nearest.empty() ? fmt::format("there are {}", fmt::join(names, ", ")) : nearest));
 }
 
+// The front end of `sluice serve`.
+const FrontendType& network_frontend() {
+  return **std::ranges::find_if(frontend_types(), &FrontendType::serves_many);
+}
+
 // Null: the user has not chosen.
 Outcome<const FrontendType*> read_type(const CommandLine& line) {
+  if (line.command() == kServesMany) return &network_frontend();
   if (!line.has("frontend")) return nullptr;
   const std::string name = canonical_name(line.text("frontend"));
   if (const FrontendType* const type = find_frontend(name)) return type;

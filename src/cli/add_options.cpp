@@ -17,7 +17,7 @@ namespace sluice::cli {
 namespace {
 
 std::string type_in(std::span<const std::string> arguments);
-void declare_common(CommandLine& line);
+void declare_for_ublk(CommandLine& line);
 void declare_targets(CommandLine& line, std::string_view type);
 void add_target_option(CommandLine& line, const OptionSyntax& option);
 void refuse_what_ublk_has(CommandLine& line);
@@ -26,12 +26,44 @@ void refuse_what_ublk_has(CommandLine& line);
 
 void declare_add(CommandLine& line, std::span<const std::string> arguments) {
   line.add_word("SPEC");
-  declare_common(line);
+  line.add({'t', "type", "TYPE", "the target: 'sluice targets' lists them"});
+  declare_device_options(line);
+  declare_for_ublk(line);
   declare_targets(line, type_in(arguments));
   refuse_what_ublk_has(line);
 }
 
+void declare_device_options(CommandLine& line) {
+  line.add({'n', "number", "ID", "the number, as in /dev/ublkbID (default: the first free one)"});
+  line.add({.name = "name",
+            .value = "NAME",
+            .help = "the name; a block device also becomes /dev/sluice/NAME"});
+  line.add({'q', "queues", "COUNT", "queues, each with a thread (default 1)"});
+  line.add({'d', "depth", "COUNT", "requests in flight in each queue (default 128)"});
+  declare_frontends(line);
+  line.add({.name = "reserve",
+            .value = "SIZE",
+            .help = "locked memory of each queue for copied data (default 8M)"});
+  line.add({.name = "read_only", .help = "refuse writes; open files for reading only"});
+  line.add(
+      {.name = "force", .help = "attach files even if loop devices of the kernel have them open"});
+  line.add({.name = "debug_mask", .value = "MASK", .help = "log more: 0x1 requests, 0x2 device"});
+  line.add({.name = "foreground", .help = "serve in this process until the device is deleted"});
+  line.add({.name = "resume",
+            .help = "with --foreground: recover the device of a dead server, or re-add it"});
+  line.add({.name = "json", .help = "print the new device as JSON"});
+  line.add({.name = "quiet", .help = "print only its path, and only warnings"});
+}
+
 Outcome<AddRequest> read_add(const CommandLine& line, std::istream& in) {
+  auto request = read_device_options(line);
+  if (!request) return request;
+  auto spec = read_spec(line, in);
+  if (!spec) return std::unexpected(spec.error());
+  return with_spec(std::move(*request), std::move(*spec));
+}
+
+Outcome<AddRequest> read_device_options(const CommandLine& line) {
   AddRequest request;
   auto frontend = read_frontend(line);
   if (!frontend) return std::unexpected(frontend.error());
@@ -67,17 +99,18 @@ Outcome<AddRequest> read_add(const CommandLine& line, std::istream& in) {
     return usage("--quiet and --json exclude each other: choose one");
   }
   request.serve.quiet = request.quiet;
+  return request;
+}
 
-  auto spec = read_spec(line, in);
-  if (!spec) return std::unexpected(spec.error());
+Outcome<AddRequest> with_spec(AddRequest request, Spec spec) {
   std::error_code error;
   const std::filesystem::path here = std::filesystem::current_path(error);
   if (error) {
     return failed(fmt::format("cannot determine the current directory: {}", error.message()));
   }
-  make_paths_absolute(*spec, target_vocabulary(), here.native());
+  make_paths_absolute(spec, target_vocabulary(), here.native());
   make_paths_absolute(request.serve.frontend, here);
-  request.serve.spec = std::move(*spec);
+  request.serve.spec = std::move(spec);
   return request;
 }
 
@@ -112,33 +145,14 @@ std::string type_in(std::span<const std::string> arguments) {
   return type;
 }
 
-void declare_common(CommandLine& line) {
-  line.add({'t', "type", "TYPE", "the target: 'sluice targets' lists them"});
-  line.add({'n', "number", "ID", "the number, as in /dev/ublkbID (default: the first free one)"});
-  line.add({.name = "name",
-            .value = "NAME",
-            .help = "the name; a block device also becomes /dev/sluice/NAME"});
-  line.add({'q', "queues", "COUNT", "queues, each with a thread (default 1)"});
-  line.add({'d', "depth", "COUNT", "requests in flight in each queue (default 128)"});
-  declare_frontends(line);
+// The rest of the options: those of ublk, and what no network front end needs.
+void declare_for_ublk(CommandLine& line) {
   line.add({'b', "batch_io", "", "for ublk scripts: requests are always batched"});
   line.add(
       {.name = "max_io_buf_bytes", .value = "SIZE", .help = "the largest request (default 512k)"});
-  line.add({.name = "reserve",
-            .value = "SIZE",
-            .help = "locked memory of each queue for copied data (default 8M)"});
-  line.add({.name = "read_only", .help = "refuse writes; open files for reading only"});
-  line.add(
-      {.name = "force", .help = "attach files even if loop devices of the kernel have them open"});
   line.add({'u', "uring_comp", "0|1", "for ublk scripts: always 1"});
-  line.add({.name = "debug_mask", .value = "MASK", .help = "log more: 0x1 requests, 0x2 device"});
   line.add(
       {.name = "config", .value = "FILE", .help = "take options and SPEC from this JSON file"});
-  line.add({.name = "foreground", .help = "serve in this process until the device is deleted"});
-  line.add({.name = "resume",
-            .help = "with --foreground: recover the device of a dead server, or re-add it"});
-  line.add({.name = "json", .help = "print the new device as JSON"});
-  line.add({.name = "quiet", .help = "print only its path, and only warnings"});
   line.add({.letter = 'f',
             .name = "file",
             .value = "FILE",

@@ -1,4 +1,4 @@
-// The options of `sluice add`.
+// The options of `sluice add`, and of `sluice serve`, which has some of them.
 //
 // Pure functions, except read_add(), which may read a spec from the input and uses the current
 // directory. Nothing here accesses the driver or a backing file.
@@ -11,6 +11,7 @@
 #include <string_view>
 #include <vector>
 
+#include "cli/cli.hpp"
 #include "cli/command_line.hpp"
 #include "cli/failure.hpp"
 #include "daemon/server.hpp"
@@ -30,6 +31,12 @@ void declare_add(CommandLine& line, std::span<const std::string> arguments);
 
 // Converts the parsed line. Reads `in` if SPEC is "-".
 Outcome<AddRequest> read_add(const CommandLine& line, std::istream& in);
+// Its parts, for other commands that make a device: everything but the stack, and then the stack.
+void declare_device_options(CommandLine& line);
+Outcome<AddRequest> read_device_options(const CommandLine& line);
+Outcome<AddRequest> with_spec(AddRequest request, Spec spec);
+// Makes the device, and says so (add.cpp).
+Outcome<void> carry_out(const AddRequest& request, const Streams& streams);
 
 // The options of the front ends (add_frontend.cpp). Paths are not made absolute.
 void declare_frontends(CommandLine& line);
@@ -42,6 +49,9 @@ std::vector<std::string_view> mode_names();
 // The stack: from SPEC, or from -t with the files and the target's options (add_spec.cpp). Paths
 // are not made absolute.
 Outcome<Spec> read_spec(const CommandLine& line, std::istream& in);
+
+// A SPEC as it is written. Reads `in` if it is "-".
+Outcome<Spec> read_written_spec(const std::string& word, std::istream& in);
 
 // Reads the value of the target's option --NAME in this grammar (add_spec.cpp).
 Outcome<OptionValue> read_option_value(const OptionSyntax& option, const std::string& text,

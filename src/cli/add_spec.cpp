@@ -13,7 +13,6 @@
 namespace sluice::cli {
 namespace {
 
-Outcome<Spec> read_written_spec(const std::string& word, std::istream& in);
 Outcome<Spec> put_together(const CommandLine& line, const TargetSyntax& target);
 Outcome<void> place_files(Spec& spec, const CommandLine& line, const TargetSyntax& target);
 Result<uint64_t> read_offset(const std::string& text, Grammar grammar);
@@ -66,8 +65,6 @@ Outcome<OptionValue> read_option_value(const OptionSyntax& option, const std::st
   return text;
 }
 
-namespace {
-
 Outcome<Spec> read_written_spec(const std::string& word, std::istream& in) {
   std::string text = word;
   if (word == "-") {
@@ -83,6 +80,8 @@ Outcome<Spec> read_written_spec(const std::string& word, std::istream& in) {
   if (!spec) return failed(spec.error());
   return *spec;
 }
+
+namespace {
 
 Outcome<Spec> put_together(const CommandLine& line, const TargetSyntax& target) {
   Spec spec{.target = std::string(target.name)};

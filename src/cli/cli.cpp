@@ -20,10 +20,10 @@ namespace sluice::cli {
 namespace {
 
 constexpr const Command* kCommands[] = {
-    &kAddCommand,      &kDelCommand,     &kListCommand,    &kStatCommand,
-    &kInspectCommand,  &kEventsCommand,  &kCtlCommand,     &kResizeCommand,
-    &kRecoverCommand,  &kQuiesceCommand, &kUpgradeCommand, &kSetAffinityCommand,
-    &kFeaturesCommand, &kTargetsCommand, &kBenchCommand,   &kHelpCommand,
+    &kAddCommand,     &kServeCommand,   &kDelCommand,         &kListCommand,     &kStatCommand,
+    &kInspectCommand, &kEventsCommand,  &kCtlCommand,         &kResizeCommand,   &kRecoverCommand,
+    &kQuiesceCommand, &kUpgradeCommand, &kSetAffinityCommand, &kFeaturesCommand, &kTargetsCommand,
+    &kBenchCommand,   &kHelpCommand,
 };
 
 // `sluice udev loop0`, for udev/60-sluice.rules.in. Not for users, so not in the help.

@@ -25,6 +25,7 @@ struct Command {
 };
 
 extern const Command kAddCommand;
+extern const Command kServeCommand;
 extern const Command kDelCommand;
 extern const Command kListCommand;
 extern const Command kStatCommand;

@@ -95,6 +95,11 @@ Result<std::unique_ptr<Device>> Device::add(const ServeOptions& options) {
 // The record is written first: if the server dies later, it says where the remains are.
 Result<void> Device::make_frontend(const FrontendOptions& options) {
   const FrontendType& type = *options.type;
+  if (stack_->disks().size() > 1 && !type.serves_many) {
+    return fail(EINVAL, fmt::format("front end {} serves one disk, and the spec has {}: serve them "
+                                    "by NBD, or make a device of each",
+                                    type.name, stack_->disks().size()));
+  }
   auto plan = type.plan(*stack_, options);
   if (!plan) return std::unexpected(plan.error());
   record_.at = (*plan)->at();

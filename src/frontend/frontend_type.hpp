@@ -83,6 +83,7 @@ struct FrontendType {
   std::span<const FrontendTrace> traces = {};
   uint32_t max_io_bytes = kIoBytesMax;  // of a request
   bool is_block_device = true;          // its path; otherwise a file
+  bool serves_many = false;             // also several disks of one stack, see Stack::disks()
   const KernelNumbers* numbers = nullptr;
 
   // Checks that the options are compatible, and sets the common options that its own options ask

@@ -66,7 +66,7 @@ Task ByteIo::zero(Request& request, Tag& tag, Memory memory) {
     RangeLock::Hold hold(lock_, *request.ring, first, last - first, RangeLock::Mode::shared);
     co_await hold;
     Request whole = request.child(first, last - first);
-    Task zeroing = stack_.submit(whole);
+    Task zeroing = disk_.submit(whole);
     const Status status = co_await zeroing;
     if (!status.ok()) co_return status;
   }
@@ -100,7 +100,7 @@ Task ByteIo::transfer(Request& request, Tag& tag, uint64_t offset, std::span<std
   const bool reads = request.op == Op::read;
   Request blocks = request.child(offset, tag.lend(direction_of(request.op), memory));
   blocks.fua = request.fua && !reads;
-  Task serving = stack_.submit(blocks);
+  Task serving = disk_.submit(blocks);
   const Status status = co_await serving;
   blocks.data.drop();
   auto back = tag.loan.back();

@@ -1,10 +1,10 @@
-// ByteIo: reads, writes and zeroes any bytes of a stack, which serves only whole blocks.
+// ByteIo: reads, writes and zeroes any bytes of a disk, which serves only whole blocks.
 //
 // A write that does not begin and end at block boundaries first reads the blocks at its edges. Such
 // a write locks its blocks exclusively, others lock theirs shared, so that it never overwrites new
 // bytes with old ones.
 //
-// One for each front end whose clients address bytes, used by the threads of all its queues.
+// One for each disk whose clients address bytes, used by the threads of all queues.
 #pragma once
 
 #include <cstddef>
@@ -14,13 +14,13 @@
 #include "core/task.hpp"
 #include "reactor/tag.hpp"
 #include "ring/range_lock.hpp"
-#include "target/stack.hpp"
+#include "target/disk.hpp"
 
 namespace sluice {
 
 class ByteIo {
  public:
-  static constexpr uint32_t kBlockBytesMax = 4096;  // of any stack
+  static constexpr uint32_t kBlockBytesMax = 4096;  // of any disk
 
   // The memory of a request, aligned for direct I/O.
   struct Memory {
@@ -40,12 +40,11 @@ class ByteIo {
   // Whether a transfer is the last step of a request, so that its answer may be linked to it.
   enum class Ends : uint8_t { request, part };
 
-  explicit ByteIo(Stack& stack)
-      : stack_(stack), block_bytes_(stack.geometry().logical_block_bytes) {}
+  explicit ByteIo(Disk& disk) : disk_(disk), block_bytes_(disk.geometry().logical_block_bytes) {}
   ByteIo(const ByteIo&) = delete;
   ByteIo& operator=(const ByteIo&) = delete;
 
-  // `request` is the tag's: its operation, and its range in bytes, within the stack. Each returns
+  // `request` is the tag's: its operation, and its range in bytes, within the disk. Each returns
   // once no memory is lent any more.
   //
   // The range is read to the beginning of the data.
@@ -65,7 +64,7 @@ class ByteIo {
   virtual Task transfer(Request& request, Tag& tag, uint64_t offset, std::span<std::byte> memory,
                         Ends ends);
 
-  Stack& stack_;
+  Disk& disk_;
 
  private:
   Task complete_edges(Request& request, Tag& tag, Memory memory, const Cover& cover,

@@ -22,5 +22,6 @@ extern const TargetType kStripeTarget;
 extern const TargetType kFaultTarget;
 extern const TargetType kVerifyTarget;
 extern const TargetType kNbdTarget;
+extern const TargetType kExportsTarget;
 
 }  // namespace sluice

@@ -3,20 +3,21 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cstring>
 #include <mutex>
 
-#include "core/events.hpp"
-#include "core/log.hpp"
 #include "target/tree_lock.hpp"
 
 namespace sluice {
 namespace {
 
-// A failed flush may have lost acknowledged data. A durable write that was refused or found no
-// space has lost nothing.
-bool lost_data(const Request& request, Status status) {
-  return request.op == Op::flush ? !status.ok() : status.failed();
+std::vector<std::unique_ptr<Disk>> disks_of(Target& root) {
+  std::vector<std::unique_ptr<Disk>> disks;
+  const std::vector<std::string> names = root.disk_names();
+  if (names.empty()) disks.push_back(std::make_unique<Disk>("", root));
+  for (size_t i = 0; i < names.size(); ++i) {
+    disks.push_back(std::make_unique<Disk>(names[i], root.child(i)));
+  }
+  return disks;
 }
 
 // An option `size` is the size of the target itself, whichever target has it.
@@ -65,7 +66,10 @@ Result<void> collect_fingerprints(const Target& target, const std::string& path,
 }  // namespace
 
 Stack::Stack(std::unique_ptr<Target> root)
-    : root_(std::move(root)), may_link_(all_may_link(*root_)), life_(*root_) {}
+    : root_(std::move(root)),
+      disks_(disks_of(*root_)),
+      may_link_(all_may_link(*root_)),
+      life_(*root_) {}
 
 Stack::~Stack() { stop(); }
 
@@ -120,29 +124,16 @@ Result<std::vector<Fingerprint>> Stack::fingerprints() const {
   return found;
 }
 
-Task Stack::submit(Request& request) {
-  request.tracking.door = root_.get();  // for the coroutine of submit_durable()
-  if (trace_) [[unlikely]] {
-    log().debug("{}{} offset {} length {}", to_string(request.op), request.fua ? " fua" : "",
-                request.offset, request.length);
-  }
-  const bool durable = request.op == Op::flush || (request.changes_data() && request.fua);
-  if ((durable || request.changes_data()) && failed()) return Status::from_errno(EIO);
-  if (durable) return submit_durable(request);
-  return root_->submit(request);
+void Stack::trace_requests(bool trace) {
+  for (const auto& disk : disks_) disk->trace_requests(trace);
 }
 
-Task Stack::submit_durable(Request& request) {
-  Task serving = root_->submit(request);
-  const Status status = co_await serving;
-  if (lost_data(request, status) && !failed_.exchange(true)) {
-    const std::string why = fmt::format(
-        "{} failed: {}; refusing writes until the device is opened again",
-        request.op == Op::flush ? "flush" : "durable write", std::strerror(status.error()));
-    log().error("{}", why);
-    emit({.kind = kStackFailed, .text = why});
-  }
-  co_return status;
+bool Stack::failed() const {
+  return std::ranges::any_of(disks_, [](const auto& disk) { return disk->failed(); });
+}
+
+void Stack::note_failure() {
+  for (const auto& disk : disks_) disk->note_failure();
 }
 
 }  // namespace sluice

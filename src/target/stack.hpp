@@ -1,11 +1,10 @@
-// Stack: a tree of targets with one entry point.
+// Stack: a tree of targets, and the disks that it offers: one, the tree itself, unless its root is
+// of type `exports`.
 //
 // Opened from a Spec by the control path; submit() is called by every queue's thread. It owns the
-// targets and the files they use. After a failed flush acknowledged data may be lost: from then on
-// the stack refuses writes and flushes with EIO until it is opened again.
+// targets and the files they use.
 #pragma once
 
-#include <atomic>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -17,6 +16,7 @@
 #include "ring/file_slot.hpp"
 #include "spec/json_value.hpp"
 #include "spec/spec.hpp"
+#include "target/disk.hpp"
 #include "target/life/control_reactor.hpp"
 #include "target/life/stack_life.hpp"
 #include "target/target.hpp"
@@ -68,8 +68,11 @@ class Stack {
   Stack& operator=(const Stack&) = delete;
   ~Stack();
 
-  // Serves one request of the front end, on a ring that is attached.
-  Task submit(Request& request);
+  // At least one.
+  const std::vector<std::unique_ptr<Disk>>& disks() const { return disks_; }
+  // For a front end that serves only one disk.
+  Disk& disk() const { return *disks_.front(); }
+  Task submit(Request& request) { return disk().submit(request); }
 
   // --- The life of living targets (target/life/); without one, none of this does anything. Between
   // start() and stop() the stack is attached to the reactors that bring requests, see Reactor.
@@ -112,8 +115,8 @@ class Stack {
   // by the program.
   const Spec& spec() const { return spec_; }
 
-  // Logs every request on entry. Call before the first one.
-  void trace_requests(bool trace) { trace_ = trace; }
+  // See Disk; for all disks.
+  void trace_requests(bool trace);
 
   const Geometry& geometry() const { return root_->geometry(); }
   // True if requests may carry a linked command: all targets of the tree allow it.
@@ -123,22 +126,21 @@ class Stack {
   std::vector<int> files() const;
   // Those of them that every ring which serves the stack registers.
   std::vector<RegisteredFile> registered_files() const;
-  bool failed() const { return failed_.load(std::memory_order_relaxed); }
-  // The stack of the previous server had failed. Call before the first request.
-  void note_failure() { failed_ = true; }
+  // True if a disk has failed.
+  bool failed() const;
+  // See Disk; for all disks.
+  void note_failure();
 
  private:
-  Task submit_durable(Request& request);
   Result<Target::Children> open_children(const Spec& verb, ControlOptions& options) const;
   Result<void> publish(std::string_view path, const Spec& own, const ControlOptions& options);
 
   std::unique_ptr<Target> root_;
+  const std::vector<std::unique_ptr<Disk>> disks_;
   Spec spec_;
   const bool may_link_;
   StackLife life_;
   std::unique_ptr<ControlReactor> control_;  // while it is started
-  bool trace_ = false;
-  std::atomic<bool> failed_ = false;
 };
 
 }  // namespace sluice

@@ -39,9 +39,12 @@ StackHealth Stack::health() const {
   Collector collector;
   collector.add(*root_);
   StackHealth found = collector.take();
-  if (failed()) {
+  for (const auto& disk : disks()) {
+    if (!disk->failed()) continue;
     found.state = HealthState::failed;
-    found.reason = "a flush has failed: writes are refused until the device is opened again";
+    found.reason =
+        fmt::format("{}{}a flush has failed: writes are refused until the device is opened again",
+                    disk->name(), disk->name().empty() ? "" : ": ");
   }
   return found;
 }

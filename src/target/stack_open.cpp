@@ -22,6 +22,14 @@ std::string shown_name(const Spec& spec, const TargetSyntax& syntax) {
   return spec.target;
 }
 
+// EINVAL: it holds disks, and is none that a target could use.
+Result<void> check_is_disk(const Target& child) {
+  if (child.disk_names().empty()) return {};
+  return fail(EINVAL, fmt::format("{} holds disks of their own for clients: it can only be the "
+                                  "whole spec, not a part of another target",
+                                  child.name()));
+}
+
 class Opener {
  public:
   explicit Opener(OpenContext& context) : context_(context) {}
@@ -62,6 +70,7 @@ class Opener {
       }
       if (!opened && !type.accepts_missing) return std::unexpected(opened.error());
       if (!opened) opened = missing(child, opened.error());
+      if (auto checked = check_is_disk(**opened); !checked) return checked;
       children.push_back(std::move(*opened));
     }
     return {};
@@ -130,6 +139,7 @@ Result<Target::Children> Stack::open_children(const Spec& verb, ControlOptions& 
     auto opened = Opener(context).open(child, "");
     context.end_look();
     if (!opened) return std::unexpected(opened.error());
+    if (auto checked = check_is_disk(**opened); !checked) return std::unexpected(checked.error());
     own_files_of(**opened, true);
     children.push_back(std::move(*opened));
   }

@@ -102,6 +102,10 @@ class Target {
   // emits kHealthChanged (core/events.hpp), once.
   virtual Health health() const { return {}; }
 
+  // The names of its children, in their order, if each is a disk of its own for clients and the
+  // target itself is none; empty for all others.
+  virtual std::vector<std::string> disk_names() const { return {}; }
+
   // Why this child could not be opened (target/missing.hpp); null: it could.
   virtual const Error* missing() const { return nullptr; }
 

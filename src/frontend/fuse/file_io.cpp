@@ -32,7 +32,7 @@ std::optional<Op> op_of(uint32_t opcode) {
 }  // namespace
 
 FileIo::FileIo(Stack& stack, OneFile& file, uint32_t max_io_bytes)
-    : ByteIo(stack), file_(file), max_io_bytes_(max_io_bytes) {}
+    : ByteIo(stack.disk()), stack_(stack), file_(file), max_io_bytes_(max_io_bytes) {}
 
 // From the call, unchecked: the size of the file, checked later, may change until then.
 FileIo::Room FileIo::room_for(const Call& call) const {

@@ -49,6 +49,7 @@ class FileIo final : private ByteIo {
   Status plan_write(Request& request, const Tag& tag) const;
   Status plan_allocate(Request& request, const Tag& tag) const;
 
+  Stack& stack_;
   OneFile& file_;
   const uint32_t max_io_bytes_;
 };

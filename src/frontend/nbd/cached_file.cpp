@@ -8,6 +8,8 @@
 #include <algorithm>
 #include <array>
 
+#include "target/target.hpp"
+
 namespace sluice::nbd {
 namespace {
 
@@ -18,13 +20,13 @@ constexpr uint64_t kBeyondBytes = uint64_t{1} << 30;
 
 }  // namespace
 
-std::unique_ptr<CachedFile> CachedFile::of(const Stack& stack) {
-  const auto file = stack.root().bare_file();
+std::unique_ptr<CachedFile> CachedFile::of(const Disk& disk) {
+  const auto file = disk.target().bare_file();
   if (!file || !file->through_page_cache) return nullptr;
   std::unique_ptr<CachedFile> made(new CachedFile(*file));
   const std::string path = fmt::format("/proc/self/fd/{}", file->descriptor);
   made->reader_ = Descriptor(open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  const uint64_t bytes = file->begin_bytes + stack.geometry().size_bytes;
+  const uint64_t bytes = file->begin_bytes + disk.geometry().size_bytes;
   const bool is_usable = made->reader_.valid() && made->map(bytes) && made->tells_the_truth();
   return is_usable ? std::move(made) : nullptr;
 }

@@ -1,7 +1,7 @@
-// CachedFile: the pages that the kernel's page cache has of the file which a stack consists of.
+// CachedFile: the pages that the kernel's page cache has of the file which a disk consists of.
 //
 // They go to a pipe by reference, without a copy and without waiting for the disk. Other bytes are
-// the stack's to read. Used by one thread; the stack outlives it.
+// the disk's to read. Used by one thread; the disk outlives it.
 #pragma once
 
 #include <cstdint>
@@ -9,7 +9,7 @@
 
 #include "core/bare_file.hpp"
 #include "core/descriptor.hpp"
-#include "target/stack.hpp"
+#include "target/disk.hpp"
 
 namespace sluice::nbd {
 
@@ -17,14 +17,14 @@ class CachedFile {
  public:
   static constexpr uint32_t kRangeBytesMax = 1 << 20;  // of one call
 
-  // Null: the stack is more than one file, or that file is not read through the page cache, or this
+  // Null: the disk is more than one file, or that file is not read through the page cache, or this
   // process may not know what is in the cache.
-  static std::unique_ptr<CachedFile> of(const Stack& stack);
+  static std::unique_ptr<CachedFile> of(const Disk& disk);
   CachedFile(const CachedFile&) = delete;
   CachedFile& operator=(const CachedFile&) = delete;
   ~CachedFile();
 
-  // True if all bytes of the range are in the page cache now. `offset`: of the stack, in bytes.
+  // True if all bytes of the range are in the page cache now. `offset`: of the disk, in bytes.
   bool has(uint64_t offset, uint32_t length);
   // Adds the range to a pipe, which must have room for it. False: that was not possible, and the
   // pipe may hold a part. Waits for the disk if a page has left the cache since has().

@@ -51,7 +51,7 @@ Connection::Connection(const Setup& setup, Descriptor socket, ConnectionListener
       listener_(listener),
       handshake_(setup.exports, setup.tls),
       input_(std::make_unique_for_overwrite<std::byte[]>(kInputBytes)),
-      pipe_(setup.ring, setup.cached) {}
+      pipe_(setup.ring) {}
 
 Connection::~Connection() {
   if (sender_) sender_.destroy();
@@ -135,7 +135,9 @@ Task Connection::start_tls(Request& own, Timeout& limit) {
 bool Connection::prepare_transmission() {
   const ServerHandshake::Agreement& agreed = handshake_.agreed();
   form_ = {.headers = agreed.headers, .contexts = agreed.contexts};
-  size_ = agreed.chosen->size;
+  chosen_ = static_cast<const OfferedExport*>(agreed.chosen);
+  size_ = chosen_->size;
+  pipe_.use(chosen_->cached.get());
   auto pool = PagePool::create(kPoolBytes, PagePool::Residence::on_use);
   if (!pool) {
     log().warn("{}", pool.error().text);

@@ -1,4 +1,4 @@
-// Connection: one client of an NBD export, from its handshake to its end.
+// Connection: one NBD client, from its handshake to its end.
 //
 // A reader takes requests off the socket while there are free tags; a coroutine for each tag serves
 // one at a time; a sender sends the replies that are ready, many with one call. Tags and the memory
@@ -20,13 +20,12 @@
 #include "core/fifo.hpp"
 #include "core/idle.hpp"
 #include "core/page_pool.hpp"
+#include "frontend/nbd/offered_exports.hpp"
 #include "frontend/nbd/reply_pipe.hpp"
 #include "frontend/nbd/request_tag.hpp"
 #include "nbd/server_handshake.hpp"
-#include "reactor/byte_io.hpp"
 #include "reactor/queue_counters.hpp"
 #include "ring/ring.hpp"
-#include "target/stack.hpp"
 #include "tls/stream.hpp"
 
 namespace sluice::nbd {
@@ -50,13 +49,10 @@ class Connection final {
     uint16_t queue = 0;
     uint16_t depth = 0;  // requests at a time
     Ring& ring;
-    Stack& stack;
-    ByteIo& io;
-    const Exports& exports;
+    const OfferedExports& exports;
     QueueCounters& counters;
     TlsPolicy tls = TlsPolicy::none;
     std::shared_ptr<const tls::Credentials> credentials{};  // null: no TLS
-    CachedFile* cached = nullptr;                           // what READs may be sent from
   };
 
   Connection(const Setup& setup, Descriptor socket, ConnectionListener& listener);
@@ -123,6 +119,7 @@ class Connection final {
 
   // Of the transmission.
   ReplyForm form_;
+  const OfferedExport* chosen_ = nullptr;
   uint64_t size_ = 0;  // of the export, as it was when the client chose it
   std::unique_ptr<PagePool> pool_;
   std::vector<std::unique_ptr<RequestTag>> tags_;  // as many as the client has needed

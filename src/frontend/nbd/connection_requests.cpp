@@ -66,7 +66,7 @@ int Connection::plan(const RequestTag& tag) const {
   const bool is_query = asked.command == Command::block_status && payload <= kQueryBytesMax;
   if (!op_of(asked.command) || (asked.flags & ~flags_of(asked.command)) != 0) return EINVAL;
   if (!extended && (asked.flags & kPayloadLength) != 0) return EINVAL;
-  if (changes_data(asked.command) && setup_.stack.geometry().read_only) return EPERM;
+  if (changes_data(asked.command) && chosen_->disk->geometry().read_only) return EPERM;
   if (asked.command == Command::flush) return 0;
   if (payload != 0 && asked.command != Command::write && !is_query) return EINVAL;
   const uint64_t length = tag.length;
@@ -113,7 +113,7 @@ Service Connection::serve(RequestTag& tag) {
 // The bytes of its pages; 0: it needs none.
 size_t Connection::room_for(const RequestTag& tag) const {
   constexpr size_t kBlock = ByteIo::kBlockBytesMax;
-  const ByteIo::Cover cover = setup_.io.cover(tag.asked.offset, tag.length);
+  const ByteIo::Cover cover = chosen_->io->cover(tag.asked.offset, tag.length);
   const size_t edges = cover.aligned() ? 0 : 2 * kBlock;
   switch (tag.asked.command) {
     case Command::read:
@@ -143,10 +143,10 @@ Task Connection::perform(Request& request, RequestTag& tag) {
     case Command::read:
       return read(request, tag);
     case Command::write:
-      return setup_.io.write(request, tag, tag.memory(), request.offset,
-                             static_cast<uint32_t>(tag.length), ByteIo::Ends::request);
+      return chosen_->io->write(request, tag, tag.memory(), request.offset,
+                                static_cast<uint32_t>(tag.length), ByteIo::Ends::request);
     case Command::write_zeroes:
-      return setup_.io.zero(request, tag, tag.memory());
+      return chosen_->io->zero(request, tag, tag.memory());
     case Command::trim:
       return trim(request, tag);
     case Command::cache:
@@ -154,7 +154,7 @@ Task Connection::perform(Request& request, RequestTag& tag) {
     case Command::block_status:
       return block_status(request, tag);
     default:
-      return setup_.stack.submit(request);
+      return chosen_->disk->submit(request);
   }
 }
 
@@ -169,43 +169,43 @@ Task Connection::read(Request& request, RequestTag& tag) {
     }
   }
   tag.payload = {tag.memory().data, tag.length};  // of the reply, if it succeeds
-  Task reading = setup_.io.read(request, tag, tag.memory());
+  Task reading = chosen_->io->read(request, tag, tag.memory());
   co_return co_await reading;
 }
 
 // The whole blocks within the range: what is left of a discarded block is not defined.
 Task Connection::trim(Request& request, RequestTag& tag) {
-  const uint64_t block = setup_.stack.geometry().logical_block_bytes;
+  const uint64_t block = chosen_->disk->geometry().logical_block_bytes;
   const uint64_t first = (request.offset + block - 1) / block * block;
   const uint64_t last = (request.offset + request.length) / block * block;
   if (first < last) {
     Request whole = request.child(first, last - first);
     whole.fua = false;
-    Task discarding = setup_.stack.submit(whole);
+    Task discarding = chosen_->disk->submit(whole);
     if (const Status discarded = co_await discarding; !discarded.ok()) co_return discarded;
   }
   if ((tag.asked.flags & kFua) == 0) co_return kOk;
   Request flush = request.child(0, 0);
   flush.op = Op::flush;
   flush.fua = false;
-  Task flushing = setup_.stack.submit(flush);
+  Task flushing = chosen_->disk->submit(flush);
   co_return co_await flushing;
 }
 
 Task Connection::prefetch(Request& request) {
-  const ByteIo::Cover blocks = setup_.io.cover(request.offset, request.length);
+  const ByteIo::Cover blocks = chosen_->io->cover(request.offset, request.length);
   Request whole = request.child(blocks.begin, blocks.length);
-  Task prefetching = setup_.stack.submit(whole);
+  Task prefetching = chosen_->disk->submit(whole);
   co_return co_await prefetching;
 }
 
 // Writes the extents to the tag's pages.
 Task Connection::block_status(Request& request, RequestTag& tag) {
   const uint64_t asked = std::min(tag.length, kStatusBytesMax);
-  const ByteIo::Cover blocks = setup_.io.cover(tag.asked.offset, asked);
+  const ByteIo::Cover blocks = chosen_->io->cover(tag.asked.offset, asked);
   Request whole = request.child(blocks.begin, blocks.length);
   Extents found(blocks.length);
-  Task finding = setup_.stack.root().extents(whole, found);
+  Task finding = chosen_->disk->target().extents(whole, found);
   if (const Status status = co_await finding; !status.ok()) co_return status;
   const size_t most = (tag.asked.flags & kRequestOne) != 0 ? 1 : Extents::kMax;
   const std::span<std::byte> room = tag.pages.bytes();

@@ -57,7 +57,9 @@ Result<std::unique_ptr<NbdExport>> NbdExport::make(Stack& stack, ExportOptions o
 }
 
 NbdExport::NbdExport(Stack& stack, ExportOptions options)
-    : stack_(stack), options_(std::move(options)), io_(stack) {}
+    : stack_(stack), options_(std::move(options)) {
+  for (const auto& disk : stack_.disks()) ios_.push_back(std::make_unique<Io>(*disk));
+}
 
 NbdExport::~NbdExport() {
   reactors_.clear();
@@ -78,16 +80,15 @@ Result<void> NbdExport::prepare(FrontendListener& listener, Keeper& /*keeper*/) 
 }
 
 Reactor::Setup NbdExport::plan_reactor(uint16_t number) {
-  NbdQueue::Setup queue{.id = number,
-                        .depth = options_.depth,
-                        .export_name = options_.name,
-                        .description = options_.description,
-                        .stack = &stack_,
-                        .io = &io_,
-                        .newcomers = &newcomers_,
-                        .allowed = options_.allowed,
-                        .tls = options_.tls,
-                        .credentials = options_.credentials};
+  NbdQueue::Setup queue{
+      .id = number,
+      .depth = options_.depth,
+      .exports = {.stack = &stack_, .name = options_.name, .description = options_.description},
+      .newcomers = &newcomers_,
+      .allowed = options_.allowed,
+      .tls = options_.tls,
+      .credentials = options_.credentials};
+  for (const auto& io : ios_) queue.exports.ios.push_back(io.get());
   if (number == 0) {
     for (const Listener& listener : listeners_) queue.listeners.push_back(listener.socket.number());
   }

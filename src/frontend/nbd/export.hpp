@@ -1,4 +1,4 @@
-// NbdExport: a stack served to NBD clients, on sockets.
+// NbdExport: the disks of a stack served to NBD clients, on sockets.
 //
 // Owned by the control path. Each of its queues has a reactor, a thread with a ring; they share the
 // listening sockets. Clients see the stack as it was when they connected. The stack outlives the
@@ -27,8 +27,8 @@ inline constexpr std::string_view kSocketFiles = "socket_files";
 
 struct ExportOptions {
   std::vector<ListenAddress> addresses;  // at least one
-  std::string name{};
-  std::string description{};
+  std::string name{};                    // of the export, if there is only one
+  std::string description{};             // of each export
   uint16_t queues = 1;
   uint16_t depth = 128;  // requests of a client at a time
   AccessList allowed{};
@@ -84,7 +84,7 @@ class NbdExport final : public Frontend {
 
   Stack& stack_;
   ExportOptions options_;
-  Io io_;
+  std::vector<std::unique_ptr<Io>> ios_;  // of the disks
   Newcomers newcomers_;
   std::unique_ptr<Offload> offload_;  // for block status
   std::vector<Listener> listeners_;   // of the addresses, in their order

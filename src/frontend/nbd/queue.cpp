@@ -21,17 +21,6 @@ constexpr std::chrono::milliseconds kPause{100};  // after an error such as EMFI
 constexpr int kLocalSendBytes = 1 << 20;          // a large READ leaves with one call
 constexpr std::chrono::seconds kFarewellTime{5};  // for a client to take the last replies
 
-uint16_t flags_of(const Geometry& geometry) {
-  unsigned flags = kSendFlush | kSendFua | kSendCache | kCanMultiConn;
-  if (geometry.read_only) {
-    flags |= kReadOnly;
-  } else {
-    flags |= kSendWriteZeroes | kSendFastZero | (geometry.can_discard ? kSendTrim : 0U);
-  }
-  if (geometry.rotational) flags |= kRotational;
-  return static_cast<uint16_t>(flags);
-}
-
 void set_option(int socket, int level, int name, int value = 1) {
   setsockopt(socket, level, name, &value, sizeof(value));  // best effort
 }
@@ -44,29 +33,8 @@ bool is_local(int socket) {
 
 }  // namespace
 
-NbdQueue::OneExport::OneExport(const Setup& setup)
-    : stack_(*setup.stack),
-      export_{.name = setup.export_name,
-              .description = setup.description,
-              .size = 0,
-              .flags = flags_of(stack_.geometry()),
-              .block_sizes = {.minimum = 1,
-                              .preferred = std::max(stack_.geometry().physical_block_bytes, 4096U),
-                              .payload_max = kDefaultPayloadMax},
-              .contexts = {std::string(kAllocationContext)}} {}
-
-const Export* NbdQueue::OneExport::find(std::string_view name) const {
-  if (name != export_.name) return nullptr;
-  export_.size = stack_.geometry().size_bytes;
-  return &export_;
-}
-
 NbdQueue::NbdQueue(Setup setup, Ring& ring, QueueListener& listener)
-    : Queue(listener),
-      setup_(std::move(setup)),
-      ring_(ring),
-      export_(setup_),
-      cached_(CachedFile::of(*setup_.stack)) {}
+    : Queue(listener), setup_(std::move(setup)), ring_(ring), exports_(setup_.exports) {}
 
 NbdQueue::~NbdQueue() = default;
 
@@ -130,13 +98,10 @@ void NbdQueue::welcome(Descriptor socket) {
       std::make_unique<Connection>(Connection::Setup{.queue = setup_.id,
                                                      .depth = setup_.depth,
                                                      .ring = ring_,
-                                                     .stack = *setup_.stack,
-                                                     .io = *setup_.io,
-                                                     .exports = export_,
+                                                     .exports = exports_,
                                                      .counters = counters_,
                                                      .tls = setup_.tls,
-                                                     .credentials = setup_.credentials,
-                                                     .cached = cached_.get()},
+                                                     .credentials = setup_.credentials},
                                    std::move(socket), listener));
   Connection& connection = *connections_.back();
   shaking_hands_.push_back(&connection);

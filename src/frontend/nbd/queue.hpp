@@ -1,6 +1,6 @@
-// NbdQueue: the clients of an NBD export that one reactor serves.
+// NbdQueue: the NBD clients that one reactor serves.
 //
-// The first queue of an export accepts all connections, and gives each to the queue that has the
+// The first queue of a server accepts all connections, and gives each to the queue that has the
 // fewest (a ring that waits for a listening socket keeps all others from seeing it). A queue owns
 // its connections until they end. Handshakes are limited in number and time: when too many clients
 // do not get on with theirs, the oldest of them is dropped.
@@ -15,6 +15,7 @@
 #include "frontend/nbd/access_list.hpp"
 #include "frontend/nbd/connection.hpp"
 #include "frontend/nbd/newcomers.hpp"
+#include "frontend/nbd/offered_exports.hpp"
 #include "reactor/queue.hpp"
 #include "ring/acceptor.hpp"
 
@@ -26,10 +27,7 @@ class NbdQueue final : public Queue, private ConnectionListener {
     uint16_t id = 0;
     uint16_t depth = 0;            // of each connection
     std::vector<int> listeners{};  // listening sockets; they outlive the queue
-    std::string export_name{};
-    std::string description{};
-    Stack* stack = nullptr;
-    ByteIo* io = nullptr;
+    OfferedExports::Setup exports{};
     Newcomers* newcomers = nullptr;
     AccessList allowed{};
     TlsPolicy tls = TlsPolicy::none;
@@ -52,18 +50,6 @@ class NbdQueue final : public Queue, private ConnectionListener {
   void welcome(Descriptor socket);
 
  private:
-  // The one export, as large as the stack is when a client asks.
-  class OneExport final : public Exports {
-   public:
-    explicit OneExport(const Setup& setup);
-    std::vector<std::string> names() const override { return {export_.name}; }
-    const Export* find(std::string_view name) const override;
-
-   private:
-    const Stack& stack_;
-    mutable Export export_;
-  };
-
   Service accept(Acceptor& acceptor);
   bool is_allowed(const Descriptor& socket) const;
   Service stop_accepting(Acceptor& acceptor);
@@ -74,8 +60,7 @@ class NbdQueue final : public Queue, private ConnectionListener {
 
   const Setup setup_;
   Ring& ring_;
-  const OneExport export_;
-  const std::unique_ptr<CachedFile> cached_;
+  const OfferedExports exports_;
   std::vector<std::unique_ptr<Acceptor>> acceptors_;
   size_t under_way_ = 0;     // coroutines of this queue itself
   bool complained_ = false;  // that no client can be accepted

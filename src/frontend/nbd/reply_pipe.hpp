@@ -30,8 +30,9 @@ struct PipeTurn : FifoLink<PipeTurn> {
 
 class ReplyPipe {
  public:
-  // Null: nothing is ever filled.
-  ReplyPipe(Ring& ring, CachedFile* file) : ring_(ring), file_(file) {}
+  explicit ReplyPipe(Ring& ring) : ring_(ring) {}
+  // What the requests are for. Null: no READ suits.
+  void use(CachedFile* file) { file_ = file; }
 
   // True if a READ of so many bytes may gain by it: the system calls of less cost more than copies.
   bool suits(uint64_t length) const {
@@ -55,7 +56,7 @@ class ReplyPipe {
   bool has_pipe();
 
   Ring& ring_;
-  CachedFile* const file_;
+  CachedFile* file_ = nullptr;
   Pipe pipe_;                // made for the first request
   uint32_t held_bytes_ = 0;  // in the pipe
   bool is_taken_ = false;

@@ -145,6 +145,9 @@ class Plan final : public FrontendPlan {
 };
 
 Result<std::unique_ptr<FrontendPlan>> plan(Stack& stack, const FrontendOptions& options) {
+  if (stack.disks().size() > 1 && options.own.has("export")) {
+    return fail(EINVAL, "--export names one export, but this server has several with their names");
+  }
   auto addresses = parse_addresses(options.own.text("listen"));
   if (!addresses) return std::unexpected(addresses.error());
   const auto policy = read_policy(options.own);
@@ -190,6 +193,7 @@ constinit const FrontendType kNbdFrontend = {
     .traces = nbd::kTraces,
     .max_io_bytes = kIoBytesMax,
     .is_block_device = false,
+    .serves_many = true,
     .check_options = nbd::check_options,
     .plan = nbd::plan,
     .has_remains = nbd::has_remains,

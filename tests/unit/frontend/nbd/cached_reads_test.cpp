@@ -122,7 +122,7 @@ TEST_F(CachedReadsTest, AClientThatDoesNotReadDelaysNobody) {
 TEST_F(CachedReadsTest, AFileIsNotReadFromTheDiskHere) {
   const std::string path = directory.file("disk.img", kSize);
   auto stack = std::move(*sluice::test::open_stack("loop(" + path + ", buffered_io=1)"));
-  const auto file = CachedFile::of(*stack);
+  const auto file = CachedFile::of(stack->disk());
   ASSERT_NE(file, nullptr);
   const Descriptor own(open(path.c_str(), O_RDWR | O_CLOEXEC));
   const auto some = bytes_of(kLong, 1);
@@ -146,8 +146,9 @@ TEST_F(CachedReadsTest, DirectIoGoesAroundThePageCache) {
   const auto file = stack->root().bare_file();
   ASSERT_TRUE(file);
   if (file->through_page_cache) GTEST_SKIP() << "this file system takes no direct I/O";
-  EXPECT_EQ(CachedFile::of(*stack), nullptr);
-  EXPECT_EQ(CachedFile::of(*std::move(*sluice::test::open_stack("null:4M"))), nullptr);
+  EXPECT_EQ(CachedFile::of(stack->disk()), nullptr);
+  auto null = std::move(*sluice::test::open_stack("null:4M"));
+  EXPECT_EQ(CachedFile::of(null->disk()), nullptr);
 }
 
 // The kernel tells a process that may only read that every page is in the cache.
@@ -156,12 +157,12 @@ TEST_F(CachedReadsTest, WhoMayNotKnowDoesNotGuess) {
   const std::string path = directory.file("disk.img", kSize);
   auto stack =
       std::move(*sluice::test::open_stack("loop(" + path + ", buffered_io=1)", /*read_only=*/true));
-  ASSERT_NE(CachedFile::of(*stack), nullptr);
+  ASSERT_NE(CachedFile::of(stack->disk()), nullptr);
   const pid_t child = fork();
   if (child == 0) {
     if (chmod(directory.path("").c_str(), 0755) != 0 || setresuid(65534, 65534, 65534) != 0)
       _exit(2);
-    _exit(CachedFile::of(*stack) == nullptr ? 0 : 1);
+    _exit(CachedFile::of(stack->disk()) == nullptr ? 0 : 1);
   }
   int status = 0;
   ASSERT_EQ(waitpid(child, &status, 0), child);

@@ -1,0 +1,55 @@
+#include "frontend/nbd/offered_exports.hpp"
+
+#include <algorithm>
+#include <utility>
+
+namespace sluice::nbd {
+namespace {
+
+uint16_t flags_of(const Geometry& geometry) {
+  unsigned flags = kSendFlush | kSendFua | kSendCache | kCanMultiConn;
+  if (geometry.read_only) {
+    flags |= kReadOnly;
+  } else {
+    flags |= kSendWriteZeroes | kSendFastZero | (geometry.can_discard ? kSendTrim : 0U);
+  }
+  if (geometry.rotational) flags |= kRotational;
+  return static_cast<uint16_t>(flags);
+}
+
+}  // namespace
+
+OfferedExports::OfferedExports(const Setup& setup) {
+  const auto& disks = setup.stack->disks();
+  for (size_t i = 0; i < disks.size(); ++i) {
+    Disk& disk = *disks[i];
+    const Geometry& geometry = disk.geometry();
+    auto offered = std::make_unique<OfferedExport>();
+    offered->name = disk.name().empty() ? setup.name : disk.name();
+    offered->description = setup.description;
+    offered->flags = flags_of(geometry);
+    offered->block_sizes = {.minimum = 1,
+                            .preferred = std::max(geometry.physical_block_bytes, 4096U),
+                            .payload_max = kDefaultPayloadMax};
+    offered->contexts = {std::string(kAllocationContext)};
+    offered->disk = &disk;
+    offered->io = setup.ios.at(i);
+    offered->cached = CachedFile::of(disk);
+    exports_.push_back(std::move(offered));
+  }
+}
+
+std::vector<std::string> OfferedExports::names() const {
+  std::vector<std::string> names;
+  for (const auto& each : exports_) names.push_back(each->name);
+  return names;
+}
+
+const Export* OfferedExports::find(std::string_view name) const {
+  const auto found = std::ranges::find_if(exports_, [&](auto& each) { return each->name == name; });
+  if (found == exports_.end()) return nullptr;
+  (*found)->size = (*found)->disk->geometry().size_bytes;
+  return found->get();
+}
+
+}  // namespace sluice::nbd

@@ -1,0 +1,43 @@
+// OfferedExports: the disks of a stack, as NBD clients choose among them.
+//
+// One for each queue, used by its thread. The stack and the ByteIo of each disk outlive it.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "frontend/nbd/cached_file.hpp"
+#include "nbd/server_handshake.hpp"
+#include "reactor/byte_io.hpp"
+#include "target/stack.hpp"
+
+namespace sluice::nbd {
+
+struct OfferedExport final : Export {
+  Disk* disk = nullptr;
+  ByteIo* io = nullptr;
+  std::unique_ptr<CachedFile> cached{};  // null: READs are not sent from the page cache
+};
+
+class OfferedExports final : public Exports {
+ public:
+  struct Setup {
+    const Stack* stack = nullptr;
+    std::vector<ByteIo*> ios{};  // of its disks, in their order
+    std::string name{};          // of an only disk
+    std::string description{};   // of each
+  };
+
+  explicit OfferedExports(const Setup& setup);
+
+  std::vector<std::string> names() const override;
+  // With the size that the disk has now.
+  const Export* find(std::string_view name) const override;
+
+ private:
+  std::vector<std::unique_ptr<OfferedExport>> exports_;
+};
+
+}  // namespace sluice::nbd

@@ -1,0 +1,163 @@
+#!/usr/bin/env bash
+# `sluice serve`: several exports from one process, each with its own name, size and state; and
+# READs that go from the page cache to the socket.
+# shellcheck source=tests/interop/lib_nbd.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib_nbd.sh"
+
+main() {
+    local tool
+    begin_plain
+    for tool in nbdinfo nbdcopy qemu-img; do
+        command -v "$tool" > /dev/null || { echo "skipped: there is no $tool"; exit 77; }
+    done
+    run_case "several exports" serves_several
+    run_case "one export" serves_one
+    run_case "each fails alone" fails_alone
+    run_case "grows" grows
+    run_case "killed" is_killed
+    run_case "page cache" reads_from_page_cache
+    run_case "bad arguments" refuses_bad_arguments
+    finish
+}
+
+# serve ARGUMENT...: on the socket `sock`. Sets URI to all but the name of the export.
+serve() {
+    "$SLUICE" serve --listen unix:sock "$@" > add.txt
+    note_server
+    URI="nbd+unix:///%s?socket=$CASE/sock"
+}
+
+# uri NAME
+uri() {
+    # shellcheck disable=SC2059
+    printf "$URI" "$1"
+}
+
+serves_several() {
+    head -c 8M /dev/urandom > a.raw
+    head -c 16M /dev/urandom > b.raw
+    serve --description 'of a rack' root=a.raw data.2=b.raw 'half=linear(mem:4M, size=2M)'
+    nbdinfo --list "$(uri '')" > list.txt
+    same names "$(sed -n 's/^export="\(.*\)":/\1/p' list.txt | tr '\n' ' ')" 'root data.2 half '
+    grep -q 'description: of a rack' list.txt || fail "no description: $(cat list.txt)"
+    same size "$(nbdinfo --size "$(uri data.2)")" 16777216
+    same first "$(nbdinfo --size "$(uri '')")" 8388608
+    nbdcopy "$(uri root)" root.back
+    nbdcopy "$(uri data.2)" data.back
+    cmp a.raw root.back
+    cmp b.raw data.back
+    nbdcopy --connections=4 b.raw "$(uri root)" 2> too_small.txt && fail 'a larger disk was copied'
+    nbdcopy --connections=4 root.back "$(uri data.2)"
+    qemu-img compare -f raw -F raw root.back "$(uri root)"
+    refused 'for export: none' nbdinfo "$(uri none)"
+    "$SLUICE" list --json > list.json
+    grep -q '"exports"' list.json || fail "no stack of exports: $(cat list.json)"
+    stop_server
+    cmp -n 8388608 root.back b.raw
+    [ ! -e sock ] || fail 'the socket is still there'
+}
+
+serves_one() {
+    truncate -s 8M a.raw
+    serve disk=a.raw
+    same size "$(nbdinfo --size "$(uri disk)")" 8388608
+    stop_server
+    serve a.raw
+    same size "$(nbdinfo --size "$(uri '')")" 8388608
+    stop_server
+}
+
+# A failed flush of one export is no other's.
+fails_alone() {
+    truncate -s 8M a.raw b.raw
+    serve 'bad=fault(b.raw, errors=100%, ops=flush)' good=a.raw
+    cat > check.py << 'PYTHON'
+import nbd, sys
+def connected(name):
+    h = nbd.NBD()
+    h.connect_uri(sys.argv[1] % name)
+    return h
+bad, good = connected('bad'), connected('good')
+for h in (bad, good):
+    h.pwrite(b'x' * 512, 0)
+good.flush()
+for call in (bad.flush, lambda: bad.pwrite(b'y' * 512, 0)):
+    try:
+        call()
+    except nbd.Error as error:
+        assert error.errnum == 5, error
+    else:
+        raise AssertionError('it went on after a failed flush')
+good.pwrite(b'z' * 512, 512)
+good.flush()
+assert good.pread(1024, 0) == b'x' * 512 + b'z' * 512
+PYTHON
+    /usr/bin/python3 check.py "$URI"
+    "$SLUICE" stat "$ID" --json > stat.json
+    grep -q 'bad: a flush has failed' stat.json || fail "stat says: $(cat stat.json)"
+    stop_server
+}
+
+grows() {
+    truncate -s 8M a.raw
+    serve 'a=loop(a.raw)' b=mem:4M
+    truncate -s 12M a.raw
+    refused 'no size together' "$SLUICE" resize "$ID" 64M
+    same total "$("$SLUICE" resize "$ID")" 16777216
+    same size "$(nbdinfo --size "$(uri a)")" 12582912
+    stop_server
+}
+
+is_killed() {
+    truncate -s 8M a.raw
+    serve a=a.raw b=mem:4M
+    kill -KILL "$SERVER"
+    wait_for_end "$SERVER"
+    "$SLUICE" del "$ID"
+    [ ! -e sock ] || fail 'the socket is still there'
+    serve a=a.raw b=mem:4M
+    stop_server
+}
+
+# All of a copy in large requests comes from the cache, and none of it is copied.
+reads_from_page_cache() {
+    head -c 64M /dev/urandom > a.raw
+    serve 'a=loop(a.raw, buffered_io)' 'm=mem:64M'
+    nbdcopy a.raw "$(uri m)"
+    cat a.raw > /dev/null
+    local before after
+    before=$(copied)
+    nbdcopy --request-size=262144 "$(uri a)" a.back
+    nbdcopy --request-size=524288 --connections=4 "$(uri m)" m.back
+    after=$(copied)
+    cmp a.raw a.back
+    cmp a.raw m.back
+    same copied "$before" "$after"
+    stop_server
+}
+
+copied() {
+    "$SLUICE" stat "$ID" --json | grep -o '"copied_bytes": *[0-9]*' | tr '\n' ' '
+}
+
+refuses_bad_arguments() {
+    truncate -s 8M a.raw b.raw
+    refused 'nothing to serve' "$SLUICE" serve --listen unix:sock
+    refused 'needs --listen' "$SLUICE" serve a=a.raw
+    refused 'has no name' "$SLUICE" serve --listen unix:sock a.raw b=b.raw
+    refused 'two exports have the name a' "$SLUICE" serve --listen unix:sock a=a.raw a=b.raw
+    refused 'export a: unknown target' "$SLUICE" serve --listen unix:sock 'a=strip(a.raw, b.raw)'
+    refused 'names one export' "$SLUICE" serve --listen unix:sock --export x a=a.raw b=b.raw
+    refused 'both name the export' "$SLUICE" serve --listen unix:sock --export x a=a.raw
+    refused 'serves one disk' "$SLUICE" add --frontend fuse --at at \
+        'exports(a.raw, b.raw, names=a+b)'
+    refused 'only be the whole spec' "$SLUICE" serve --listen unix:sock \
+        'a=linear(exports(a.raw, b.raw, names=a+b))'
+    refused 'there are 1 names for 2 disks' "$SLUICE" serve --listen unix:sock \
+        'exports(a.raw, b.raw, names=a)'
+    refused 'cannot be a name' "$SLUICE" serve --listen unix:sock 'exports(a.raw, names="a b")'
+    [ ! -e sock ] || fail 'a socket was left behind'
+    same devices "$("$SLUICE" list --json)" '[]'
+}
+
+main "$@"
