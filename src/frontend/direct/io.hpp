@@ -31,6 +31,9 @@ class Io : private Message, public FifoLink<Io> {
   virtual void done(Status status) noexcept = 0;
 
  protected:
+  // Submits it to the same queue, from done() only: without the message that another thread needs.
+  // The memory is the same, or `slot` is set to match.
+  void again() { run(); }
   Io() = default;
   ~Io() = default;
 
