@@ -1,8 +1,11 @@
-// `sluice bench lend`.
+// `sluice bench`.
 #include <spdlog/spdlog.h>
+
+#include <functional>
 
 #include "bench/claim.hpp"
 #include "bench/contest.hpp"
+#include "bench/load.hpp"
 #include "bench/table.hpp"
 #include "cli/bench_options.hpp"
 #include "cli/command.hpp"
@@ -28,24 +31,11 @@ std::span<const bench::ColumnType* const> columns_of(bench::Pages pages) {
   return kColumns;
 }
 
-void declare_bench(CommandLine& line, std::span<const std::string>) {
-  line.add_word("lend");
-  line.add({.name = "seconds", .value = "S", .help = "length of each run (0.5)"});
-  line.add({.name = "runs", .value = "N", .help = "runs of each column at each depth (5)"});
-  line.add({.name = "depths", .value = "LIST", .help = "requests at a time (1,2,4,8,16,32)"});
-  line.add({.name = "cpu", .value = "N", .help = "processor to run on (default: the current one)"});
-  line.add({.name = "file",
-            .value = "FILE",
-            .help = "measure FILE at 64K and 512K instead, lent and copied; overwrites it"});
-  line.add({.name = "ublk", .help = "lend pages of requests of a temporary ublk device"});
-  line.add({.name = "json", .help = "print all values as an object"});
-}
+using Progress = std::function<void(const std::string&)>;
 
-Outcome<void> run_bench(const CommandLine& line, const Streams& streams) {
+Outcome<void> run_lend(const CommandLine& line, const Streams& streams, const Progress& progress) {
   const auto plan = read_plan(line);
   if (!plan) return std::unexpected(plan.error());
-  spdlog::set_level(spdlog::level::warn);  // devices are added and deleted here
-  const auto progress = [&](const std::string& sentence) { say(streams, sentence); };
   if (line.has("file")) {
     const auto cells = bench::run_claim(*plan, line.text("file"), progress);
     if (!cells) return failed(cells.error());
@@ -60,14 +50,33 @@ Outcome<void> run_bench(const CommandLine& line, const Streams& streams) {
   return {};
 }
 
+Outcome<void> run_stack(const CommandLine& line, const Streams& streams, const Progress& progress) {
+  const auto wanted = read_stack_bench(line);
+  if (!wanted) return std::unexpected(wanted.error());
+  const auto found = bench::run_load(wanted->spec, wanted->plan, progress);
+  if (!found) return failed(found.error());
+  streams.out << (line.has("json") ? written(bench::load_json(*found)) : bench::load_text(*found));
+  return {};
+}
+
+Outcome<void> run_bench(const CommandLine& line, const Streams& streams) {
+  const auto subject = read_subject(line);
+  if (!subject) return std::unexpected(subject.error());
+  const auto progress = [&](const std::string& sentence) { say(streams, sentence); };
+  spdlog::set_level(spdlog::level::warn);  // devices are made and ended here
+  return *subject == BenchSubject::lend ? run_lend(line, streams, progress)
+                                        : run_stack(line, streams, progress);
+}
+
 }  // namespace
 
 constinit const Command kBenchCommand = {
     .name = "bench",
     .synopsis =
         "lend [--seconds S] [--runs N] [--depths LIST] [--cpu N] [--ublk] [--json]\n"
-        "lend [--seconds S] [--runs N] --file FILE [--json]",
-    .summary = "Measure the interfaces that lend a page to an operation, side by side.",
+        "lend [--seconds S] [--runs N] --file FILE [--json]\n"
+        "stack [--pattern PATTERN] [--overwrite] [OPTION]... SPEC",
+    .summary = "Measure a stack, or the interfaces that lend a page to an operation.",
     .declare = declare_bench,
     .run = run_bench,
     .has_state = false};

@@ -121,8 +121,11 @@ Candidates values_of(std::string_view placeholder) {
     for (const std::string_view name : mode_names()) words.emplace_back(name);
   } else if (placeholder == "FRONTEND") {
     for (const std::string_view name : frontend_names()) words.emplace_back(name);
-  } else if (placeholder == "lend") {
+  } else if (placeholder == "lend|stack") {
     words.emplace_back("lend\ta page to an operation");
+    words.emplace_back("stack\ta load on a stack in this process");
+  } else if (placeholder == "PATTERN") {
+    words = {"read", "write", "randread", "randwrite"};
   } else if (placeholder == "COMMAND") {
     for (const Command* const command : commands()) {
       words.push_back(fmt::format("{}\t{}", command->name, command->summary));

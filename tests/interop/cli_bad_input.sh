@@ -93,7 +93,7 @@ lines_that_are_wrong() {
     refuse 2 "needs a DEVICE" ctl
     refuse 2 "" events --follow=1
     refuse 2 "nothing to measure" bench
-    refuse 2 "measures 'lend'" bench disk
+    refuse 2 "measures 'lend' or 'stack'" bench disk
     refuse 2 "--seconds takes a number" bench lend --seconds 0
     refuse 2 "whole number" bench lend --runs 0
     refuse 2 "--depths takes numbers" bench lend --depths 1,,2
@@ -101,6 +101,15 @@ lines_that_are_wrong() {
     refuse 1 "does not exist" bench lend --file nowhere
     refuse 2 "--depths does not go with --file" bench lend --file nowhere --depths 1
     refuse 2 "--ublk does not go with --file" bench lend --file nowhere --ublk
+    refuse 2 "nothing to measure" bench stack
+    refuse 2 "--pattern takes" bench stack --pattern sideways 'mem(1M)'
+    refuse 2 "add --overwrite" bench stack --pattern write 'mem(1M)'
+    refuse 2 "takes a size" bench stack --block 1 'mem(1M)'
+    refuse 2 "unexpected argument" bench stack 'mem(1M)' 'mem(1M)'
+    refuse 1 "does not exist" bench stack nowhere
+    refuse 1 "do not fit the stack" bench stack --block 1000 'mem(1M)'
+    refuse 1 "too small to measure" bench stack --block 512k 'mem(64k)'
+    refuse 1 "failed: Input/output error" bench stack --runs 1 'fault(mem(1M), errors=1)'
     refuse 2 "needs a DEVICE" recover
     refuse 2 "needs a DEVICE" set_affinity -q 0 --cpuset 0
     refuse 2 "needs a DEVICE" resize

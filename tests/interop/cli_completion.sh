@@ -32,8 +32,11 @@ words_and_values() {
  features targets bench help --help --version" ''
     offers 'features' fe
     offers '' nonsense ''
-    offers 'lend' bench ''
-    offers '--help --seconds --runs --depths --cpu --file --ublk --json' bench --
+    offers 'lend stack' bench ''
+    offers '--help --seconds --runs --depths --cpu --file --ublk --json' bench lend --
+    offers '--help --seconds --runs --pattern --block --depth --queues --overwrite --json' \
+        bench stack --
+    offers 'read write randread randwrite' bench stack --pattern ''
     offers '--max_io_buf_bytes' add --max
     offers '--help --number --all --async --force' del --
     offers 'loop linear' add -t l
