@@ -241,6 +241,7 @@ Result<LoadFindings> run_load(const Spec& spec, const LoadPlan& plan,
   }
   course.end();
   for (const QueueReport& report : (*device)->reports()) {
+    found.requests += report.requests;
     found.arena_overflows += report.arena_overflows;
   }
   device->reset();

@@ -45,6 +45,7 @@ struct LoadFindings {
   LoadPlan plan;
   uint64_t size_bytes = 0;  // of the stack
   std::vector<LoadRun> runs{};
+  uint64_t requests = 0;         // all of them, those of the warm-up included
   uint64_t arena_overflows = 0;  // allocations of requests from the heap; zero is right
 
   // Of each figure by itself.

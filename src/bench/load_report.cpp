@@ -83,6 +83,7 @@ JsonValue load_json(const LoadFindings& found) {
           {"queues", plan.queues},
           {"size_bytes", uint64_t{found.size_bytes}},
           {"seconds", plan.milliseconds / 1000.0},
+          {"requests", found.requests},
           {"arena_overflows", found.arena_overflows},
           {"median", json_of(found.median())},
           {"runs", std::move(runs)}};

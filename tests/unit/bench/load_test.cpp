@@ -30,6 +30,7 @@ TEST_P(EachPattern, IsMeasuredWithoutAllocations) {
   ASSERT_TRUE(found) << found.error().text;
   EXPECT_EQ(found->arena_overflows, 0U);
   EXPECT_EQ(found->size_bytes, 8U << 20);
+  EXPECT_GT(found->requests, 0U);
   ASSERT_EQ(found->runs.size(), 2U);
   for (const LoadRun& run : found->runs) {
     EXPECT_GT(run.requests_per_s, 0);
