@@ -54,6 +54,7 @@ bench: build ## measure and plot: bench/
 	bench/run
 	bench/run-host
 	bench/run-lend
+	bench/run-nbd
 
 install: program ## into DESTDIR and PREFIX (/usr/local), without debugging information
 	DESTDIR="$(DESTDIR)" cmake --install build/release --prefix "$(PREFIX)" --strip
