@@ -10,7 +10,13 @@ from nbd.processes import Failed
 
 OURS, FUSE, QEMU = "sluice", "nbdfuse", "qemu-storage-daemon"
 NAMES = (OURS, FUSE, QEMU)
-CONNECTIONS = 4             # qemu-storage-daemon has one
+# Queues, and connections in all; qemu-storage-daemon has one. Each client's best one for a cell is
+# measured.
+SETTINGS = {
+    OURS: ("queues=1 connections=4", "queues=2 connections=4"),
+    FUSE: ("connections=1", "connections=4"),
+    QEMU: ("connections=1",),
+}
 RECONNECT_SECONDS = 10
 
 
@@ -22,10 +28,13 @@ class Client:
 
 
 @contextlib.contextmanager
-def attached(place, name, server):
+def attached(place, name, setting, server):
     """The server's export as a file, for as long as the block lasts."""
     mount = place.new("mnt")
-    with {OURS: sluice, FUSE: nbdfuse, QEMU: storage_daemon}[name](place, mount, server) as client:
+    values = dict(each.split("=") for each in setting.split())
+    connect = {OURS: sluice, FUSE: nbdfuse, QEMU: storage_daemon}[name]
+    with connect(place, mount, server, **{key: int(value) for key, value in values.items()}
+                 ) as client:
         try:
             yield client
         finally:
@@ -45,10 +54,10 @@ def is_mounted(path):
 
 
 @contextlib.contextmanager
-def sluice(place, mount, server):
+def sluice(place, mount, server, queues, connections):
     added = processes.call(
-        [place.sluice, "add", "--frontend", "fuse", "--at", mount, "--json",
-         f'nbd("{server.uri()}", connections={CONNECTIONS})'], place.environment)
+        [place.sluice, "add", "--frontend", "fuse", "--at", mount, "--json", "--queues", queues,
+         f'nbd("{server.uri()}", connections={connections // queues})'], place.environment)
     device = json.loads(added)
     try:
         yield Client(device["device"], device["pid"])
@@ -62,10 +71,10 @@ def sluice(place, mount, server):
 
 
 @contextlib.contextmanager
-def nbdfuse(place, mount, server):
+def nbdfuse(place, mount, server, connections):
     log = place.new("log")
     mount.mkdir()
-    process = processes.start(["nbdfuse", "-C", CONNECTIONS, mount / "disk", server.uri()], log)
+    process = processes.start(["nbdfuse", "-C", connections, mount / "disk", server.uri()], log)
     try:
         processes.wait_until((mount / "disk").exists, process, log)
         yield Client(mount / "disk", process.pid)
@@ -75,7 +84,8 @@ def nbdfuse(place, mount, server):
 
 
 @contextlib.contextmanager
-def storage_daemon(place, mount, server):
+def storage_daemon(place, mount, server, connections):
+    assert connections == 1
     log = place.new("log")
     mount.touch()
     where = (f"server.type=inet,server.host={server.address[0]},server.port={server.address[1]}"

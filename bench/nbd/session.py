@@ -139,21 +139,44 @@ class Session:
             if not wanted:
                 continue
             with self.kit(tcp=part == "client-tcp") as server, uring_enabled():
+                say(f"{part}: the settings of the clients")
+                self.try_clients(server, wanted)
                 for number in self.rounds(few=part == "client-tcp"):
                     for name in rotated(clients.NAMES, number):
                         say(f"round {number}: {part}, {name}")
                         yield from self.client(number, name, server, wanted)
 
-    def client(self, number, name, server, wanted):
-        setting = f"connections={1 if name == clients.QEMU else clients.CONNECTIONS}"
-        try:
-            with clients.attached(self.place, name, server) as client:
-                for cell in wanted:
-                    yield row(number, cell, name, setting) | self.once(lambda: load.fio(
-                        load.fio_file(client.path), cell, self.options.seconds, client.pid))
-        except Failed as failure:
+    def try_clients(self, server, wanted):
+        """Finds the fastest setting of each client for each cell, by a short run of each."""
+        for name in clients.NAMES:
+            speeds = {}
+            for setting in clients.SETTINGS[name]:
+                for known in self.attach(name, setting, server, wanted, TRY_SECONDS):
+                    speeds.setdefault(known["cell"], {})[setting] = known
             for cell in wanted:
-                yield row(number, cell, name, setting) | failed(failure)
+                found = speeds[cell.name]
+                self.best[cell.name, name] = max(
+                    found, key=lambda setting: found[setting].get(cell.speed, 0))
+
+    def client(self, number, name, server, wanted):
+        for setting in clients.SETTINGS[name]:
+            mine = [cell for cell in wanted if self.best[cell.name, name] == setting]
+            if mine:
+                for known in self.attach(name, setting, server, mine, self.options.seconds):
+                    yield known | {"round": number}
+
+    def attach(self, name, setting, server, wanted, seconds):
+        """A run of each cell with a client that is attached for them."""
+        left = list(wanted)
+        try:
+            with clients.attached(self.place, name, setting, server) as client:
+                while left:
+                    cell = left.pop(0)
+                    yield row("", cell, name, setting) | self.once(lambda: load.fio(
+                        load.fio_file(client.path), cell, seconds, client.pid))
+        except Failed as failure:
+            for cell in left:
+                yield row("", cell, name, setting) | failed(failure)
 
     def kit(self, tcp=False):
         setting = servers.SETTINGS[servers.KIT][-1]
@@ -175,7 +198,8 @@ class Session:
             def restart():
                 time.sleep(GAP_AFTER_SECONDS)
                 stack.enter_context(killed_and_back(self.place, server))
-            with clients.attached(self.place, name, server) as client:
+            setting = clients.SETTINGS[name][0]
+            with clients.attached(self.place, name, setting, server) as client:
                 return load.fio(load.fio_file(client.path), cell, GAP_SECONDS, client.pid, restart)
 
     @staticmethod

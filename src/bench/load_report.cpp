@@ -49,6 +49,7 @@ LoadRun LoadFindings::median() const {
   LoadRun middle;
   for (const Figure& figure : kFigures) {
     std::vector<double> values;
+    values.reserve(runs.size());
     for (const LoadRun& run : runs) values.push_back(run.*figure.value);
     if (!values.empty()) middle.*figure.value = bench::median(std::move(values));
   }
