@@ -123,7 +123,8 @@ def plot(path, plotted, results):
              "set style histogram errorbars gap 1.5 lw 1", "set style fill solid 1 noborder",
              "set errorbars 0.4 lw 1 lc rgb '#222222'", "set border 3 lc rgb '#555555'",
              "set xtics nomirror scale 0", "set ytics nomirror", "set yrange [0:*]",
-             "set grid ytics lc rgb '#dddddd' lt 1 lw 1", "set key top left",
+             "set grid ytics lc rgb '#dddddd' lt 1 lw 1", "set bmargin 5",
+             "set key outside top center horizontal",
              'set datafile missing "?"', "set multiplot layout 2,2"]
     small = [cell for cell in plotted if cell.block == cells.SMALL]
     large = [cell for cell in plotted if cell.block != cells.SMALL]
@@ -159,8 +160,8 @@ def panel(title, shown_cells, figure, factor, names, results):
 
 
 def label(cell):
-    """On two lines: "4k randread", "32, tcp"."""
+    """On three lines: "4k", "read", "32 tcp"."""
     many = f" x{cell.connections}" if cell.connections > 1 else ""
     via = cell.part.removeprefix("client-") if cell.part.startswith("client") else ""
-    second = f"{cell.depth}{many}" + (f", {via}" if via else "")
-    return f"{cell.block} {cell.pattern.removeprefix('rand')}\\n{second}"
+    last = f"{cell.depth}{many}" + (f" {via}" if via else "")
+    return f"{cell.block}\\n{cell.pattern.removeprefix('rand')}\\n{last}"
