@@ -21,6 +21,7 @@ main() {
     run_case "two addresses" on_two_addresses
     run_case "read-only" read_only
     run_case "del" is_deleted
+    run_case "del of a socket on a file system of its own" is_removed_from_a_mount
     run_case "killed" is_killed
     run_case "allowed networks" allows_networks
     run_case "bounded number of clients" bounds_clients
@@ -186,6 +187,16 @@ time.sleep(60)' "$URI" > here &
     wait_for_end "$SERVER"
     [ ! -e sock ] || fail "the socket was left behind"
     same "state files" "$(ls state)" ""
+}
+
+# The server does not keep the mounts of its caller.
+is_removed_from_a_mount() {
+    mkdir mounted
+    mount -t tmpfs sluice-test mounted
+    serve --listen unix:mounted/sock
+    "$SLUICE" del -n "$ID"
+    [ ! -e mounted/sock ] || fail "the socket was left behind"
+    umount mounted
 }
 
 is_killed() {

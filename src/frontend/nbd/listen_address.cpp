@@ -1,5 +1,6 @@
 #include "frontend/nbd/listen_address.hpp"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <linux/vm_sockets.h>
 #include <netdb.h>
@@ -25,10 +26,19 @@ constexpr int kBacklog = 128;
 constexpr size_t kPathMax = sizeof(sockaddr_un::sun_path) - 1;
 
 // 0: there is no socket of this name.
-uint64_t inode_of(const std::string& path) {
+uint64_t inode_of(const std::string& path, int directory = AT_FDCWD) {
   struct stat status{};
-  const bool is_socket = lstat(path.c_str(), &status) == 0 && S_ISSOCK(status.st_mode);
-  return is_socket ? status.st_ino : 0;
+  const bool is_there = fstatat(directory, path.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0;
+  return is_there && S_ISSOCK(status.st_mode) ? status.st_ino : 0;
+}
+
+std::string name_in_directory(const std::string& path) { return path.substr(path.rfind('/') + 1); }
+
+// Where there is no '/', npos + 1 is 0.
+Descriptor open_directory_of(const std::string& path) {
+  const std::string directory = path.substr(0, path.rfind('/') + 1);
+  return Descriptor(
+      open(directory.empty() ? "." : directory.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
 }
 
 std::unexpected<Error> bad(std::string_view text, std::string_view why) {
@@ -183,13 +193,18 @@ Result<Listener> listen_on(ListenAddress& address) {
   if (address.has_file()) {
     listener.file = address.socket;
     listener.inode = inode_of(address.socket);
+    listener.directory = open_directory_of(address.socket);
   }
   return listener;
 }
 
 void Listener::remove_file() {
-  if (!file.empty() && inode_of(file) == inode) unlink(file.c_str());
+  const std::string name = name_in_directory(file);
+  if (!file.empty() && inode_of(name, directory.number()) == inode) {
+    unlinkat(directory.number(), name.c_str(), 0);
+  }
   file.clear();
+  directory = Descriptor();
 }
 
 bool is_dead_socket(const std::string& path, uint64_t inode) {

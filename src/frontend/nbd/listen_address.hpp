@@ -31,8 +31,9 @@ struct ListenAddress {
 // A listening socket, and its socket file, if it has one: of mode 0600.
 struct Listener {
   Descriptor socket;
-  std::string file{};  // its path
-  uint64_t inode = 0;  // by which it is known from a later file of this name
+  std::string file{};      // its path
+  uint64_t inode = 0;      // by which it is known from a later file of this name
+  Descriptor directory{};  // of the file: a server leaves the mounts that its caller has
 
   // Removes the file, once, unless another one has its name.
   void remove_file();
