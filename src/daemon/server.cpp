@@ -133,7 +133,7 @@ Result<void> Server::run() {
     emit({.kind = kDeleted,
           .text = should_stop_ ? "its server was told to end"
                   : stopping_  ? "by command"
-                               : "it was unmounted or detached"});
+                               : "it was unmounted or detached, or its last client has gone"});
   }
   return {};
 }

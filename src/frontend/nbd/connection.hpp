@@ -65,6 +65,8 @@ class Connection final {
   void stop();
   // Ends although the client does not take the replies.
   void give_up();
+  // The client has chosen the export, and may send requests.
+  bool has_agreed() const { return handshake_.state() == ServerHandshake::State::transmission; }
   void list_in_flight(std::vector<InFlight>& found) const;
 
  private:

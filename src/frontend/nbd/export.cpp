@@ -107,6 +107,12 @@ Reactor::Setup NbdExport::plan_reactor(uint16_t number) {
 // The first one accepts the clients, for all others too.
 Result<void> NbdExport::serve() {
   newcomers_.allow(std::min(options_.clients, clients_max(listeners_.size())));
+  if (options_.until_deserted) {
+    newcomers_.when_deserted([this] {
+      log().info("the last NBD client has gone: the export ends");
+      for (const auto& reactor : reactors_.list()) reactor->stop();
+    });
+  }
   for (const auto& reactor : std::views::reverse(reactors_.list())) {
     if (auto begun = reactor->begin(-1); !begun) return begun;
   }
@@ -124,6 +130,7 @@ Result<void> NbdExport::stop(bool even_if_used) {
 }
 
 Result<void> NbdExport::remove() {
+  for (Listener& listener : listeners_) listener.remove_file();
   listeners_.clear();
   return {};
 }

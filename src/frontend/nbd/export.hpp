@@ -32,7 +32,8 @@ struct ExportOptions {
   uint16_t queues = 1;
   uint16_t depth = 128;  // requests of a client at a time
   AccessList allowed{};
-  size_t clients = SIZE_MAX;  // at a time, beside the limits of descriptors and queues
+  size_t clients = SIZE_MAX;    // at a time, beside the limits of descriptors and queues
+  bool until_deserted = false;  // ends when its last client has gone
   TlsPolicy tls = TlsPolicy::none;
   std::shared_ptr<const tls::Credentials> credentials{};  // if there is TLS
 };

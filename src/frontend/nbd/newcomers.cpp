@@ -38,7 +38,8 @@ bool Newcomers::offer(Descriptor socket) {
     clients += place.clients;
     if (place.open && (best == nullptr || place.clients < best->clients)) best = &place;
   }
-  if (best == nullptr || clients >= most_ || best->clients == kMostOfQueue) return false;
+  if (is_deserted_ || best == nullptr || clients >= most_ || best->clients == kMostOfQueue)
+    return false;
   ++best->clients;
   ++best->on_their_way;
   best->ring->post(*new Arrival(*this, *best->queue, std::move(socket)));
@@ -56,9 +57,20 @@ bool Newcomers::expects_more(const NbdQueue& queue) const {
   return place != places_.end() && place->on_their_way != 0;
 }
 
-void Newcomers::leave(NbdQueue& queue) {
+void Newcomers::has_agreed() {
   const std::scoped_lock guard(mutex_);
-  --place_of(queue).clients;
+  has_agreed_ = true;
+}
+
+void Newcomers::leave(NbdQueue& queue) {
+  {
+    const std::scoped_lock guard(mutex_);
+    --place_of(queue).clients;
+    const bool is_last = std::ranges::all_of(places_, [](auto& each) { return each.clients == 0; });
+    if (!deserted_ || !has_agreed_ || !is_last || is_deserted_) return;
+    is_deserted_ = true;
+  }
+  deserted_();
 }
 
 size_t Newcomers::clients() const {

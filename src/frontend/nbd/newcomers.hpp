@@ -5,7 +5,9 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <mutex>
+#include <utility>
 #include <vector>
 
 #include "core/descriptor.hpp"
@@ -21,6 +23,10 @@ class Newcomers {
 
   // Clients at a time, beside the limit of each queue. Before the first offer().
   void allow(size_t most) { most_ = most; }
+  // Calls this when the last client leaves after at least one has agreed on an export: once, on the
+  // thread of a queue, which has not ended then. No client is taken afterwards. Before the first
+  // offer().
+  void when_deserted(std::function<void()> deserted) { deserted_ = std::move(deserted); }
 
   // The queue takes clients from now on.
   void join(NbdQueue& queue, Ring& ring);
@@ -31,6 +37,8 @@ class Newcomers {
   void close(NbdQueue& queue);
   // True until the clients on their way have come.
   bool expects_more(const NbdQueue& queue) const;
+  // A client may send requests.
+  void has_agreed();
   // A client of the queue has gone.
   void leave(NbdQueue& queue);
 
@@ -50,8 +58,11 @@ class Newcomers {
   void arrived(const NbdQueue& queue);
 
   size_t most_ = 0;
+  std::function<void()> deserted_;
   mutable std::mutex mutex_;
   std::vector<Place> places_;  // guarded by mutex_
+  bool has_agreed_ = false;    // likewise
+  bool is_deserted_ = false;   // likewise
 };
 
 }  // namespace sluice::nbd

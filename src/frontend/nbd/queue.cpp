@@ -108,7 +108,10 @@ void NbdQueue::welcome(Descriptor socket) {
   connection.begin();
 }
 
-void NbdQueue::handshake_ended(Connection& connection) { std::erase(shaking_hands_, &connection); }
+void NbdQueue::handshake_ended(Connection& connection) {
+  std::erase(shaking_hands_, &connection);
+  if (connection.has_agreed()) setup_.newcomers->has_agreed();
+}
 
 void NbdQueue::ended(Connection& connection) {
   setup_.newcomers->leave(*this);

@@ -37,6 +37,7 @@ constexpr FrontendOption kOptions[] = {
      .kind = FrontendOption::Kind::text,
      .value = "COUNT",
      .help = "with nbd: clients at a time (default: as many as fit)"},
+    {.name = "exit_after_last", .help = "with nbd: end when the last client has gone"},
     {.name = "tls",
      .kind = FrontendOption::Kind::text,
      .value = "WHEN",
@@ -159,6 +160,7 @@ Result<std::unique_ptr<FrontendPlan>> plan(Stack& stack, const FrontendOptions& 
                      .depth = options.depth,
                      .allowed = *AccessList::parse(options.own.text("allow")),
                      .clients = *read_clients(options.own),
+                     .until_deserted = options.own.flag("exit_after_last"),
                      .tls = *policy};
   if (*policy != TlsPolicy::none) {
     auto credentials =
