@@ -39,6 +39,7 @@ std::string absolute_addresses(std::string_view lines, const std::filesystem::pa
 bool has_mode(const FrontendType& type, std::string_view mode);
 bool has_option(const FrontendType& type, std::string_view name);
 bool asks(const CommandLine& line, const FrontendOption& option);
+bool has_lines(const FrontendOption& option);
 
 }  // namespace
 
@@ -87,7 +88,7 @@ void make_paths_absolute(FrontendOptions& options, const std::filesystem::path& 
     const std::string text = options.own.text(option.name);
     if (option.kind == FrontendOption::Kind::path) {
       options.own.set(option.name, (directory / text).native());
-    } else if (option.kind == FrontendOption::Kind::addresses) {
+    } else if (has_lines(option)) {
       options.own.set(option.name, absolute_addresses(text, directory));
     }
   }
@@ -112,7 +113,7 @@ void declare(CommandLine& line, const FrontendOption& option) {
   info.name = option.name;
   info.value = option.value;
   info.help = option.help;
-  info.repeated = option.kind == FrontendOption::Kind::addresses;
+  info.repeated = has_lines(option);
   line.add(std::move(info));
 }
 
@@ -159,6 +160,7 @@ Outcome<void> read_own(const CommandLine& line, FrontendOptions& options) {
           options.own.set(option.name, line.text(option.name));
           break;
         case FrontendOption::Kind::addresses:
+        case FrontendOption::Kind::listeners:
           options.own.set(option.name,
                           fmt::format("{}", fmt::join(line.values(option.name), "\n")));
           break;
@@ -279,6 +281,11 @@ bool has_mode(const FrontendType& type, std::string_view mode) {
 
 bool has_option(const FrontendType& type, std::string_view name) {
   return std::ranges::find(type.options, name, &FrontendOption::name) != type.options.end();
+}
+
+bool has_lines(const FrontendOption& option) {
+  return option.kind == FrontendOption::Kind::addresses ||
+         option.kind == FrontendOption::Kind::listeners;
 }
 
 bool asks(const CommandLine& line, const FrontendOption& option) {

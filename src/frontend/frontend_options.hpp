@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "frontend/named_values.hpp"
 
@@ -44,6 +45,9 @@ struct FrontendOptions {
   Recovery recovery = Recovery::none;
   bool unprivileged = false;
   NamedValues own{};  // see FrontendType::options
+  // In place of the option FrontendOption::Kind::listeners, at most one of these:
+  std::vector<int> sockets{};   // listening, passed by another process; the front end takes them
+  bool private_socket = false;  // in a place that only those know who are told the path
 };
 
 }  // namespace sluice

@@ -23,8 +23,9 @@ namespace sluice {
 
 // An option of `add` that not every front end has. It asks for a front end that has it.
 struct FrontendOption {
-  // addresses: of sockets, may be repeated; its value has each on a line.
-  enum class Kind : uint8_t { flag, on_off, path, text, addresses };
+  // addresses: may be repeated; its value has each on a line. listeners: likewise, where clients
+  // connect; FrontendOptions may have sockets in its place.
+  enum class Kind : uint8_t { flag, on_off, path, text, addresses, listeners };
 
   std::string_view name = {};
   Kind kind = Kind::flag;

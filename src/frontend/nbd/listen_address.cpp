@@ -17,6 +17,7 @@
 #include <optional>
 #include <utility>
 
+#include "frontend/nbd/private_socket.hpp"
 #include "spec/shown.hpp"
 
 namespace sluice::nbd {
@@ -80,6 +81,7 @@ Result<Descriptor> listen_at(const ListenAddress& address, const sockaddr* name,
 }
 
 Result<Descriptor> listen_on_socket(const ListenAddress& address) {
+  if (address.socket.size() > kPathMax) return cannot_listen(address, ENAMETOOLONG);
   sockaddr_un name{.sun_family = AF_UNIX, .sun_path = {}};
   address.socket.copy(name.sun_path, kPathMax);
   const size_t used = address.has_file() ? address.socket.size() + 1 : address.socket.size();
@@ -114,6 +116,15 @@ Result<Descriptor> listen_on_host(ListenAddress& address) {
   if (getsockname(listener->number(), reinterpret_cast<sockaddr*>(&name), &length) == 0) {
     address.port = ntohs(name.sin6_port);
   }
+  return listener;
+}
+
+// A ring waits for clients by itself only if the socket blocks.
+Listener take_passed(ListenAddress& address) {
+  Listener listener{.socket = Descriptor(std::exchange(address.passed, -1))};
+  const int socket = listener.socket.number();
+  fcntl(socket, F_SETFD, FD_CLOEXEC);
+  fcntl(socket, F_SETFL, fcntl(socket, F_GETFL) & ~O_NONBLOCK);
   return listener;
 }
 
@@ -185,9 +196,16 @@ std::string ListenAddress::uri(std::string_view export_name, bool tls) const {
 }
 
 Result<Listener> listen_on(ListenAddress& address) {
+  if (address.passed >= 0) return take_passed(address);
+  if (address.is_private) {
+    auto place = make_private_place();
+    if (!place) return std::unexpected(place.error());
+    address.socket = std::move(*place);
+  }
   auto socket = address.transport == Transport::unix_socket ? listen_on_socket(address)
                 : address.transport == Transport::vsock     ? listen_on_vsock(address)
                                                             : listen_on_host(address);
+  if (!socket && address.is_private) rmdir(private_directory_of(address.socket).c_str());
   if (!socket) return std::unexpected(socket.error());
   Listener listener{.socket = std::move(*socket)};
   if (address.has_file()) {
@@ -202,6 +220,10 @@ void Listener::remove_file() {
   const std::string name = name_in_directory(file);
   if (!file.empty() && inode_of(name, directory.number()) == inode) {
     unlinkat(directory.number(), name.c_str(), 0);
+    const std::string around = private_directory_of(file);
+    if (!around.empty()) {
+      unlinkat(directory.number(), ("../" + name_in_directory(around)).c_str(), AT_REMOVEDIR);
+    }
   }
   file.clear();
   directory = Descriptor();

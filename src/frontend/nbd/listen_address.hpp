@@ -19,6 +19,9 @@ struct ListenAddress {
   std::string socket{};  // unix: a path, or a NUL and an abstract name
   std::string host{};    // tcp
   uint32_t port = 0;     // tcp, vsock; tcp: 0 for any
+  // Other places than parse() knows, for listen_on().
+  int passed = -1;          // the socket that listens there already; -1: none
+  bool is_private = false;  // unix: in a directory that is made for it
 
   // EINVAL.
   static Result<ListenAddress> parse(std::string_view text);
@@ -28,18 +31,19 @@ struct ListenAddress {
   std::string uri(std::string_view export_name, bool tls) const;
 };
 
-// A listening socket, and its socket file, if it has one: of mode 0600.
+// A listening socket, and the socket file that was made for it, if any: of mode 0600.
 struct Listener {
   Descriptor socket;
   std::string file{};      // its path
   uint64_t inode = 0;      // by which it is known from a later file of this name
   Descriptor directory{};  // of the file: a server leaves the mounts that its caller has
 
-  // Removes the file, once, unless another one has its name.
+  // Removes the file, once, unless another one has its name; and its directory, if that is private.
   void remove_file();
 };
 
-// The port that was chosen is noted in `address`. EADDRINUSE and others, with advice.
+// The port or place that was chosen is noted in `address`, and a passed socket taken from it.
+// EADDRINUSE and others, with advice.
 Result<Listener> listen_on(ListenAddress& address);
 
 // True if the socket file of a server that has ended is still there.

@@ -8,6 +8,8 @@
 #include <cstring>
 
 #include "frontend/nbd/export.hpp"
+#include "frontend/nbd/passed_socket.hpp"
+#include "frontend/nbd/private_socket.hpp"
 #include "frontend/types.hpp"
 #include "spec/shown.hpp"
 
@@ -17,7 +19,7 @@ namespace {
 
 constexpr FrontendOption kOptions[] = {
     {.name = "listen",
-     .kind = FrontendOption::Kind::addresses,
+     .kind = FrontendOption::Kind::listeners,
      .value = "ADDRESS",
      .help = "with nbd: unix:PATH, tcp:HOST:PORT or vsock:PORT; may be repeated",
      .required = "the address where clients connect, such as unix:/run/disk.sock"},
@@ -65,6 +67,20 @@ Result<std::vector<ListenAddress>> parse_addresses(std::string_view lines) {
     const std::string_view line = lines.substr(0, lines.find('\n'));
     lines.remove_prefix(std::min(line.size() + 1, lines.size()));
     auto address = ListenAddress::parse(line);
+    if (!address) return std::unexpected(address.error());
+    addresses.push_back(std::move(*address));
+  }
+  return addresses;
+}
+
+Result<std::vector<ListenAddress>> find_addresses(const FrontendOptions& options) {
+  if (options.private_socket) {
+    return std::vector{ListenAddress{.transport = Transport::unix_socket, .is_private = true}};
+  }
+  if (options.sockets.empty()) return parse_addresses(options.own.text("listen"));
+  std::vector<ListenAddress> addresses;
+  for (const int each : options.sockets) {
+    auto address = address_of(each);
     if (!address) return std::unexpected(address.error());
     addresses.push_back(std::move(*address));
   }
@@ -149,7 +165,7 @@ Result<std::unique_ptr<FrontendPlan>> plan(Stack& stack, const FrontendOptions& 
   if (stack.disks().size() > 1 && options.own.has("export")) {
     return fail(EINVAL, "--export names one export, but this server has several with their names");
   }
-  auto addresses = parse_addresses(options.own.text("listen"));
+  auto addresses = find_addresses(options);
   if (!addresses) return std::unexpected(addresses.error());
   const auto policy = read_policy(options.own);
   if (!policy) return std::unexpected(policy.error());
@@ -179,7 +195,12 @@ bool has_remains(const FrontendRecord& record) {
 
 Result<void> clear_remains(const FrontendRecord& record, bool /*even_if_used*/) {
   for (const std::string& path : dead_socket_files(record.traces.text(kSocketFiles))) {
-    if (unlink(path.c_str()) == 0 || errno == ENOENT) continue;
+    if (unlink(path.c_str()) == 0 || errno == ENOENT) {
+      if (const std::string around = private_directory_of(path); !around.empty()) {
+        rmdir(around.c_str());
+      }
+      continue;
+    }
     return fail(errno, fmt::format("cannot remove {}: {}", shown(path), std::strerror(errno)));
   }
   return {};
