@@ -20,16 +20,21 @@
 
 namespace sluice {
 
+class Companion;
+
 struct ServeOptions {
-  Spec spec;              // its paths are absolute
+  Spec spec{};            // its paths are absolute
   std::string name = {};  // of the device; empty: none
   bool read_only = false;
   bool force = false;  // also if loop devices of the kernel have the files open
-  FrontendOptions frontend;
+  FrontendOptions frontend{};
   bool foreground = false;
-  bool quiet = false;       // the user gets only warnings and errors about opening the stack
+  bool quiet = false;       // the user gets only warnings and errors
   bool resume = false;      // in the foreground: recover or remove a dead server's device
   uint32_t debug_mask = 0;  // kDebugRequests | kDebugDevice
+  // In the foreground:
+  std::vector<int> kept{};         // descriptors of the caller that the server keeps
+  Companion* companion = nullptr;  // the device ends with it
 };
 
 inline constexpr uint32_t kDebugRequests = 1U << 0;  // every request, as it enters the stack

@@ -29,10 +29,12 @@ spdlog::sink_ptr make_sink(bool foreground, const std::string& path) {
 }
 
 // The engine uses the log of the process.
-void log_to(spdlog::sink_ptr sink, uint32_t debug_mask) {
+void log_to(spdlog::sink_ptr sink, uint32_t debug_mask, bool quiet = false) {
   spdlog::set_default_logger(std::make_shared<spdlog::logger>("sluice", std::move(sink)));
   set_log(spdlog::default_logger());
-  spdlog::set_level(debug_mask == 0 ? spdlog::level::info : spdlog::level::debug);
+  spdlog::set_level(debug_mask != 0 ? spdlog::level::debug
+                    : quiet         ? spdlog::level::warn
+                                    : spdlog::level::info);
 }
 
 }  // namespace
@@ -57,10 +59,11 @@ void LogKeeper::repeat() const {
   }
 }
 
-Result<void> start_logging(bool foreground, const std::string& path, uint32_t debug_mask) {
+Result<void> start_logging(bool foreground, const std::string& path, uint32_t debug_mask,
+                           bool quiet) {
   auto queue = LogQueue::start([=] { return make_sink(foreground, path); }, {});
   if (!queue) return std::unexpected(queue.error());
-  log_to(std::move(*queue), debug_mask);
+  log_to(std::move(*queue), debug_mask, quiet);
   return {};
 }
 

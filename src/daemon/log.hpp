@@ -29,8 +29,9 @@ class LogKeeper {
 
 // Logs to the standard error output in the foreground, otherwise to the system log, or to `path` if
 // there is none. Called in the serving process, in its final mount namespace: it may start a
-// thread.
-Result<void> start_logging(bool foreground, const std::string& path, uint32_t debug_mask);
+// thread. `quiet`: only warnings and errors.
+Result<void> start_logging(bool foreground, const std::string& path, uint32_t debug_mask,
+                           bool quiet = false);
 
 // Call before _exit().
 void finish_logging();

@@ -7,7 +7,6 @@
 
 #include <chrono>
 #include <cstdlib>
-#include <cstring>
 #include <functional>
 #include <memory>
 #include <new>
@@ -17,6 +16,7 @@
 #include "core/step.hpp"
 #include "core/thread.hpp"
 #include "daemon/caller.hpp"
+#include "daemon/companion.hpp"
 #include "daemon/control_socket.hpp"
 #include "daemon/device_commands.hpp"
 #include "daemon/device_event.hpp"
@@ -26,8 +26,8 @@
 #include "daemon/mailbox.hpp"
 #include "daemon/name_link.hpp"
 #include "daemon/notify.hpp"
-#include "daemon/residence.hpp"
 #include "daemon/server_death.hpp"
+#include "daemon/settling.hpp"
 #include "daemon/signal_watch.hpp"
 #include "daemon/taking_over.hpp"
 
@@ -41,10 +41,17 @@ std::unexpected<Error> not_as_it_should_be(const std::string& command) {
   return fail(EINVAL, fmt::format("the request '{}' is malformed", command));
 }
 
+std::unexpected<Error> only_for_a_command(const Device& device) {
+  return fail(EOPNOTSUPP, fmt::format("device {} exists for a command (--run) that only its server "
+                                      "knows: it cannot have another server",
+                                      device.id()));
+}
+
 // The life of a served device, up to its end, on the control thread.
 class Server final : private FrontendListener {
  public:
-  explicit Server(std::unique_ptr<Device> device) : device_(std::move(device)) {}
+  explicit Server(std::unique_ptr<Device> device, Companion* companion = nullptr)
+      : device_(std::move(device)), companion_(companion) {}
   ~Server() {
     close_control_socket();
     finish_events();
@@ -76,6 +83,7 @@ class Server final : private FrontendListener {
 
   Mailbox mailbox_;
   std::unique_ptr<Device> device_;
+  Companion* const companion_;  // null: none
   HandingOver handing_over_{*device_};
   std::unique_ptr<SignalWatch> signals_;
   std::unique_ptr<ControlSocket> control_;
@@ -145,6 +153,7 @@ Result<void> Server::handle(Letter letter) {
     case Letter::Kind::terminate:
       notify_manager("STOPPING=1");
       should_stop_ = true;
+      if (companion_ != nullptr) companion_->tell_to_end();
       if (may_stop(true)) [[maybe_unused]]
         const auto stopped = stop(true);  // it logs errors itself; look() limits the time
       return {};
@@ -166,6 +175,7 @@ void Server::carry_out(Letter& letter) {
                         letter.command == "resize" || letter.command == "control";
   if (stopping_ && is_begun) return letter.answer(fail(EBUSY, "the device is being stopped"));
   if (letter.command != "stop" && letter.command != "resize" && letter.command != "control") {
+    if (companion_ != nullptr) return letter.answer(only_for_a_command(*device_));
     return handing_over_.carry_out(letter);
   }
   const bool force = letter.request.value("force", false);
@@ -188,6 +198,9 @@ bool Server::may_stop(bool even_if_used) const {
 
 // Checks the progress of front end, keeper and the other server.
 Result<void> Server::look() {
+  if (companion_ != nullptr && !should_stop_ && companion_->has_ended()) {
+    mailbox_.put({.kind = Letter::Kind::terminate});
+  }
   if (handing_over_.busy()) {
     if (auto looked = handing_over_.look(); !looked || handing_over_.busy()) return looked;
     if (should_stop_) [[maybe_unused]]
@@ -279,27 +292,13 @@ Result<std::unique_ptr<Device>> begin(
   return device;
 }
 
-// Steps before the process has threads, in this order: the keeper starts in the caller's mount
-// namespace, and the log's thread in that of the server.
-Result<void> settle_down(Device& device, bool foreground) {
-  const uint32_t debug_mask = device.record().debug_mask;
-  protect_process();
-  if (debug_mask == 0) end_at_once_when_crashed();
-  if (auto hired = device.hire_keeper(); !hired) return hired;
-  leave_mount_namespace();
-  if (chdir("/") != 0) return fail(errno, fmt::format("cannot enter /: {}", std::strerror(errno)));
-  step("namespace left");
-  const DeviceRecord record = device.record();
-  if (auto started = start_events(record.id, record.name); !started) return started;
-  return start_logging(foreground, log_path(device.id()), debug_mask);
-}
-
-// Serves until the end of the device, then frees its resources.
-Result<void> serve(std::unique_ptr<Device> device, std::string_view event, bool foreground,
-                   const LogKeeper& keeper, const Ready& ready) {
-  if (auto settled = settle_down(*device, foreground); !settled) return settled;
+// Serves until the end of the device, then frees its resources. Of the options only those for the
+// process count.
+Result<void> serve(std::unique_ptr<Device> device, std::string_view event,
+                   const ServeOptions& options, const LogKeeper& keeper, const Ready& ready) {
+  if (auto settled = settle_down(*device, options); !settled) return settled;
   keeper.repeat();
-  Server server(std::move(device));
+  Server server(std::move(device), options.companion);
   if (auto prepared = server.prepare(); !prepared) return prepared;
   if (auto served = server.device().serve(); !served) {
     if (!server.device().is_served()) return served;
@@ -335,7 +334,7 @@ Result<void> serve_in_place_of(const DeviceRecord& record, const Ready& ready) {
   join_cgroup_of(record.pid);
   auto device = begin([&] { return Device::take_over(std::move(*offer)); });
   if (!device) return std::unexpected(old.give_back(device.error()));
-  auto prepared = settle_down(**device, /*foreground=*/false);
+  auto prepared = settle_down(**device, {});
   auto server = std::make_unique<Server>(std::move(*device));
   if (prepared) prepared = server->prepare();
   if (!prepared) return std::unexpected(old.give_back(prepared.error()));
@@ -369,7 +368,7 @@ Result<void> serve_new_device(const ServeOptions& options, const Ready& ready) {
   auto device = begin([&] { return Device::add(options); });
   if (!device) return std::unexpected(device.error());
   for (const int each : named_descriptors(options.spec)) close(each);  // it has its own copies
-  return serve(std::move(*device), kAdded, options.foreground, keeper, ready);
+  return serve(std::move(*device), kAdded, options, keeper, ready);
 }
 
 Result<void> serve_recovered_device(const DeviceRecord& record, bool foreground,
@@ -378,7 +377,9 @@ Result<void> serve_recovered_device(const DeviceRecord& record, bool foreground,
   SignalWatch::block_signals();
   auto device = begin([&] { return Device::recover(record); });
   if (!device) return std::unexpected(device.error());
-  return serve(std::move(*device), kRecovered, foreground, keeper, ready);
+  ServeOptions options;
+  options.foreground = foreground;
+  return serve(std::move(*device), kRecovered, options, keeper, ready);
 }
 
 Result<void> serve_upgraded_device(const DeviceRecord& record, const Ready& ready) {
