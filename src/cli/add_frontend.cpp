@@ -60,7 +60,7 @@ void declare_frontends(CommandLine& line) {
   }
 }
 
-Outcome<FrontendOptions> read_frontend(const CommandLine& line) {
+Outcome<FrontendOptions> read_frontend(const CommandLine& line, const FrontendType* fallback) {
   FrontendOptions options;
   if (auto read = read_common(line, options); !read) return std::unexpected(read.error());
   if (auto read = read_own(line, options); !read) return std::unexpected(read.error());
@@ -70,6 +70,7 @@ Outcome<FrontendOptions> read_frontend(const CommandLine& line) {
   const auto type = read_type(line);
   if (!type) return std::unexpected(type.error());
   options.type = *type != nullptr ? *type : implied_type(line, *mode);
+  if (options.type == nullptr) options.type = fallback;
   if (options.type == nullptr) return options;
   if (auto fits = check_type(line, *options.type, *mode); !fits) {
     return std::unexpected(fits.error());
@@ -254,6 +255,7 @@ Outcome<void> check_type(const CommandLine& line, const FrontendType& type, cons
   }
   for (const FrontendOption& option : type.options) {
     if (option.required.empty() || line.has(option.name)) continue;
+    if (option.kind == FrontendOption::Kind::listeners) continue;  // see read_listeners()
     return usage(fmt::format("front end '{}' needs {} {}: {}", type.name,
                              line.find(option.name)->shown(), option.value, option.required));
   }

@@ -2,8 +2,10 @@
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <climits>
 #include <filesystem>
 #include <optional>
 
@@ -21,6 +23,7 @@ void declare_for_ublk(CommandLine& line);
 void declare_targets(CommandLine& line, std::string_view type);
 void add_target_option(CommandLine& line, const OptionSyntax& option);
 void refuse_what_ublk_has(CommandLine& line);
+Outcome<void> read_companions(const CommandLine& line, AddRequest& request);
 
 }  // namespace
 
@@ -51,21 +54,30 @@ void declare_device_options(CommandLine& line) {
   line.add({.name = "foreground", .help = "serve in this process until the device is deleted"});
   line.add({.name = "resume",
             .help = "with --foreground: recover the device of a dead server, or re-add it"});
+  line.add({.name = "run",
+            .value = "CMD",
+            .help = "serve while CMD runs in a shell, where $uri or $path is the device"});
+  line.add({.name = "ready_fd",
+            .value = "FD",
+            .help = "write the path or URI to this descriptor when the device is ready"});
   line.add({.name = "json", .help = "print the new device as JSON"});
   line.add({.name = "quiet", .help = "print only its path, and only warnings"});
 }
 
-Outcome<AddRequest> read_add(const CommandLine& line, std::istream& in) {
-  auto request = read_device_options(line);
+Outcome<AddRequest> read_add(const CommandLine& line, std::istream& in,
+                             std::span<const int> passed) {
+  auto request = read_device_options(line, passed);
   if (!request) return request;
   auto spec = read_spec(line, in);
   if (!spec) return std::unexpected(spec.error());
-  return with_spec(std::move(*request), std::move(*spec));
+  return with_spec(line, std::move(*request), std::move(*spec), passed);
 }
 
-Outcome<AddRequest> read_device_options(const CommandLine& line) {
+Outcome<AddRequest> read_device_options(const CommandLine& line, std::span<const int> passed) {
   AddRequest request;
-  auto frontend = read_frontend(line);
+  request.run = line.text("run");
+  request.serve.foreground = line.has("foreground") || line.has("run");
+  auto frontend = read_frontend(line, request.serve.foreground ? type_for(passed) : nullptr);
   if (!frontend) return std::unexpected(frontend.error());
   request.serve.frontend = std::move(*frontend);
   const auto debug_mask = read_mask(line, "debug_mask");
@@ -88,7 +100,6 @@ Outcome<AddRequest> read_device_options(const CommandLine& line) {
   }
   request.serve.read_only = line.has("read_only");
   request.serve.force = line.has("force");
-  request.serve.foreground = line.has("foreground");
   request.serve.resume = line.has("resume");
   if (request.serve.resume && !request.serve.foreground) {
     return usage("--resume goes with --foreground: otherwise use 'sluice recover'");
@@ -98,11 +109,13 @@ Outcome<AddRequest> read_device_options(const CommandLine& line) {
   if (request.quiet && request.json) {
     return usage("--quiet and --json exclude each other: choose one");
   }
+  if (auto read = read_companions(line, request); !read) return std::unexpected(read.error());
   request.serve.quiet = request.quiet;
   return request;
 }
 
-Outcome<AddRequest> with_spec(AddRequest request, Spec spec) {
+Outcome<AddRequest> with_spec(const CommandLine& line, AddRequest request, Spec spec,
+                              std::span<const int> passed) {
   std::error_code error;
   const std::filesystem::path here = std::filesystem::current_path(error);
   if (error) {
@@ -111,6 +124,10 @@ Outcome<AddRequest> with_spec(AddRequest request, Spec spec) {
   make_paths_absolute(spec, target_vocabulary(), here.native());
   make_paths_absolute(request.serve.frontend, here);
   request.serve.spec = std::move(spec);
+  request.serve.kept.assign(passed.begin(), passed.end());
+  if (auto read = read_listeners(line, passed, request); !read) {
+    return std::unexpected(read.error());
+  }
   return request;
 }
 
@@ -127,6 +144,25 @@ Outcome<const TargetSyntax*> find_target_named(std::string_view name) {
 }
 
 namespace {
+
+// The programs beside the server: the command of --run, and the reader of --ready_fd.
+Outcome<void> read_companions(const CommandLine& line, AddRequest& request) {
+  if (line.has("run")) {
+    if (request.run.empty()) return usage("--run is empty: give a command for the shell");
+    if (request.serve.resume) {
+      return usage("--resume does not go with --run: the device exists for this command only");
+    }
+    if (request.json) {
+      return usage("--json does not go with --run: the standard output is that of the command");
+    }
+    request.quiet = true;
+  }
+  if (!line.has("ready_fd")) return {};
+  const auto number = read_number(line, "ready_fd", 0, {STDERR_FILENO + 1, INT_MAX});
+  if (!number) return std::unexpected(number.error());
+  request.ready_fd = static_cast<int>(*number);
+  return {};
+}
 
 // Determined before the arguments are parsed, because the options depend on it.
 std::string type_in(std::span<const std::string> arguments) {

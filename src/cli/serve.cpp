@@ -6,6 +6,7 @@
 
 #include "cli/add_options.hpp"
 #include "cli/command.hpp"
+#include "daemon/activation.hpp"
 #include "spec/shown.hpp"
 #include "target/exports.hpp"
 
@@ -71,11 +72,13 @@ void declare_serve(CommandLine& line, std::span<const std::string> /*arguments*/
 }
 
 Outcome<void> serve(const CommandLine& line, const Streams& streams) {
-  auto request = read_device_options(line);
+  const auto passed = take_activated_descriptors();
+  if (!passed) return failed(passed.error());
+  auto request = read_device_options(line, *passed);
   if (!request) return std::unexpected(request.error());
   auto spec = put_together(line, request->serve.frontend);
   if (!spec) return std::unexpected(spec.error());
-  request = with_spec(std::move(*request), std::move(*spec));
+  request = with_spec(line, std::move(*request), std::move(*spec), *passed);
   if (!request) return std::unexpected(request.error());
   return carry_out(*request, streams);
 }

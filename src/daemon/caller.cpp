@@ -7,15 +7,11 @@
 
 #include <algorithm>
 #include <charconv>
-#include <cstdlib>
 #include <optional>
 #include <string_view>
 
 namespace sluice {
 namespace {
-
-constexpr int kFirstActivated = STDERR_FILENO + 1;
-constexpr int kActivatedMax = 256;
 
 std::optional<int> parse_number(std::string_view text) {
   int number = -1;
@@ -66,16 +62,6 @@ void leave_caller(std::span<const int> kept) {
 std::vector<int> named_descriptors(const Spec& spec) {
   std::vector<int> found;
   find_named(spec, found);
-  return found;
-}
-
-std::vector<int> activated_descriptors() {
-  const char* const process = std::getenv("LISTEN_PID");
-  const char* const count = std::getenv("LISTEN_FDS");
-  std::vector<int> found;
-  if (process == nullptr || count == nullptr || parse_number(process) != getpid()) return found;
-  const int last = std::min(parse_number(count).value_or(0), kActivatedMax);
-  for (int i = 0; i < last; ++i) found.push_back(kFirstActivated + i);
   return found;
 }
 

@@ -17,7 +17,5 @@ void leave_caller(std::span<const int> kept);
 
 // Descriptors that the spec names as files, such as /dev/fd/3.
 std::vector<int> named_descriptors(const Spec& spec);
-// Descriptors that a service manager has passed to this process (sd_listen_fds(3)).
-std::vector<int> activated_descriptors();
 
 }  // namespace sluice

@@ -65,7 +65,7 @@ Result<Served> add_device(const ServeOptions& options) {
 Result<void> add_device_in_foreground(const ServeOptions& options, const Ready& ready) {
   auto kept = descriptors_to_keep(options);
   if (!kept) return std::unexpected(kept.error());
-  for (const int each : activated_descriptors()) kept->push_back(each);
+  kept->insert(kept->end(), options.kept.begin(), options.kept.end());
   leave_caller(*kept);
   const auto left = record_left_by(options);
   if (options.resume && left && !server_alive(*left) && !is_stale(*left)) {

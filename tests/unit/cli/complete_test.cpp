@@ -56,6 +56,7 @@ TEST(Complete, OffersValues) {
   EXPECT_THAT(words_for({"add", "-r", ""}), ElementsAre("0", "1"));
   EXPECT_THAT(words_for({"add", "-t", "loop", "--buffered_io=n"}), ElementsAre("--buffered_io=no"));
   EXPECT_THAT(words_for({"add", "-q", ""}), IsEmpty());
+  EXPECT_THAT(words_for({"add", "--run", ""}), IsEmpty()) << "no command of this program";
   EXPECT_THAT(words_for({"help", "ta"}), ElementsAre("targets"));
   EXPECT_THAT(words_for({"targets", "nu"}), ElementsAre("null"));
 }
