@@ -7,7 +7,7 @@
 main() {
     local tool
     begin_plain
-    for tool in nbdinfo nbdcopy; do
+    for tool in nbdinfo nbdcopy qemu-io; do
         command -v "$tool" > /dev/null || { echo "skipped: there is no $tool"; exit 77; }
     done
     write_helper
