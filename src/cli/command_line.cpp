@@ -92,7 +92,9 @@ std::span<const std::string> CommandLine::values(std::string_view name) const {
 }
 
 const OptionInfo* CommandLine::find(std::string_view name) const {
-  const auto found = std::ranges::find(options_, name, &OptionInfo::name);
+  const auto found = std::ranges::find_if(options_, [&](const OptionInfo& each) {
+    return canonical_name(each.name) == canonical_name(name);
+  });
   return found == options_.end() ? nullptr : &*found;
 }
 
@@ -115,7 +117,8 @@ Failure CommandLine::explain(std::string_view library_text) const {
   const size_t dashes = std::min(dashed.find_first_not_of('-'), dashed.size());
   const std::string_view name = dashed.substr(dashes);
   const auto option = std::ranges::find_if(options_, [&](const OptionInfo& each) {
-    return each.name == canonical_name(name) || name == std::string_view(&each.letter, 1);
+    return canonical_name(each.name) == canonical_name(name) ||
+           name == std::string_view(&each.letter, 1);
   });
   if (option == options_.end()) return {Exit::usage, printable(library_text, 200)};
   if (option->value.empty()) {
@@ -171,9 +174,9 @@ namespace {
 std::string library_names(const OptionInfo& option) {
   std::string names = option.letter == 0 ? "" : fmt::format("-{},", option.letter);
   names += "--" + option.name;
-  std::string dashed = option.name;
-  std::ranges::replace(dashed, '_', '-');
-  if (dashed != option.name) names += ",--" + dashed;
+  std::string other = canonical_name(option.name);
+  if (other == option.name) std::ranges::replace(other, '_', '-');
+  if (other != option.name) names += ",--" + other;
   return names;
 }
 

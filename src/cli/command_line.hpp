@@ -23,7 +23,7 @@ enum class Grammar : uint8_t { sluice, ublk };
 
 struct OptionInfo {
   char letter = 0;         // of the short form; 0: none
-  std::string name = {};   // of the long form, with '_'; '-' is accepted as well
+  std::string name = {};   // of the long form; '_' and '-' are accepted in place of each other
   std::string value = {};  // the value's placeholder in the help; empty: a flag
   std::string help = {};
   bool repeated = false;    // may be given several times; otherwise the last one counts
@@ -64,6 +64,7 @@ class CommandLine {
   Grammar grammar() const { return grammar_; }
   std::span<const std::string> word_names() const { return word_names_; }
   std::span<const OptionInfo> options() const { return options_; }
+  // In either spelling.
   const OptionInfo* find(std::string_view name) const;
   // The failure of an option declared by refuse(), by its long name.
   std::optional<Failure> refusal_of(std::string_view name) const;
@@ -92,7 +93,7 @@ class CommandLine {
   std::optional<Failure> blame_;
 };
 
-// Converts an option's name to its declared form: --max-io-buf-bytes to max_io_buf_bytes.
+// Converts an option's name to the form with '_': max-io-buf-bytes to max_io_buf_bytes.
 std::string canonical_name(std::string_view name);
 
 }  // namespace sluice::cli

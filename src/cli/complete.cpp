@@ -100,7 +100,8 @@ const OptionInfo* option_named(const CommandLine& line, const std::string& word)
   for (const OptionInfo& option : line.options()) {
     const bool is_letter = option.letter != 0 && word == fmt::format("-{}", option.letter);
     const bool is_name =
-        word.starts_with("--") && canonical_name(std::string_view(word).substr(2)) == option.name;
+        word.starts_with("--") &&
+        canonical_name(std::string_view(word).substr(2)) == canonical_name(option.name);
     if (is_letter || is_name) return &option;
   }
   return nullptr;

@@ -32,6 +32,10 @@ TEST(AddConfig, OptionsBecomeArguments) {
       ElementsAre("--number=3", "--mode=auto", "--read_only", "--", "a.img"));
   EXPECT_THAT(arguments_of(R"({"max-io-buf-bytes": "1M", "spec": "--odd.img"})"),
               ElementsAre("--max_io_buf_bytes=1M", "--", "--odd.img"));
+  for (const char* const name : {"tls-psk", "tls_psk"}) {
+    EXPECT_THAT(arguments_of(fmt::format(R"({{"{}": "keys", "spec": "a.img"}})", name)),
+                ElementsAre("--tls-psk=keys", "--", "a.img"));
+  }
 }
 
 TEST(AddConfig, ASpecMayBeJsonAndAnOptionMayBeRepeated) {
