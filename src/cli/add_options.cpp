@@ -11,6 +11,7 @@
 
 #include "cli/values.hpp"
 #include "daemon/device_name.hpp"
+#include "spec/duration.hpp"
 #include "spec/nearest.hpp"
 #include "spec/shown.hpp"
 #include "target/registry.hpp"
@@ -18,6 +19,7 @@
 namespace sluice::cli {
 namespace {
 
+Outcome<void> read_wait(const CommandLine& line, AddRequest& request);
 std::string type_in(std::span<const std::string> arguments);
 void declare_for_ublk(CommandLine& line);
 void declare_targets(CommandLine& line, std::string_view type);
@@ -52,6 +54,9 @@ void declare_device_options(CommandLine& line) {
       {.name = "force", .help = "attach files even if loop devices of the kernel have them open"});
   line.add({.name = "debug_mask", .value = "MASK", .help = "log more: 0x1 requests, 0x2 device"});
   line.add({.name = "foreground", .help = "serve in this process until the device is deleted"});
+  line.add({.name = "wait",
+            .value = "TIME",
+            .help = "wait so long for files and servers of the stack that are not there yet"});
   line.add({.name = "resume",
             .help = "with --foreground: recover the device of a dead server, or re-add it"});
   line.add({.name = "run",
@@ -101,6 +106,7 @@ Outcome<AddRequest> read_device_options(const CommandLine& line, std::span<const
   request.serve.read_only = line.has("read_only");
   request.serve.force = line.has("force");
   request.serve.resume = line.has("resume");
+  if (auto read = read_wait(line, request); !read) return std::unexpected(read.error());
   if (request.serve.resume && !request.serve.foreground) {
     return usage("--resume goes with --foreground: otherwise use 'sluice recover'");
   }
@@ -161,6 +167,17 @@ Outcome<void> read_companions(const CommandLine& line, AddRequest& request) {
   const auto number = read_number(line, "ready_fd", 0, {STDERR_FILENO + 1, INT_MAX});
   if (!number) return std::unexpected(number.error());
   request.ready_fd = static_cast<int>(*number);
+  return {};
+}
+
+Outcome<void> read_wait(const CommandLine& line, AddRequest& request) {
+  if (!line.has("wait")) return {};
+  const auto time = parse_duration(line.text("wait"));
+  if (!time) {
+    return usage(
+        fmt::format("--wait takes a time, such as 30s or 5m, found {}", shown(line.text("wait"))));
+  }
+  request.serve.wait = *time;
   return {};
 }
 

@@ -14,6 +14,7 @@
 #include "daemon/device_name.hpp"
 #include "daemon/log.hpp"
 #include "daemon/name_link.hpp"
+#include "daemon/open_when_there.hpp"
 #include "daemon/same_backing.hpp"
 #include "daemon/swap_risks.hpp"
 
@@ -70,7 +71,7 @@ Result<std::unique_ptr<Device>> Device::add(const ServeOptions& options) {
   if (!choice->reason.empty()) {
     spdlog::info("front end {}: {}", choice->type->name, choice->reason);
   }
-  const auto open = [&] { return Stack::open(options.spec, options.read_only, options.force); };
+  const auto open = [&] { return open_when_there(options); };
   auto stack = options.resume ? once_let_go(open) : open();
   if (!stack) return std::unexpected(stack.error());
   step("stack opened");

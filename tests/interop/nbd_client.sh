@@ -31,6 +31,7 @@ main() {
     run_case "smaller server" with_servers server_shrinks
     run_case "upgrade" with_servers is_upgraded
     run_case "words of ublksrv" with_servers words_of_ublksrv
+    run_case "server that comes later" with_servers server_comes_later
     run_case "bad options" with_servers refuses_bad_options
     finish
 }
@@ -343,6 +344,28 @@ words_of_ublksrv() {
     copy_and_compare
     stop_server
     end_kit
+}
+
+server_comes_later() {
+    truncate -s 8M disk.raw
+    local uri="nbd+unix:///?socket=$CASE/sock"
+    refused 'cannot use nbd+unix' "$SLUICE" add --wait 200ms --at at "$uri"
+    "$SLUICE" add --wait 60s --at at "$uri" > add.txt 2> wait.log &
+    local added=$!
+    sleep 0.3
+    nbdkit -f -U sock file disk.raw 2> nbdkit.log &
+    wait "$added" || fail "it did not wait: $(cat wait.log)"
+    note_added
+    same size "$(stat -c %s at)" 8388608
+    stop_server
+    # A signal ends the wait, and nothing is left.
+    "$SLUICE" add --foreground --wait 60s --at at "nbd+unix:///?socket=$CASE/none" > add.txt 2>&1 &
+    added=$!
+    sleep 0.3
+    kill -TERM "$added"
+    wait_for_end "$added"
+    [ ! -e at ] || fail 'a file was left behind'
+    refused '--wait takes a time' "$SLUICE" add --wait soon --at at disk.raw
 }
 
 refuses_bad_options() {
