@@ -77,7 +77,7 @@ void Acceptor::complete(int32_t result, uint32_t flags) {
 void Acceptor::take(int32_t result) {
   if (result >= 0) {
     accepted_.emplace_back(result);
-    if (stop_ != nullptr) accepted_.clear();
+    if (stop_ != nullptr && !stop_->keeps_) accepted_.clear();
   } else if (result == -EINVAL && multishot_) {
     multishot_ = false;  // an older kernel; any other cause will show again
   } else if (result != -ECANCELED && result != -ECONNABORTED && result != -EINTR) {
@@ -85,9 +85,20 @@ void Acceptor::take(int32_t result) {
   }
 }
 
+std::optional<Descriptor> Acceptor::left() {
+  if (accepted_.empty()) return std::nullopt;
+  Descriptor socket = std::move(accepted_.front());
+  accepted_.pop_front();
+  return socket;
+}
+
+void Acceptor::interrupt() {
+  if (next_ != nullptr) next_->cancel();
+}
+
 bool Acceptor::Stop::await_ready() {
-  acceptor_.accepted_.clear();
-  if (acceptor_.next_ != nullptr) acceptor_.next_->cancel();
+  if (!keeps_) acceptor_.accepted_.clear();
+  acceptor_.interrupt();
   acceptor_.error_ = 0;
   return !acceptor_.in_flight_;
 }

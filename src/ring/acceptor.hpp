@@ -18,6 +18,7 @@
 #include <coroutine>
 #include <cstdint>
 #include <deque>
+#include <optional>
 
 #include "core/descriptor.hpp"
 #include "core/file.hpp"
@@ -42,6 +43,12 @@ class Acceptor final : private Completion {
   // Ends the accept in flight and closes connections not yet handed out; a waiting next() returns
   // ECANCELED. The Acceptor can be used again afterwards.
   Stop stop();
+  // The same, but keeps the connections, for left() or next().
+  Stop pause();
+  // A connection not yet handed out, if there is one.
+  std::optional<Descriptor> left();
+  // Makes a waiting next() return ECANCELED. The Acceptor continues.
+  void interrupt();
 
  private:
   void prepare(io_uring_sqe& sqe) override;
@@ -67,7 +74,7 @@ class [[nodiscard]] Acceptor::Next {
   bool await_ready();
   void await_suspend(std::coroutine_handle<> coroutine);
   int32_t await_resume() const { return result_; }
-  // Makes a waiting next() return ECANCELED. The Acceptor continues.
+  // Makes it return ECANCELED, if it waits. The Acceptor continues.
   void cancel();
 
  private:
@@ -86,12 +93,14 @@ class [[nodiscard]] Acceptor::Stop {
 
  private:
   friend class Acceptor;
-  explicit Stop(Acceptor& acceptor) : acceptor_(acceptor) {}
+  Stop(Acceptor& acceptor, bool keeps) : acceptor_(acceptor), keeps_(keeps) {}
   Acceptor& acceptor_;
+  const bool keeps_;
   std::coroutine_handle<> coroutine_;
 };
 
 inline Acceptor::Next Acceptor::next() { return Next(*this); }
-inline Acceptor::Stop Acceptor::stop() { return Stop(*this); }
+inline Acceptor::Stop Acceptor::stop() { return {*this, false}; }
+inline Acceptor::Stop Acceptor::pause() { return {*this, true}; }
 
 }  // namespace sluice

@@ -38,6 +38,11 @@ struct Server {
     stopped = true;
     co_return kOk;
   }
+  Task pause(Request&, Acceptor& acceptor) {
+    auto pausing = acceptor.pause();
+    co_await pausing;
+    co_return kOk;
+  }
 };
 
 class AcceptorTest : public testing::Test {
@@ -196,6 +201,46 @@ TEST_F(AcceptorTest, WhatArrivesWhileItStopsIsClosed) {
   EXPECT_LT(fcntl(late, F_GETFD), 0);
   ring_.perform(find(IORING_OP_ASYNC_CANCEL));
   EXPECT_TRUE(task.finished());
+}
+
+TEST_F(AcceptorTest, APauseKeepsWhatArrives) {
+  const Task first = server_.accept(make(), acceptor_, 1);
+  ring_.settle();
+  arrive();
+  const int early = arrive();
+  const Task task = server_.pause(make(), acceptor_);
+  ring_.settle();
+  const int late = arrive();
+  EXPECT_FALSE(task.finished()) << "the kernel may still accept one";
+  ring_.perform(find(IORING_OP_ASYNC_CANCEL));
+  EXPECT_TRUE(task.finished());
+  EXPECT_FALSE(is_accepting());
+  {
+    const auto left = acceptor_.left();
+    ASSERT_TRUE(left);
+    EXPECT_EQ(left->number(), early);
+    EXPECT_GE(fcntl(early, F_GETFD), 0);
+  }
+  const Task next = server_.accept(make(), acceptor_, 1);
+  EXPECT_TRUE(next.finished());
+  EXPECT_EQ(server_.results.back(), late);
+  EXPECT_FALSE(acceptor_.left());
+  ring_.settle();
+  EXPECT_TRUE(is_accepting()) << "it goes on";
+  stop();
+}
+
+TEST_F(AcceptorTest, APauseEndsAWait) {
+  const Task waiting = server_.accept(make(), acceptor_, 1);
+  ring_.settle();
+  const Task task = server_.pause(make(), acceptor_);
+  ring_.settle();
+  EXPECT_EQ(server_.results, Results{-ECANCELED});
+  const int late = arrive();
+  EXPECT_GE(fcntl(late, F_GETFD), 0);
+  ring_.perform(find(IORING_OP_ASYNC_CANCEL));
+  EXPECT_TRUE(task.finished());
+  EXPECT_EQ(acceptor_.left()->number(), late);
 }
 
 TEST_F(AcceptorTest, ATimeoutEndsTheWaitAndNotTheAcceptor) {
