@@ -8,6 +8,7 @@
 #include "daemon/state.hpp"
 #include "frontend/fuse/mount_state.hpp"
 #include "frontend/loop/loop_device.hpp"
+#include "frontend/nbd/handover_state.hpp"
 #include "frontend/registry.hpp"
 #include "support/recorded_handovers.hpp"
 #include "support/recorded_version_0.hpp"
@@ -212,6 +213,37 @@ TEST(HandoverMessages, APathThatIsNoUtf8IsKept) {
   const auto read = fuse::mount_state_from_json(fuse::to_json(state));
   ASSERT_TRUE(read) << read.error().text;
   EXPECT_EQ(read->at, "/a\xff");
+}
+
+TEST(HandoverMessages, AnExportOfVersion2IsTakenOver) {
+  const auto state = nbd::export_state_from_json(kNbdStateVersion2);
+  ASSERT_TRUE(state) << state.error().text;
+  ASSERT_EQ(state->listeners.size(), 2U);
+  EXPECT_EQ(state->listeners[0].address.socket, "/run/disk.sock");
+  EXPECT_EQ(state->listeners[0].inode, 4711U);
+  EXPECT_EQ(state->listeners[1].address.port, 10809U);
+  EXPECT_EQ(state->name, "disk");
+  EXPECT_EQ(state->description, "of a guest");
+  EXPECT_EQ(state->queues, 2);
+  EXPECT_EQ(state->depth, 64);
+  EXPECT_EQ(state->allowed, "10.0.0.0/8\n::1");
+  EXPECT_EQ(state->clients, 100U);
+  EXPECT_EQ(state->tls, nbd::TlsPolicy::offered);
+  EXPECT_EQ(state->tls_files.certificates, "/etc/pki");
+  EXPECT_TRUE(state->tls_files.verify_peer);
+  EXPECT_EQ(state->size, 64U << 20);
+  EXPECT_EQ(state->flags, nbd::kSendTrim);
+  ASSERT_EQ(state->connections.size(), 2U);
+  const nbd::ClientState& client = state->connections[0];
+  EXPECT_EQ(client.queue, 1);
+  EXPECT_EQ(client.export_name, "disk");
+  EXPECT_EQ(client.size, 32U << 20);
+  EXPECT_EQ(client.headers, nbd::Headers::extended);
+  ASSERT_EQ(client.contexts.size(), 1U);
+  EXPECT_EQ(client.contexts[0].name, "base:allocation");
+  EXPECT_EQ(client.unread.size(), 31U);
+  EXPECT_TRUE(state->connections[1].is_new);
+  EXPECT_EQ(nbd::to_json(*state), kNbdStateVersion2) << "as this version writes it";
 }
 
 }  // namespace
