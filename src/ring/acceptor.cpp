@@ -61,7 +61,7 @@ void Acceptor::complete(int32_t result, uint32_t flags) {
   const bool failed = error_ != 0;
   give();
   if (in_flight_) {
-    if (accepted_.size() < most_ || cancelling_) return;
+    if (accepted_.size() < most_ || cancelling_ || stop_ != nullptr) return;
     cancelling_ = true;
     ring_.cancel(*this);
     return;

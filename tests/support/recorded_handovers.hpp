@@ -118,7 +118,8 @@ inline constexpr std::string_view kNbdStateVersion2 =
     R"({"listeners":[{"address":"unix:/run/disk.sock","inode":4711},{"address":"tcp:[::)"
     R"(1]:10809","inode":0}],"export":"disk","description":"of a guest","queues":2,"dep)"
     R"(th":64,"allowed":"10.0.0.0/8\n::1","tls":"on","tls_certificates":"/etc/pki","tl)"
-    R"(s_psk":"","tls_verify_peer":true,"size_bytes":67108864,"flags":32,"connections":)"
+    R"(s_psk":"","tls_verify_peer":true,"until_deserted":true,"exports":[{"name":"disk",)"
+    R"("size_bytes":67108864,"flags":32}],"connections":)"
     R"([{"queue":1,"export":"disk","size_bytes":33554432,"flags":3949,"headers":"extend)"
     R"(ed","contexts":[{"id":1,"name":"base:allocation"}],"unread":31},{"new":true,"que)"
     R"(ue":0}],"clients_max":100,"handover_version":2})";

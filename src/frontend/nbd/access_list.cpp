@@ -39,6 +39,7 @@ bool same_bits(const std::array<uint8_t, 16>& one, const std::array<uint8_t, 16>
 
 Result<AccessList> AccessList::parse(std::string_view lines) {
   AccessList list;
+  list.text_ = lines;
   while (!lines.empty()) {
     const std::string_view line = lines.substr(0, lines.find('\n'));
     lines.remove_prefix(std::min(line.size() + 1, lines.size()));

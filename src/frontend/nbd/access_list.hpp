@@ -7,6 +7,7 @@
 
 #include <array>
 #include <cstdint>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -18,6 +19,8 @@ class AccessList {
  public:
   // Each line is an IPv4 or IPv6 address, or a network ADDRESS/BITS. EINVAL, with the line.
   static Result<AccessList> parse(std::string_view lines);
+
+  const std::string& text() const { return text_; }  // as parse() has read it
 
   // True for an empty list, and for peers without an IP address: a socket file or vsock. An IPv4
   // address counts as such in its IPv6 form, too (::ffff:10.0.0.1).
@@ -32,6 +35,7 @@ class AccessList {
 
   static Result<Network> parse_network(std::string_view text);
 
+  std::string text_;
   std::vector<Network> networks_;
 };
 

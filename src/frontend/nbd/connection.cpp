@@ -16,6 +16,7 @@
 namespace sluice::nbd {
 namespace {
 
+constexpr size_t kInputBytes = ServerHandshake::kMessageBytesMax;
 constexpr std::chrono::seconds kHandshakeTime{10};
 constexpr std::chrono::milliseconds kLingerTime{500};
 // Room for data: one request of the longest kind, and many short ones. Pages are used on demand.
@@ -63,6 +64,7 @@ Connection::~Connection() {
 void Connection::stop() {
   stopping_ = true;
   if (receiving_ != nullptr) ring_.cancel(*std::exchange(receiving_, nullptr));
+  wake(resting_);
 }
 
 void Connection::list_in_flight(std::vector<InFlight>& found) const {
@@ -74,13 +76,15 @@ void Connection::list_in_flight(std::vector<InFlight>& found) const {
 Service Connection::run() {
   {
     LifeRequest own(ring_);
-    Task shaking = shake_hands(own.request);
-    const Status agreed = co_await shaking;
-    listener_.handshake_ended(*this);
-    Status taken = agreed;
+    Status taken = kOk;
+    if (pool_ == nullptr) {
+      Task shaking = shake_hands(own.request);
+      taken = co_await shaking;
+      listener_.handshake_ended(*this);
+    }
     while (taken.ok() && !stopping_) {
-      Task taking = take_request(own.request);
-      taken = co_await taking;
+      Task next = pausing_ ? rest(own.request) : take_request(own.request);
+      taken = co_await next;
     }
     if (taken.error() == EPROTO) log().info("an NBD client broke the protocol");
     AllAnswered answered{*this};
@@ -131,22 +135,31 @@ Task Connection::start_tls(Request& own, Timeout& limit) {
   co_return shaken;
 }
 
+Result<std::unique_ptr<PagePool>> Connection::make_pool() {
+  return PagePool::create(kPoolBytes, PagePool::Residence::on_use);
+}
+
 // Before the client learns that it may send requests.
 bool Connection::prepare_transmission() {
   const ServerHandshake::Agreement& agreed = handshake_.agreed();
   form_ = {.headers = agreed.headers, .contexts = agreed.contexts};
   chosen_ = static_cast<const OfferedExport*>(agreed.chosen);
   size_ = chosen_->size;
-  pipe_.use(chosen_->cached.get());
-  auto pool = PagePool::create(kPoolBytes, PagePool::Residence::on_use);
+  flags_ = chosen_->flags;
+  auto pool = make_pool();
   if (!pool) {
     log().warn("{}", pool.error().text);
     return false;
   }
   pool_ = std::move(*pool);
+  begin_transmission();
+  return true;
+}
+
+void Connection::begin_transmission() {
+  pipe_.use(chosen_->cached.get());
   tags_.reserve(setup_.depth);
   send_replies();
-  return true;
 }
 
 void Connection::add_tag() {
@@ -158,13 +171,18 @@ void Connection::add_tag() {
   serve(tag);
 }
 
-// Errors: ECONNRESET, ECANCELED: no more requests come; EPROTO.
+// Or nothing, in a pause. Errors: ECONNRESET, ECANCELED: no more requests come; EPROTO.
 Task Connection::take_request(Request& own) {
   auto header = read_request(buffered(), form_.headers);
   while (!header.is_whole()) {
     if (header.is_invalid()) co_return Status::from_errno(EPROTO);
+    if (pausing_) co_return kOk;
+    at_boundary_ = true;
     Task filling = fill(own, nullptr);
-    if (const Status filled = co_await filling; !filled.ok()) co_return filled;
+    const Status filled = co_await filling;
+    at_boundary_ = false;
+    if (filled.error() == ECANCELED && !stopping_) co_return kOk;
+    if (!filled.ok()) co_return filled;
     header = read_request(buffered(), form_.headers);
   }
   begin_ += header.bytes;
@@ -243,7 +261,7 @@ Task Connection::receive_payload(Request& own, std::span<std::byte> memory) {
 
 // A socket that is closed while it has unread input loses the replies on their way to the client.
 Task Connection::linger(Request& own) {
-  if (broken_) co_return kOk;
+  if (broken_ || left_) co_return kOk;
   if (tls_) tls_->close();
   shutdown(socket_.number(), SHUT_WR);
   Timeout limit(ring_, kLingerTime);
@@ -299,6 +317,7 @@ Task Connection::receive_some(Request& own, std::span<std::byte> room, size_t& r
       result = co_await receiving;
     }
     receiving_ = nullptr;
+    if (at_boundary_ && pausing_ && result < 0) result = -ECANCELED;  // or -EINTR, the same
   }
   received = static_cast<size_t>(std::max(result, 0));
   co_return result == 0 ? Status::from_errno(ECONNRESET) : Status::from_result(result);

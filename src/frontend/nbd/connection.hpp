@@ -20,40 +20,19 @@
 #include "core/fifo.hpp"
 #include "core/idle.hpp"
 #include "core/page_pool.hpp"
-#include "frontend/nbd/offered_exports.hpp"
+#include "frontend/nbd/client_state.hpp"
+#include "frontend/nbd/connection_setup.hpp"
 #include "frontend/nbd/reply_pipe.hpp"
 #include "frontend/nbd/request_tag.hpp"
-#include "nbd/server_handshake.hpp"
-#include "reactor/queue_counters.hpp"
-#include "ring/ring.hpp"
 #include "tls/stream.hpp"
 
 namespace sluice::nbd {
 
-class Connection;
-
-class ConnectionListener {
- public:
-  // The handshake is over, well or not. Once.
-  virtual void handshake_ended(Connection& connection) = 0;
-  // The connection has ended, and may be destroyed.
-  virtual void ended(Connection& connection) = 0;
-
- protected:
-  ~ConnectionListener() = default;
-};
-
 class Connection final {
  public:
-  struct Setup {
-    uint16_t queue = 0;
-    uint16_t depth = 0;  // requests at a time
-    Ring& ring;
-    const OfferedExports& exports;
-    QueueCounters& counters;
-    TlsPolicy tls = TlsPolicy::none;
-    std::shared_ptr<const tls::Credentials> credentials{};  // null: no TLS
-  };
+  using Setup = ConnectionSetup;
+
+  static Result<std::unique_ptr<PagePool>> make_pool();  // on any thread
 
   Connection(const Setup& setup, Descriptor socket, ConnectionListener& listener);
   Connection(const Connection&) = delete;
@@ -61,20 +40,33 @@ class Connection final {
   ~Connection();
 
   void begin() { run(); }
+  // The same, after the handshake that it has had with another server. Once, instead of begin().
+  void go_on(HandedClient client);
   // Takes no more requests, and ends when those that it has are answered.
   void stop();
   // Ends although the client does not take the replies.
   void give_up();
   // The client has chosen the export, and may send requests.
-  bool has_agreed() const { return handshake_.state() == ServerHandshake::State::transmission; }
+  bool has_agreed() const { return pool_ != nullptr; }
+
+  // --- Handover. Takes no more requests. When all are answered, the listener is told, and nothing
+  // is under way on the socket; but a connection with TLS ends.
+  void pause();
+  // Gives the client up if the pause has waited for it at the last call, too.
+  void hurry();
+  void resume();
+  // In a pause; only a reading call, which any one thread may make.
+  ClientState state() const;
+  int socket() const { return socket_.number(); }
+  // In a pause: ends, and leaves the socket as it is to another server.
+  void leave();
+
   void list_in_flight(std::vector<InFlight>& found) const;
 
  private:
   struct FreeTag;
   struct AllAnswered;
   static constexpr size_t kRepliesAtOnce = 32;
-  static constexpr size_t kQueryBytesMax = 512;  // the payload of a block status request
-  static constexpr size_t kInputBytes = ServerHandshake::kMessageBytesMax;
 
   // --- The reader.
   Service run();
@@ -82,7 +74,9 @@ class Connection final {
   Task start_tls(Request& own, Timeout& limit);
   Task send(Request& own, std::span<iovec> pieces, Timeout* limit, int message_flags = 0);
   bool prepare_transmission();
+  void begin_transmission();
   Task take_request(Request& own);
+  Task rest(Request& own);
   Task receive(Request& own, RequestTag& tag);
   Task receive_query(Request& own, RequestTag& tag, size_t bytes);
   Task receive_payload(Request& own, std::span<std::byte> memory);
@@ -122,7 +116,8 @@ class Connection final {
   // Of the transmission.
   ReplyForm form_;
   const OfferedExport* chosen_ = nullptr;
-  uint64_t size_ = 0;  // of the export, as it was when the client chose it
+  uint64_t size_ = 0;   // of the export, as it was when the client chose it
+  uint16_t flags_ = 0;  // so, too
   std::unique_ptr<PagePool> pool_;
   std::vector<std::unique_ptr<RequestTag>> tags_;  // as many as the client has needed
   Fifo<RequestTag> free_;
@@ -142,8 +137,14 @@ class Connection final {
   std::coroutine_handle<> drainer_;  // waits until all requests are answered
   std::coroutine_handle<> sender_;   // waits for replies
   Completion* receiving_ = nullptr;  // what stop() cancels
+  bool at_boundary_ = false;         // receives the header of a request
   bool stopping_ = false;
   bool broken_ = false;  // nothing can be sent any more
+
+  std::coroutine_handle<> resting_;  // the reader, in a pause
+  bool pausing_ = false;
+  bool late_ = false;  // the pause waits for the client
+  bool left_ = false;  // to another server
 };
 
 }  // namespace sluice::nbd

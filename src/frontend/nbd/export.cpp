@@ -1,48 +1,21 @@
 #include "frontend/nbd/export.hpp"
 
 #include <fmt/format.h>
-#include <sys/resource.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <charconv>
-#include <filesystem>
-#include <iterator>
 #include <ranges>
 #include <utility>
 
 #include "core/log.hpp"
+#include "frontend/nbd/client_limit.hpp"
 
 namespace sluice::nbd {
 namespace {
 
 constexpr uint32_t kOffloadThreads = 2;
 constexpr uint32_t kWaits = 2 * Newcomers::kMostOfQueue;  // each client receives and sends
-constexpr size_t kSpareDescriptors = 64;                  // for what the server opens later
-constexpr size_t kBacklogDescriptors = 32;  // of a listener: accepted, and not counted yet
-
-size_t open_descriptors() {
-  std::error_code error;
-  const std::filesystem::directory_iterator all("/proc/self/fd", error);
-  return error ? 0 : static_cast<size_t>(std::distance(begin(all), end(all)));
-}
-
-// As many as this process can have sockets, beside all that it has open now; at least one.
-size_t clients_max(size_t listeners) {
-  rlimit limit{};
-  if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
-    limit.rlim_cur = limit.rlim_max;
-    setrlimit(RLIMIT_NOFILE, &limit);  // best effort
-    getrlimit(RLIMIT_NOFILE, &limit);
-  }
-  const size_t own = open_descriptors() + kSpareDescriptors + listeners * kBacklogDescriptors;
-  return limit.rlim_cur > own ? limit.rlim_cur - own : 1;
-}
-
-std::unexpected<Error> cannot_hand_over() {
-  return fail(EOPNOTSUPP,
-              "connections of NBD clients cannot be handed over yet: delete the export and add it "
-              "again with the new program");
-}
 
 }  // namespace
 
@@ -63,6 +36,7 @@ NbdExport::NbdExport(Stack& stack, ExportOptions options)
 
 NbdExport::~NbdExport() {
   reactors_.clear();
+  if (!owns_files_) return;
   for (Listener& listener : listeners_) listener.remove_file();
 }
 
@@ -89,7 +63,7 @@ Reactor::Setup NbdExport::plan_reactor(uint16_t number) {
       .tls = options_.tls,
       .credentials = options_.credentials};
   for (const auto& io : ios_) queue.exports.ios.push_back(io.get());
-  if (number == 0) {
+  if (number == 0 && !handed_over_) {
     for (const Listener& listener : listeners_) queue.listeners.push_back(listener.socket.number());
   }
   const auto make = [queue](KernelRing& ring,
@@ -106,7 +80,8 @@ Reactor::Setup NbdExport::plan_reactor(uint16_t number) {
 
 // The first one accepts the clients, for all others too.
 Result<void> NbdExport::serve() {
-  newcomers_.allow(std::min(options_.clients, clients_max(listeners_.size())));
+  const size_t most = handed_clients_.size() + clients_max(listeners_.size());
+  newcomers_.allow(std::min(options_.clients, most));
   if (options_.until_deserted) {
     newcomers_.when_deserted([this] {
       log().info("the last NBD client has gone: the export ends");
@@ -134,12 +109,6 @@ Result<void> NbdExport::remove() {
   listeners_.clear();
   return {};
 }
-
-Result<void> NbdExport::check_handover() const { return cannot_hand_over(); }
-
-Result<Handover> NbdExport::let_go() { return cannot_hand_over(); }
-
-Result<void> NbdExport::take(Handover /*handover*/) { return cannot_hand_over(); }
 
 NamedValues NbdExport::traces() const {
   std::string files;

@@ -13,6 +13,7 @@
 #include "core/descriptor.hpp"
 #include "core/error.hpp"
 #include "frontend/frontend.hpp"
+#include "frontend/nbd/handover_state.hpp"
 #include "frontend/nbd/listen_address.hpp"
 #include "frontend/nbd/queue.hpp"
 #include "reactor/byte_io.hpp"
@@ -36,12 +37,16 @@ struct ExportOptions {
   bool until_deserted = false;  // ends when its last client has gone
   TlsPolicy tls = TlsPolicy::none;
   std::shared_ptr<const tls::Credentials> credentials{};  // if there is TLS
+  tls::ServerFiles tls_files{};                           // that they come from
 };
 
 class NbdExport final : public Frontend {
  public:
   // Listens; serve() accepts. On failure nothing is left behind.
   static Result<std::unique_ptr<NbdExport>> make(Stack& stack, ExportOptions options);
+  // For take(), with the handover_state() of another server. ESTALE: the stack is less than clients
+  // were promised.
+  static Result<std::unique_ptr<NbdExport>> adopt(Stack& stack, const std::string& state);
   ~NbdExport() override;
 
   Result<void> prepare(FrontendListener& listener, Keeper& keeper) override;
@@ -52,14 +57,16 @@ class NbdExport final : public Frontend {
   Result<void> stop(bool even_if_used) override;
   Result<void> remove() override;
 
-  // EOPNOTSUPP: connections cannot be handed over.
-  Result<void> check_handover() const override;
-  Result<void> pause() override { return check_handover(); }
-  bool has_paused() const override { return false; }
+  Result<void> check_handover() const override { return {}; }
+  std::string handover_state() override;
+  Result<void> pause() override;
+  bool has_paused() const override { return reactors_.all_paused(); }
   Result<Handover> let_go() override;
-  Result<void> resume() override { return {}; }
-  void leave() override {}
+  Result<void> resume() override;
+  void leave() override;
+  // Nothing is read from the connections before settle(): until then the other server can go on.
   Result<void> take(Handover handover) override;
+  void settle() override;
 
   // New clients see the new size.
   Result<void> resize(uint64_t /*size_bytes*/) override { return {}; }
@@ -82,6 +89,9 @@ class NbdExport final : public Frontend {
 
   NbdExport(Stack& stack, ExportOptions options);
   Reactor::Setup plan_reactor(uint16_t number);
+  ExportState state() const;
+  std::vector<PromisedExport> promises() const;
+  Result<void> check_promise(const PromisedExport& promised) const;
 
   Stack& stack_;
   ExportOptions options_;
@@ -89,6 +99,9 @@ class NbdExport final : public Frontend {
   Newcomers newcomers_;
   std::unique_ptr<Offload> offload_;  // for block status
   std::vector<Listener> listeners_;   // of the addresses, in their order
+  bool owns_files_ = true;            // the socket files are ours to remove
+  bool handed_over_ = false;          // accepts nothing before settle()
+  std::vector<HandedClient> handed_clients_;
   Reactors reactors_;
 };
 

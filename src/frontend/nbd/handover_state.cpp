@@ -103,6 +103,10 @@ std::unexpected<Error> failed(std::string_view what, int cause) {
 std::string to_json(const ExportState& state) {
   JsonValue listeners = JsonValue::array();
   for (const ListenerState& each : state.listeners) listeners.push_back(to_json(each));
+  JsonValue exports = JsonValue::array();
+  for (const PromisedExport& each : state.exports) {
+    exports.push_back({{"name", each.name}, {"size_bytes", each.size}, {"flags", each.flags}});
+  }
   JsonValue connections = JsonValue::array();
   for (const ClientState& each : state.connections) connections.push_back(to_json(each));
   JsonValue value = {{"listeners", std::move(listeners)},
@@ -115,8 +119,8 @@ std::string to_json(const ExportState& state) {
                      {"tls_certificates", bytes_json(state.tls_files.certificates)},
                      {"tls_psk", bytes_json(state.tls_files.psk_file)},
                      {"tls_verify_peer", state.tls_files.verify_peer},
-                     {"size_bytes", state.size},
-                     {"flags", state.flags},
+                     {"until_deserted", state.until_deserted},
+                     {"exports", std::move(exports)},
                      {"connections", std::move(connections)}};
   if (state.clients) value.set("clients_max", *state.clients);
   note_handover_version(value);
@@ -138,8 +142,12 @@ Result<ExportState> export_state_from_json(std::string_view text) {
                       .tls_files = {.certificates = bytes_from(value.at("tls_certificates")),
                                     .psk_file = bytes_from(value.at("tls_psk")),
                                     .verify_peer = value.at("tls_verify_peer").get<bool>()},
-                      .size = value.at("size_bytes").get<uint64_t>(),
-                      .flags = value.at("flags").get<uint16_t>()};
+                      .until_deserted = value.at("until_deserted").get<bool>()};
+    for (const JsonValue& each : value.at("exports").items) {
+      state.exports.push_back({.name = each.at("name").get<std::string>(),
+                               .size = each.at("size_bytes").get<uint64_t>(),
+                               .flags = each.at("flags").get<uint16_t>()});
+    }
     for (const JsonValue& each : value.at("listeners").items) {
       state.listeners.push_back(listener_from(each));
     }

@@ -22,7 +22,14 @@ namespace sluice::nbd {
 
 struct ListenerState {
   ListenAddress address;
-  uint64_t inode = 0;  // of the socket file, see Listener
+  uint64_t inode = 0;  // of the socket file, see Listener; 0: it has none of its own
+};
+
+// What clients are told of a disk now.
+struct PromisedExport {
+  std::string name{};
+  uint64_t size = 0;   // in bytes
+  uint16_t flags = 0;  // TransmissionFlag: kReadOnly and kSendTrim
 };
 
 struct ExportState {
@@ -35,9 +42,8 @@ struct ExportState {
   std::optional<uint64_t> clients{};  // at a time; nullopt: no limit
   TlsPolicy tls = TlsPolicy::none;
   tls::ServerFiles tls_files{};
-  // What clients are promised now.
-  uint64_t size = 0;   // in bytes
-  uint16_t flags = 0;  // TransmissionFlag: kReadOnly and kSendTrim
+  bool until_deserted = false;
+  std::vector<PromisedExport> exports{};
   // Only once the old server has let go.
   std::vector<ClientState> connections{};
 };

@@ -51,6 +51,11 @@ void Newcomers::close(NbdQueue& queue) {
   place_of(queue).open = false;
 }
 
+void Newcomers::open(NbdQueue& queue) {
+  const std::scoped_lock guard(mutex_);
+  place_of(queue).open = true;
+}
+
 bool Newcomers::expects_more(const NbdQueue& queue) const {
   const std::scoped_lock guard(mutex_);
   const auto place = std::ranges::find(places_, &queue, &Place::queue);

@@ -1,8 +1,11 @@
-// Newcomers: hands the clients that have just connected to the queues of an export.
+// Newcomers: hands the clients that have just connected to the queues of an export, and those that
+// another server has handed over.
 //
-// Owned by the export, used by all of its reactors. A connection counts from offer() to leave().
+// Owned by the export, used by all of its reactors. A connection counts from offer() or bring() to
+// leave().
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -11,6 +14,7 @@
 #include <vector>
 
 #include "core/descriptor.hpp"
+#include "frontend/nbd/client_state.hpp"
 #include "ring/ring.hpp"
 
 namespace sluice::nbd {
@@ -35,6 +39,8 @@ class Newcomers {
   bool offer(Descriptor socket);
   // The queue takes no more clients. Those on their way to it still come: see expects_more().
   void close(NbdQueue& queue);
+  // After close().
+  void open(NbdQueue& queue);
   // True until the clients on their way have come.
   bool expects_more(const NbdQueue& queue) const;
   // A client may send requests.
@@ -44,8 +50,19 @@ class Newcomers {
 
   size_t clients() const;
 
+  // --- Handover; newcomers_handover.cpp. Called by the control path.
+  // The queues that have joined.
+  std::vector<NbdQueue*> queues() const;
+  // Sends each client to the queue of its number, or to another one, where it goes on, and the
+  // listening sockets to the first queue, which accepts from then on. Once, after serve().
+  void bring(std::vector<int> listeners, std::vector<HandedClient> clients);
+  // All clients belong to another server now: queues that stop leave their sockets as they are.
+  void depart() { departed_ = true; }
+  bool departed() const { return departed_; }
+
  private:
   class Arrival;
+  class HandedArrival;
   struct Place {
     NbdQueue* queue = nullptr;
     Ring* ring = nullptr;
@@ -59,6 +76,7 @@ class Newcomers {
 
   size_t most_ = 0;
   std::function<void()> deserted_;
+  std::atomic<bool> departed_ = false;
   mutable std::mutex mutex_;
   std::vector<Place> places_;  // guarded by mutex_
   bool has_agreed_ = false;    // likewise

@@ -34,7 +34,8 @@ class OfferedExports final : public Exports {
 
   std::vector<std::string> names() const override;
   // With the size that the disk has now.
-  const Export* find(std::string_view name) const override;
+  const Export* find(std::string_view name) const override { return offered(name); }
+  const OfferedExport* offered(std::string_view name) const;
 
  private:
   std::vector<std::unique_ptr<OfferedExport>> exports_;

@@ -10,6 +10,7 @@
 #include <cstring>
 #include <utility>
 
+#include "core/idle.hpp"
 #include "core/log.hpp"
 
 namespace sluice::nbd {
@@ -40,34 +41,61 @@ NbdQueue::~NbdQueue() = default;
 
 Result<void> NbdQueue::start(int) {
   setup_.newcomers->join(*this, ring_);
-  for (const int listener : setup_.listeners) {
-    const File file{.number = listener};
-    acceptors_.push_back(std::make_unique<Acceptor>(ring_, file, kAcceptedMax));
-  }
-  under_way_ = acceptors_.size();
-  for (const auto& acceptor : acceptors_) accept(*acceptor);
+  open_entrances(setup_.listeners);
   return {};
 }
 
-Service NbdQueue::accept(Acceptor& acceptor) {
+NbdQueue::Entrance::Entrance(Ring& ring, int listener)
+    : acceptor(ring, File{.number = listener}, kAcceptedMax) {}
+
+void NbdQueue::open_entrances(std::span<const int> listeners) {
+  for (const int listener : listeners) {
+    entrances_.push_back(std::make_unique<Entrance>(ring_, listener));
+    ++under_way_;
+    accept(*entrances_.back());
+  }
+}
+
+Service NbdQueue::accept(Entrance& entrance) {
+  Acceptor& acceptor = entrance.acceptor;
   while (!stopping_) {
+    if (pausing_) {
+      auto pausing = acceptor.pause();
+      co_await pausing;
+      while (auto socket = acceptor.left()) admit(0, std::move(*socket));
+      if (!pausing_ || stopping_) continue;
+      entrance.at_rest = true;
+      tell_if_paused();
+      Idle idle{entrance.resting};
+      co_await idle;
+      entrance.at_rest = false;
+      continue;
+    }
     auto next = acceptor.next();
     const int32_t result = co_await next;
-    Descriptor socket(std::max(result, -1));
     if (result == -ECANCELED) continue;
-    if (result >= 0 && !is_allowed(socket)) continue;
-    const bool taken = result >= 0 && setup_.newcomers->offer(std::move(socket));
-    if (!taken && !complained_ && !stopping_) {
-      log().warn("no more NBD clients can be accepted: {}",
-                 result < 0 ? std::strerror(-result) : "there are too many");
-    }
-    complained_ = !taken;
+    admit(std::min(result, 0), Descriptor(std::max(result, -1)));
     if (result >= 0) continue;
     auto pause = ring_.sleep(kPause);
     [[maybe_unused]] const Status paused = co_await pause;
   }
+  {
+    auto stopping = acceptor.stop();
+    co_await stopping;
+  }
   --under_way_;
   finish_if_done();
+}
+
+// `result`: 0, or why there is no socket.
+void NbdQueue::admit(int32_t result, Descriptor socket) {
+  if (result == 0 && !is_allowed(socket)) return;
+  const bool taken = result == 0 && setup_.newcomers->offer(std::move(socket));
+  if (!taken && !complained_ && !stopping_) {
+    log().warn("no more NBD clients can be accepted: {}",
+               result < 0 ? std::strerror(-result) : "there are too many");
+  }
+  complained_ = !taken;
 }
 
 bool NbdQueue::is_allowed(const Descriptor& socket) const {
@@ -83,6 +111,10 @@ void NbdQueue::welcome(Descriptor socket) {
     setup_.newcomers->leave(*this);
     return finish_if_done();
   }
+  if (pausing_) {
+    outside_.push_back(std::move(socket));
+    return tell_if_paused();
+  }
   set_option(socket.number(), IPPROTO_TCP, TCP_NODELAY);
   set_option(socket.number(), SOL_SOCKET, SO_KEEPALIVE);
   if (is_local(socket.number())) {  // TCP sizes its buffers itself
@@ -93,6 +125,12 @@ void NbdQueue::welcome(Descriptor socket) {
     shaking_hands_.front()->give_up();
     shaking_hands_.erase(shaking_hands_.begin());
   }
+  Connection& connection = add(std::move(socket));
+  shaking_hands_.push_back(&connection);
+  connection.begin();
+}
+
+Connection& NbdQueue::add(Descriptor socket) {
   ConnectionListener& listener = *this;
   connections_.push_back(
       std::make_unique<Connection>(Connection::Setup{.queue = setup_.id,
@@ -103,9 +141,7 @@ void NbdQueue::welcome(Descriptor socket) {
                                                      .tls = setup_.tls,
                                                      .credentials = setup_.credentials},
                                    std::move(socket), listener));
-  Connection& connection = *connections_.back();
-  shaking_hands_.push_back(&connection);
-  connection.begin();
+  return *connections_.back();
 }
 
 void NbdQueue::handshake_ended(Connection& connection) {
@@ -116,6 +152,7 @@ void NbdQueue::handshake_ended(Connection& connection) {
 void NbdQueue::ended(Connection& connection) {
   setup_.newcomers->leave(*this);
   std::erase_if(connections_, [&](const auto& each) { return each.get() == &connection; });
+  tell_if_paused();
   finish_if_done();
 }
 
@@ -123,20 +160,21 @@ void NbdQueue::stop() {
   if (stopping_) return;
   stopping_ = true;
   setup_.newcomers->close(*this);
-  for (const auto& acceptor : acceptors_) stop_accepting(*acceptor);
-  for (const auto& connection : connections_) connection->stop();
-  if (!connections_.empty()) bound_the_end();
-  finish_if_done();
-}
-
-// Wakes accept() as well.
-Service NbdQueue::stop_accepting(Acceptor& acceptor) {
-  ++under_way_;
-  {
-    auto stopping = acceptor.stop();
-    co_await stopping;
+  for (const auto& entrance : entrances_) {
+    entrance->acceptor.interrupt();
+    wake(ring_.ready(), entrance->resting);
   }
-  --under_way_;
+  if (patience_ != nullptr) ring_.cancel(*std::exchange(patience_, nullptr));
+  turn_away();
+  const bool departed = setup_.newcomers->departed();
+  for (const auto& connection : connections_) {
+    if (departed) {
+      connection->leave();
+    } else {
+      connection->stop();
+    }
+  }
+  if (!connections_.empty()) bound_the_end();
   finish_if_done();
 }
 

@@ -20,6 +20,8 @@
 
 namespace sluice::nbd {
 
+inline constexpr size_t kQueryBytesMax = 512;  // the payload of a block status request
+
 // What the peers have agreed on for replies.
 struct ReplyForm {
   Headers headers = Headers::simple;

@@ -179,14 +179,19 @@ Result<std::unique_ptr<FrontendPlan>> plan(Stack& stack, const FrontendOptions& 
                      .until_deserted = options.own.flag("exit_after_last"),
                      .tls = *policy};
   if (*policy != TlsPolicy::none) {
-    auto credentials =
-        tls::Credentials::of_server({.certificates = options.own.text("tls-certificates"),
-                                     .psk_file = options.own.text("tls-psk"),
-                                     .verify_peer = options.own.flag("tls-verify-peer")});
+    plan.tls_files = {.certificates = options.own.text("tls-certificates"),
+                      .psk_file = options.own.text("tls-psk"),
+                      .verify_peer = options.own.flag("tls-verify-peer")};
+    auto credentials = tls::Credentials::of_server(plan.tls_files);
     if (!credentials) return std::unexpected(credentials.error());
     plan.credentials = std::move(*credentials);
   }
   return std::make_unique<Plan>(stack, std::move(plan));
+}
+
+Result<std::unique_ptr<Frontend>> adopt(Stack& stack, const FrontendRecord& /*record*/,
+                                        const std::string& state) {
+  return NbdExport::adopt(stack, state);
 }
 
 bool has_remains(const FrontendRecord& record) {
@@ -219,6 +224,7 @@ constinit const FrontendType kNbdFrontend = {
     .serves_many = true,
     .check_options = nbd::check_options,
     .plan = nbd::plan,
+    .adopt = nbd::adopt,
     .has_remains = nbd::has_remains,
     .clear_remains = nbd::clear_remains};
 

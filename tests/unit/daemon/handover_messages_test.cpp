@@ -231,8 +231,11 @@ TEST(HandoverMessages, AnExportOfVersion2IsTakenOver) {
   EXPECT_EQ(state->tls, nbd::TlsPolicy::offered);
   EXPECT_EQ(state->tls_files.certificates, "/etc/pki");
   EXPECT_TRUE(state->tls_files.verify_peer);
-  EXPECT_EQ(state->size, 64U << 20);
-  EXPECT_EQ(state->flags, nbd::kSendTrim);
+  EXPECT_TRUE(state->until_deserted);
+  ASSERT_EQ(state->exports.size(), 1U);
+  EXPECT_EQ(state->exports[0].name, "disk");
+  EXPECT_EQ(state->exports[0].size, 64U << 20);
+  EXPECT_EQ(state->exports[0].flags, nbd::kSendTrim);
   ASSERT_EQ(state->connections.size(), 2U);
   const nbd::ClientState& client = state->connections[0];
   EXPECT_EQ(client.queue, 1);

@@ -1,0 +1,14 @@
+// The limit of descriptors, as the limit of clients at a time.
+#pragma once
+
+#include <cstddef>
+
+namespace sluice::nbd {
+
+// Lets this process open as many files as its hard limit allows. Best effort.
+void raise_descriptor_limit();
+// As many as this process can have sockets, beside all that it has open now; at least one. Raises
+// the limit.
+size_t clients_max(size_t listeners);
+
+}  // namespace sluice::nbd
