@@ -6,8 +6,8 @@
 # must see the data. For a device that lends pages instead of copying, the cut happens one level
 # below, in the device that is its backing.
 . "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/lib_power.sh"
 
-MIB=1048576
 EIO="Input/output error"
 COPYING="user_copy get_data copy"
 
@@ -115,27 +115,6 @@ power_cut_below() {
     survived disk
 }
 
-# Writes three parts: the first is synced by fsync, the second written durably (O_DSYNC), the last
-# not synced.
-write_some_and_sync() {
-    head -c 2M /dev/urandom > flushed
-    head -c 2M /dev/urandom > durable
-    head -c 4M /dev/urandom > lost
-    dd if=flushed of="$DEV" bs=64k oflag=direct conv=fsync status=none
-    dd if=durable of="$DEV" bs=64k seek=2M oflag=direct,dsync,seek_bytes status=none
-    dd if=lost of="$DEV" bs=64k seek=8M oflag=direct,seek_bytes status=none
-    # Before the cut the last part can be read as well.
-    cmp -n $((4 * MIB)) -i $((8 * MIB)):0 \
-        <(dd if="$DEV" bs=1M count=12 iflag=direct status=none) lost
-}
-
-survived() {
-    cmp -n $((2 * MIB)) "$1" flushed
-    cmp -n $((2 * MIB)) -i $((2 * MIB)):0 "$1" durable
-    # The unsynced part must be lost, or the cut would prove nothing.
-    cmp -n $((4 * MIB)) -i $((8 * MIB)):0 "$1" /dev/zero
-}
-
 # ext4 overwrites a block of a file with a single FUA write. Through a device that lends pages, this
 # write reaches the disk with the volatile cache below as a single FUA write, too.
 durable_write() {
@@ -192,47 +171,6 @@ journal() {
         umount mnt
         checker "$1" > check.log 2>&1 || fail "round $round: $(cat check.log)"
         del
-    done
-}
-
-checker() {
-    case $1 in
-        ext4) e2fsck -fn "$DEV" ;;
-        xfs) xfs_repair -n "$DEV" ;;
-    esac
-}
-
-at_least() {
-    [ "$(wc -l < "$2")" -ge "$1" ]
-}
-
-# write_files DIRECTORY: writes files of 100 kB. Once a file and its name are synced, prints its
-# checksum and name.
-write_files() {
-    python3 -c '
-import hashlib, os, sys
-directory = sys.argv[1]
-try:
-    os.mkdir(directory)
-    for number in range(1000):
-        data = os.urandom(50) * 2000
-        path = f"{directory}/{number}"
-        with open(path, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        folder = os.open(directory, os.O_RDONLY)
-        os.fsync(folder)
-        os.close(folder)
-        print(hashlib.sha256(data).hexdigest(), "", path, flush=True)
-except OSError:
-    pass    # the power is cut' "$1"
-}
-
-check_files() {
-    local list
-    for list in acknowledged*; do
-        sha256sum --quiet -c "$list" || fail "a synchronised file is not what it was"
     done
 }
 
