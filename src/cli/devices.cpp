@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <ranges>
 #include <set>
 
 #include "cli/command.hpp"
@@ -44,13 +45,11 @@ Outcome<void> delete_all(const DeleteOptions& options, const Streams& streams) {
   if (!files) return failed(files.error());
   std::set<uint32_t> ids;
   for (const DeviceListing& device : *devices) ids.insert(device.id);
-  for (const DeviceRecord& each : files->records)
-    ids.insert(each.id);  // including those of dead
-                          // servers
+  for (const DeviceRecord& each : files->records) ids.insert(each.id);  // also of dead servers
   for (const UnusableRecord& each : files->unusable) ids.insert(each.id);
   if (ids.empty()) tell_there_is_none(streams);
   bool all_deleted = true;
-  for (const uint32_t id : ids) {
+  for (const uint32_t id : ids | std::views::reverse) {  // a device may lie on an earlier one
     const auto deleted = delete_device(id, options);
     if (deleted || deleted.error().error == ENODEV) continue;  // already deleted is success
     say(streams, deleted.error().text);
