@@ -219,9 +219,14 @@ starts_again() {
     same size "$(nbdinfo --size "nbd+unix:///?socket=$CASE/sock")" 8388608
     qemu-io -f raw -c 'read -P 7 0 64k' "nbd+unix:///?socket=$CASE/sock" > read.txt
     if grep -q 'failed' read.txt; then fail "$(cat read.txt)"; fi
-    refused 'cannot be handed over' "$SLUICE" upgrade disk
-    kill -KILL "$SERVER"
+    # The sockets go to the next server.
+    "$SLUICE" upgrade disk > /dev/null
     wait "$SERVER" 2> /dev/null || true
+    qemu-io -f raw -c 'read -P 7 0 64k' "nbd+unix:///?socket=$CASE/sock" > read.txt
+    if grep -q 'failed' read.txt; then fail "$(cat read.txt)"; fi
+    SERVER=$("$SLUICE" list -n disk --json | grep -o '"pid": *[0-9]*' | grep -o '[0-9]*$')
+    kill -KILL "$SERVER"
+    wait_for_end "$SERVER"
     refused 'cannot be recovered' "$SLUICE" recover disk
     "$SLUICE" del disk
     [ -S sock ] || fail "the socket file, which was not the server's, has gone"

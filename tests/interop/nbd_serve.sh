@@ -14,6 +14,7 @@ main() {
     run_case "one export" serves_one
     run_case "each fails alone" fails_alone
     run_case "grows" grows
+    run_case "upgrade" goes_on_after_upgrade
     run_case "killed" is_killed
     run_case "page cache" reads_from_page_cache
     run_case "bad arguments" refuses_bad_arguments
@@ -106,6 +107,33 @@ grows() {
     same total "$("$SLUICE" resize "$ID")" 16777216
     same size "$(nbdinfo --size "$(uri a)")" 12582912
     stop_server
+}
+
+# Each connection goes on with the export that it has chosen.
+goes_on_after_upgrade() {
+    truncate -s 8M a.raw b.raw
+    serve --queues 2 a=a.raw b=b.raw
+    cat > check.py << 'PYTHON'
+import nbd, subprocess, sys
+def connected(name):
+    h = nbd.NBD()
+    h.connect_uri(sys.argv[1] % name)
+    return h
+handles = [(name, connected(name)) for name in ('a', 'b', 'a', 'b')]
+for number, (name, h) in enumerate(handles):
+    h.pwrite(name.encode() * 4096, number * 4096)
+for _ in range(3):
+    subprocess.run(sys.argv[2:], check=True, stdout=subprocess.DEVNULL)
+    for number, (name, h) in enumerate(handles):
+        assert h.pread(4096, number * 4096) == name.encode() * 4096
+        h.pwrite(name.encode() * 4096, number * 4096)
+        h.flush()
+assert connected('b').pread(1, 4096) == b'b'
+PYTHON
+    /usr/bin/python3 check.py "$URI" "$SLUICE" upgrade "$ID"
+    note_server
+    stop_server
+    [ ! -e sock ] || fail 'the socket is still there'
 }
 
 is_killed() {

@@ -327,7 +327,7 @@ TEST_F(NbdHandoverTest, ALesserStackIsRefused) {
     EXPECT_FALSE(adopted);
     return adopted ? std::string() : adopted.error().text;
   };
-  EXPECT_THAT(refusal("mem:2M", false), HasSubstr("clients were told 4194304 bytes"));
+  EXPECT_THAT(refusal("mem:2M", false), HasSubstr("were told 4194304 bytes"));
   EXPECT_THAT(refusal(directory.file("disk.img", kSize), true), HasSubstr("read-only"));
   auto larger = std::move(*sluice::test::open_stack("mem:8M"));
   EXPECT_TRUE(NbdExport::adopt(*larger, state));
