@@ -241,7 +241,7 @@ void Operation::prepare_socket_io(io_uring_sqe& sqe, Segment piece) {
                                             : IORING_OP_SEND_ZC;
   io_uring_prep_rw(op, &sqe, plan_.file.number, nullptr, piece.length, 0);
   sqe.addr = MemoryCursor(loan, piece.offset).address();
-  sqe.msg_flags = plan_.flags | MSG_WAITALL | MSG_NOSIGNAL;
+  sqe.msg_flags = plan_.flags | (wait_all_ ? MSG_WAITALL : 0U) | MSG_NOSIGNAL;
   const bool fixed = loan.slot() != Loan::kNoSlot;
   if (fixed && (plan_.verb == Verb::send_zc || ring_.abilities().socket_fixed)) {
     sqe.ioprio |= abi::kRecvsendFixedBuf;
@@ -288,6 +288,8 @@ void Operation::complete(int32_t result, uint32_t flags) {
     // Nothing was moved: retry.
   } else if (piped()) {
     complete_piped(result);
+  } else if (result == -ENOMEM && plan_.verb == Verb::recv && wait_all_) {
+    wait_all_ = false;  // AF_VSOCK does not wait for more than its buffer holds
   } else if (result < 0) {
     status_ = status_of(result);
   } else if (!moves_data()) {

@@ -58,7 +58,7 @@ void Transfer::await_suspend(std::coroutine_handle<> coroutine) {
 
 void Transfer::prepare(io_uring_sqe& sqe) {
   const size_t most = std::min<size_t>(length_ - moved_, abi::kMaxTransferBytes);
-  const int flags = message_flags_ | MSG_WAITALL | MSG_NOSIGNAL;
+  const int flags = message_flags_ | (wait_all_ ? MSG_WAITALL : 0) | MSG_NOSIGNAL;
   if (verb_ == Verb::send) {
     io_uring_prep_send(&sqe, socket_.number, memory_ + moved_, most, flags);
   } else {
@@ -71,6 +71,8 @@ void Transfer::complete(int32_t result, uint32_t) {
   if (result == 0) {
     closed_ = true;
     status_ = Status::from_errno(ECONNRESET);
+  } else if (result == -ENOMEM && verb_ == Verb::recv && wait_all_) {
+    wait_all_ = false;  // AF_VSOCK does not wait for more than its buffer holds
   } else if (result < 0 && result != -EINTR) {
     status_ = Status::from_result(result);
   } else {
@@ -81,6 +83,12 @@ void Transfer::complete(int32_t result, uint32_t) {
     status_ = Status::from_errno(ECANCELED);
   }
   ring_.ready().push(coroutine_);
+}
+
+size_t GatherSend::left_bytes() const {
+  size_t bytes = 0;
+  for (const iovec& piece : left_) bytes += piece.iov_len;
+  return bytes;
 }
 
 void GatherSend::await_suspend(std::coroutine_handle<> coroutine) {

@@ -84,6 +84,7 @@ class [[nodiscard]] sockets::Transfer final : public Completion {
   const int message_flags_;
   size_t moved_ = 0;
   bool closed_ = false;
+  bool wait_all_ = true;
   Status status_;
   std::coroutine_handle<> coroutine_;
 };
@@ -93,6 +94,8 @@ class [[nodiscard]] sockets::GatherSend final : public Completion {
   GatherSend(Ring& ring, File socket, std::span<iovec> pieces, int message_flags = 0)
       : ring_(ring), socket_(socket), left_(pieces), message_flags_(message_flags) {}
 
+  // Bytes not sent yet.
+  size_t left_bytes() const;
   bool await_ready() const { return left_.empty(); }
   void await_suspend(std::coroutine_handle<> coroutine);
   Status await_resume() const { return status_; }

@@ -112,6 +112,17 @@ TEST_F(SocketsTest, AnErrorInTheMidstIsReportedWithWhatWasMoved) {
   EXPECT_EQ(connection_.moved, 20U);
 }
 
+// AF_VSOCK says so where its buffer holds less.
+TEST_F(SocketsTest, ReceivesInPartsWhereTheSocketDoesNotWaitForAll) {
+  const Task task = connection_.recv(make(), kSocket, header_);
+  ring_.settle();
+  EXPECT_NE(ring_.sqe(1).msg_flags & MSG_WAITALL, 0U);
+  ring_.complete(1, -ENOMEM);
+  EXPECT_EQ(ring_.sqe(1).msg_flags & MSG_WAITALL, 0U);
+  ring_.complete(1, -ENOMEM);
+  EXPECT_EQ(task.status().error(), ENOMEM) << "only once";
+}
+
 TEST_F(SocketsTest, AResetIsNoCleanEnd) {
   const Task task = connection_.recv(make(), kSocket, header_);
   ring_.settle();
