@@ -167,7 +167,7 @@ says_nothing() {
     reader=$!
     sleep 0.5
     began=$SECONDS
-    del
+    sluice del -n "$ID" --force
     [ $((SECONDS - began)) -lt 20 ] || fail "the deletion took $((SECONDS - began)) s"
     wait $reader || true
     kill -CONT "$KIT"
@@ -194,7 +194,7 @@ killed() {
 upgraded() {
     truncate -s 64M image
     kit file image
-    add "$(uri)"
+    add "$(uri)" -r 1 -i 1
     load
     sleep 1
     sluice upgrade -n "$ID" > /dev/null
@@ -206,7 +206,7 @@ upgraded() {
 
 # It is not safe, and says so; nothing refuses it, and as long as the server has memory it works.
 swap_space() {
-    local before swapped group=/sys/fs/cgroup/sluice-test-$$
+    local before swapped pressed=0 group=/sys/fs/cgroup/sluice-test-$$
     kit memory 256M
     add "$(uri)"
     sluice stat -n "$ID" | grep -q 'swap safe: no (.*nbd: a write to the server needs memory' ||
@@ -214,16 +214,16 @@ swap_space() {
     same "swap safe" "$(field swap_safe)" false
     [ -e /sys/fs/cgroup/cgroup.controllers ] || return 0
     mkdir "$group"
-    # shellcheck disable=SC2064
-    trap "swapoff $DEV 2> /dev/null; rmdir $group" EXIT
     echo 32M > "$group/memory.max"
     mkswap "$DEV" > /dev/null
     swapon "$DEV"
     before=$(pages_swapped)
-    (echo "$BASHPID" > "$group/cgroup.procs"; press 96)
+    (echo "$BASHPID" > "$group/cgroup.procs"; press 96) || pressed=$?
     swapped=$(($(pages_swapped) - before))
-    [ $swapped -gt 5000 ] || fail "only $swapped pages were swapped out"
     swapoff "$DEV"
+    rmdir "$group"
+    same "status of the load" "$pressed" 0
+    [ $swapped -gt 5000 ] || fail "only $swapped pages were swapped out"
     del
     end_kit
 }
