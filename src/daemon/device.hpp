@@ -31,8 +31,9 @@ struct DeviceOffer {
 // The result of let_go(), for the next server.
 struct DeviceHandover {
   Handover frontend;
-  bool stack_failed = false;    // see Stack
-  bool files_unlocked = false;  // the old server has released their locks
+  bool stack_failed = false;           // see Stack
+  std::vector<size_t> failed_disks{};  // of several; empty: all, if the stack has failed
+  bool files_unlocked = false;         // the old server has released their locks
 };
 
 class Device {

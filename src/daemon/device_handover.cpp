@@ -50,7 +50,9 @@ Result<DeviceHandover> Device::let_go() {
   if (!given) return std::unexpected(given.error());
   stack_->stop();
   step("stack stopped");
-  return DeviceHandover{.frontend = std::move(*given), .stack_failed = stack_->failed()};
+  return DeviceHandover{.frontend = std::move(*given),
+                        .stack_failed = stack_->failed(),
+                        .failed_disks = stack_->failed_disks()};
 }
 
 // The record names this process unless the other server has written it; only observers use it.
@@ -76,7 +78,7 @@ void Device::leave() {
 
 Result<void> Device::take(DeviceHandover handover) {
   step("device received");
-  if (handover.stack_failed) stack_->note_failure();
+  if (handover.stack_failed) stack_->note_failure(handover.failed_disks);
   if (handover.files_unlocked) {
     if (auto locked = lock_files(*stack_); !locked) return locked;
     stack_->own_files(true);

@@ -185,7 +185,8 @@ void HandingOver::offer() {
   if (!successor_) device_.leave();
   deadline_ = Clock::now() + timeouts_.successor;
   ControlReply reply{.body = to_json(GivenDevice{.frontend_state = handover->frontend.state,
-                                                 .stack_failed = handover->stack_failed}),
+                                                 .stack_failed = handover->stack_failed,
+                                                 .failed_disks = handover->failed_disks}),
                      .descriptors = std::move(handover->frontend.descriptors)};
   answer_(std::move(reply));
 }

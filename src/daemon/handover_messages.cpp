@@ -69,6 +69,11 @@ size_t files_wanted_from(const JsonValue& message) { return message.at("from").g
 
 JsonValue to_json(const GivenDevice& given) {
   JsonValue message = {{"state", given.frontend_state}, {"stack_failed", given.stack_failed}};
+  if (!given.failed_disks.empty()) {
+    JsonValue disks = JsonValue::array();
+    for (const size_t disk : given.failed_disks) disks.push_back(disk);
+    message.set("failed_disks", std::move(disks));
+  }
   note_handover_version(message);
   return message;
 }
@@ -77,8 +82,12 @@ Result<GivenDevice> given_device_from(const JsonValue& message) {
   if (const auto version = handover_version_of(message); !version) {
     return std::unexpected(version.error());
   }
-  return GivenDevice{.frontend_state = message.value("state", std::string()),
-                     .stack_failed = message.value("stack_failed", false)};
+  GivenDevice given{.frontend_state = message.value("state", std::string()),
+                    .stack_failed = message.value("stack_failed", false)};
+  if (const JsonValue* const disks = message.find("failed_disks")) {
+    for (const JsonValue& each : disks->items) given.failed_disks.push_back(each.get<size_t>());
+  }
+  return given;
 }
 
 }  // namespace sluice

@@ -46,7 +46,8 @@ size_t files_wanted_from(const JsonValue& message);
 // The reply to hand_over, which also carries descriptors.
 struct GivenDevice {
   std::string frontend_state;
-  bool stack_failed = false;  // see Stack::failed()
+  bool stack_failed = false;           // see Stack::failed()
+  std::vector<size_t> failed_disks{};  // see DeviceHandover
 };
 JsonValue to_json(const GivenDevice& given);
 // EOPNOTSUPP: the server is newer.

@@ -1,5 +1,7 @@
 #include "daemon/open_when_there.hpp"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
@@ -32,12 +34,14 @@ bool pause_for(nanoseconds time) {
 Result<std::unique_ptr<Stack>> open_when_there(const ServeOptions& options) {
   using Clock = std::chrono::steady_clock;
   const auto begin = Clock::now();
+  const pid_t caller = getppid();
   nanoseconds pause = std::chrono::milliseconds(50);
   while (true) {
     auto stack = Stack::open(options.spec, options.read_only, options.force);
     if (stack || !may_appear(stack.error())) return stack;
     const nanoseconds left = options.wait - nanoseconds(Clock::now() - begin);
     if (left.count() <= 0 || !pause_for(std::min(pause, left))) return stack;
+    if (!options.foreground && getppid() != caller) return stack;  // it has given up
     pause = std::min<nanoseconds>(2 * pause, std::chrono::seconds(1));
   }
 }

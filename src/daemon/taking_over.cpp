@@ -71,7 +71,8 @@ Result<DeviceHandover> OldServer::let_go() {
   if (!said) return std::unexpected(give_back(said.error()));
   return DeviceHandover{.frontend = {.state = std::move(said->frontend_state),
                                      .descriptors = std::move(given->descriptors)},
-                        .stack_failed = said->stack_failed};
+                        .stack_failed = said->stack_failed,
+                        .failed_disks = std::move(said->failed_disks)};
 }
 
 // An old server that has died meanwhile need not be told.

@@ -21,12 +21,16 @@ bool lost_data(const Request& request, Status status) {
 
 const Geometry& Disk::geometry() const { return target_.geometry(); }
 
+void Disk::trace(const Request& request) const {
+  if (!trace_) [[likely]]
+    return;
+  log().debug("{}{} offset {} length {}", to_string(request.op), request.fua ? " fua" : "",
+              request.offset, request.length);
+}
+
 Task Disk::submit(Request& request) {
   request.tracking.door = &target_;  // for the coroutine of submit_durable()
-  if (trace_) [[unlikely]] {
-    log().debug("{}{} offset {} length {}", to_string(request.op), request.fua ? " fua" : "",
-                request.offset, request.length);
-  }
+  trace(request);
   const bool durable = request.op == Op::flush || (request.changes_data() && request.fua);
   if ((durable || request.changes_data()) && failed()) return Status::from_errno(EIO);
   if (durable) return submit_durable(request);

@@ -26,6 +26,8 @@ class Disk {
 
   // Serves one request of the front end, on a ring that is attached.
   Task submit(Request& request);
+  // For a request that the front end serves in another way: logs it, if requests are logged.
+  void trace(const Request& request) const;
 
   // Empty if the stack has no other disk.
   const std::string& name() const { return name_; }

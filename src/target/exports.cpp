@@ -16,7 +16,8 @@ namespace sluice {
 namespace {
 
 constexpr std::string_view kNames = "names";
-constexpr char kSeparator = '+';  // of the names
+constexpr char kSeparator = '+';        // of the names
+constexpr size_t kNameBytesMax = 4096;  // of the NBD protocol
 
 class ExportedDisks final : public Target {
  public:
@@ -42,11 +43,12 @@ class ExportedDisks final : public Target {
                   "several exports have no size together: grow the files behind them, and resize "
                   "without a size");
     }
+    Result<uint64_t> grown = 0;
     for (const auto& disk : children()) {
       auto size = disk->resize(std::nullopt);
-      if (!size && size.error().error != EOPNOTSUPP) return size;
+      if (!size && size.error().error != EOPNOTSUPP && grown) grown = std::move(size);
     }
-    return total_bytes();
+    return grown ? Result<uint64_t>(total_bytes()) : grown;
   }
 
   uint64_t total_bytes() const {
@@ -87,8 +89,8 @@ Result<std::unique_ptr<Target>> open(const Spec& spec, Target::Children&& disks,
   for (const std::string& name : names) {
     if (!is_export_name(name)) {
       return fail(EINVAL, fmt::format("exports: {} cannot be a name: use letters, digits, '.', '_' "
-                                      "and '-'",
-                                      shown(name)));
+                                      "and '-', at most {} of them",
+                                      shown(name), kNameBytesMax));
     }
     if (seen.insert(name).second) continue;
     return fail(EINVAL, fmt::format("exports: two have the name {}: rename one", shown(name)));
@@ -100,7 +102,7 @@ Result<std::unique_ptr<Target>> open(const Spec& spec, Target::Children&& disks,
 
 bool is_export_name(std::string_view name) {
   constexpr std::string_view kSigns = "._-";
-  return !name.empty() && std::ranges::all_of(name, [&](char sign) {
+  return !name.empty() && name.size() <= kNameBytesMax && std::ranges::all_of(name, [&](char sign) {
     return (sign >= 'a' && sign <= 'z') || (sign >= 'A' && sign <= 'Z') ||
            (sign >= '0' && sign <= '9') || kSigns.find(sign) != std::string_view::npos;
   });

@@ -9,7 +9,7 @@
 
 namespace sluice {
 
-// True if it has letters, digits, '.', '_' and '-' only, at least one.
+// True if it has letters, digits, '.', '_' and '-' only, at least one and at most 4096.
 bool is_export_name(std::string_view name);
 
 // The spec of several disks. Their names are checked when it is opened.

@@ -132,8 +132,18 @@ bool Stack::failed() const {
   return std::ranges::any_of(disks_, [](const auto& disk) { return disk->failed(); });
 }
 
-void Stack::note_failure() {
-  for (const auto& disk : disks_) disk->note_failure();
+std::vector<size_t> Stack::failed_disks() const {
+  std::vector<size_t> failed;
+  for (size_t i = 0; i < disks_.size() && disks_.size() > 1; ++i) {
+    if (disks_[i]->failed()) failed.push_back(i);
+  }
+  return failed;
+}
+
+void Stack::note_failure(const std::vector<size_t>& disks) {
+  for (size_t i = 0; i < disks_.size(); ++i) {
+    if (disks.empty() || std::ranges::find(disks, i) != disks.end()) disks_[i]->note_failure();
+  }
 }
 
 }  // namespace sluice

@@ -128,8 +128,10 @@ class Stack {
   std::vector<RegisteredFile> registered_files() const;
   // True if a disk has failed.
   bool failed() const;
-  // See Disk; for all disks.
-  void note_failure();
+  // The numbers of those; empty if there is only one disk.
+  std::vector<size_t> failed_disks() const;
+  // See Disk; for these disks, or all if there are none.
+  void note_failure(const std::vector<size_t>& disks = {});
 
  private:
   Result<Target::Children> open_children(const Spec& verb, ControlOptions& options) const;

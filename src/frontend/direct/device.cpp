@@ -42,6 +42,11 @@ Result<std::unique_ptr<Device>> Device::create(Stack& stack, const Options& opti
                                     "of {}",
                                     options.queues, options.depth));
   }
+  if (stack.disks().size() > 1) {
+    return fail(EINVAL, fmt::format("a device serves one disk, and the stack has {}: open each on "
+                                    "its own",
+                                    stack.disks().size()));
+  }
   std::unique_ptr<Device> device(new Device(options.registered));
   for (uint16_t i = 0; i < options.queues; ++i) {
     auto added = device->add_queue(stack, {.id = i, .depth = options.depth});

@@ -17,6 +17,8 @@ constexpr uint64_t kPageBytes = 4096;
 // The mapping goes on beyond the end of the file: it may grow by so much before it is mapped again,
 // and no page there can be in the cache.
 constexpr uint64_t kBeyondBytes = uint64_t{1} << 30;
+constexpr uint64_t kUnlockBytes = uint64_t{1}
+                                  << 42;  // at a time: the kernel counts pages in an int
 
 }  // namespace
 
@@ -40,7 +42,9 @@ bool CachedFile::map(uint64_t bytes) {
   void* const address =
       mmap(nullptr, length, PROT_NONE, MAP_SHARED | MAP_NORESERVE, reader_.number(), 0);
   if (address == MAP_FAILED) return false;
-  munlock(address, length);
+  for (uint64_t done = 0; done < length; done += kUnlockBytes) {
+    munlock(static_cast<std::byte*>(address) + done, std::min(kUnlockBytes, length - done));
+  }
   address_ = address;
   mapped_bytes_ = length;
   return true;

@@ -9,13 +9,14 @@
 
 #include "core/bare_file.hpp"
 #include "core/descriptor.hpp"
+#include "frontend/nbd/pipe_stock.hpp"
 #include "target/disk.hpp"
 
 namespace sluice::nbd {
 
 class CachedFile {
  public:
-  static constexpr uint32_t kRangeBytesMax = 1 << 20;  // of one call
+  static constexpr uint32_t kRangeBytesMax = PipeStock::kPipeBytes;  // of one call
 
   // Null: the disk is more than one file, or that file is not read through the page cache, or this
   // process may not know what is in the cache.

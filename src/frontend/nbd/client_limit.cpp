@@ -6,6 +6,8 @@
 #include <iterator>
 #include <system_error>
 
+#include "frontend/nbd/pipe_stock.hpp"
+
 namespace sluice::nbd {
 namespace {
 
@@ -27,11 +29,12 @@ void raise_descriptor_limit() {
   setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-size_t clients_max(size_t listeners) {
+size_t clients_max(size_t listeners, size_t queues) {
   raise_descriptor_limit();
   rlimit limit{};
   getrlimit(RLIMIT_NOFILE, &limit);
-  const size_t own = open_descriptors() + kSpareDescriptors + listeners * kBacklogDescriptors;
+  const size_t own = open_descriptors() + kSpareDescriptors + listeners * kBacklogDescriptors +
+                     queues * PipeStock::kDescriptorsMax;
   return limit.rlim_cur > own ? limit.rlim_cur - own : 1;
 }
 

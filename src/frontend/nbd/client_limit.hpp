@@ -9,6 +9,6 @@ namespace sluice::nbd {
 void raise_descriptor_limit();
 // As many as this process can have sockets, beside all that it has open now; at least one. Raises
 // the limit.
-size_t clients_max(size_t listeners);
+size_t clients_max(size_t listeners, size_t queues);
 
 }  // namespace sluice::nbd

@@ -19,8 +19,6 @@ namespace {
 constexpr size_t kInputBytes = ServerHandshake::kMessageBytesMax;
 constexpr std::chrono::seconds kHandshakeTime{10};
 constexpr std::chrono::milliseconds kLingerTime{500};
-// Room for data: one request of the longest kind, and many short ones. Pages are used on demand.
-constexpr size_t kPoolBytes = size_t{kDefaultPayloadMax} + (8 << 20);
 
 }  // namespace
 
@@ -52,7 +50,7 @@ Connection::Connection(const Setup& setup, Descriptor socket, ConnectionListener
       listener_(listener),
       handshake_(setup.exports, setup.tls),
       input_(std::make_unique_for_overwrite<std::byte[]>(kInputBytes)),
-      pipe_(setup.ring) {}
+      pipe_(setup.ring, setup.pipes) {}
 
 Connection::~Connection() {
   if (sender_) sender_.destroy();
@@ -133,10 +131,6 @@ Task Connection::start_tls(Request& own, Timeout& limit) {
     log().info("an NBD client was refused: TLS: {}", tls_->why());
   }
   co_return shaken;
-}
-
-Result<std::unique_ptr<PagePool>> Connection::make_pool() {
-  return PagePool::create(kPoolBytes, PagePool::Residence::on_use);
 }
 
 // Before the client learns that it may send requests.
@@ -254,7 +248,9 @@ Task Connection::receive_payload(Request& own, std::span<std::byte> memory) {
   }
   auto receiving = sockets::recv_all(ring_, file_, memory);
   receiving_ = &receiving;
+  progress_.receiving = &receiving;
   const Status received = co_await receiving;
+  progress_.receiving = nullptr;
   receiving_ = nullptr;
   co_return received;
 }
@@ -358,7 +354,13 @@ Task Connection::send(Request& own, std::span<iovec> pieces, Timeout* limit, int
     co_return co_await sending;
   }
   sockets::GatherSend sending(ring_, file_, pieces, message_flags);
-  if (limit == nullptr) co_return co_await sending;
+  if (limit == nullptr) {
+    progress_.sending = &sending;
+    const Status sent = co_await sending;
+    progress_.sending = nullptr;
+    ++progress_.batches;
+    co_return sent;
+  }
   auto limited = limit->limit(sending);
   co_return co_await limited;
 }

@@ -143,7 +143,7 @@ class Connection final {
 
   std::coroutine_handle<> resting_;  // the reader, in a pause
   bool pausing_ = false;
-  bool late_ = false;  // the pause waits for the client
+  ConnectionProgress progress_;
   bool left_ = false;  // to another server
 };
 

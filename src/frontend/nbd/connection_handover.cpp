@@ -43,10 +43,11 @@ void Connection::hurry() {
   const bool sends = has_agreed() && !sender_;
   const bool waits = !has_agreed() || receiving_ != nullptr || sends;
   if (resting_ || broken_ || !waits) {
-    late_ = false;
+    progress_.late = false;
     return;
   }
-  if (!std::exchange(late_, true)) return pause();  // TLS may have begun to wait anew
+  const bool has_moved = progress_.has_moved(pipe_.held_bytes());
+  if (!std::exchange(progress_.late, true) || has_moved) return pause();  // TLS may wait anew
   log().info("an NBD client is disconnected: {} in time for the handover",
              !has_agreed()           ? "it has not finished its handshake"
              : receiving_ != nullptr ? "it has not sent the rest of its request"
@@ -56,7 +57,7 @@ void Connection::hurry() {
 
 void Connection::resume() {
   pausing_ = false;
-  late_ = false;
+  progress_.late = false;
   wake(resting_);
 }
 

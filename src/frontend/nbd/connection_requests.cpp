@@ -12,6 +12,9 @@ namespace {
 // Block status of more is cut.
 constexpr uint64_t kStatusBytesMax = UINT32_MAX - 4095;
 
+// Room for data: one request of the longest kind, and many short ones. Pages are used on demand.
+constexpr size_t kPoolBytes = size_t{kDefaultPayloadMax} + (8 << 20);
+
 std::optional<Op> op_of(Command command) {
   switch (command) {
     case Command::read:
@@ -110,6 +113,10 @@ Service Connection::serve(RequestTag& tag) {
   }
 }
 
+Result<std::unique_ptr<PagePool>> Connection::make_pool() {
+  return PagePool::create(kPoolBytes, PagePool::Residence::on_use);
+}
+
 // The bytes of its pages; 0: it needs none.
 size_t Connection::room_for(const RequestTag& tag) const {
   constexpr size_t kBlock = ByteIo::kBlockBytesMax;
@@ -160,7 +167,8 @@ Task Connection::perform(Request& request, RequestTag& tag) {
 
 // From the page cache to the socket if that is possible and gains, else through memory.
 Task Connection::read(Request& request, RequestTag& tag) {
-  if (!tls_ && pipe_.suits(tag.length)) {
+  if (!tls_ && pipe_.suits(tag.asked.offset, tag.length)) {
+    chosen_->disk->trace(request);
     auto turn = pipe_.turn();
     co_await turn;
     if (pipe_.fill(tag.asked.offset, static_cast<uint32_t>(tag.length))) {

@@ -3,10 +3,12 @@
 
 #include <cstdint>
 #include <memory>
+#include <utility>
 
 #include "frontend/nbd/offered_exports.hpp"
 #include "reactor/queue_counters.hpp"
 #include "ring/ring.hpp"
+#include "ring/sockets.hpp"
 #include "tls/credentials.hpp"
 
 namespace sluice::nbd {
@@ -32,9 +34,27 @@ struct ConnectionSetup {
   uint16_t depth = 0;  // requests at a time
   Ring& ring;
   const OfferedExports& exports;
+  PipeStock& pipes;
   QueueCounters& counters;
   TlsPolicy tls = TlsPolicy::none;
   std::shared_ptr<const tls::Credentials> credentials{};  // null: no TLS
+};
+
+// Tells whether a client takes its replies and sends its requests, however slowly.
+struct ConnectionProgress {
+  uint64_t batches = 0;                          // of replies, sent
+  const sockets::GatherSend* sending = nullptr;  // under way
+  const sockets::Transfer* receiving = nullptr;  // a payload, under way
+  uint64_t seen = 0;
+  bool late = false;  // a pause waits for the client
+
+  // True if anything has moved since the last call. `piped_bytes`: those that the pipe still has.
+  bool has_moved(uint32_t piped_bytes) {
+    uint64_t now = batches << 40;
+    if (sending != nullptr) now += sending->left_bytes();
+    if (receiving != nullptr) now += uint64_t{receiving->moved_bytes()} << 8;
+    return std::exchange(seen, now - piped_bytes) != now - piped_bytes;
+  }
 };
 
 }  // namespace sluice::nbd

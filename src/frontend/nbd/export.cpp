@@ -41,6 +41,7 @@ NbdExport::~NbdExport() {
 }
 
 Result<void> NbdExport::prepare(FrontendListener& listener, Keeper& /*keeper*/) {
+  raise_descriptor_limit();
   auto offload = Offload::create(kOffloadThreads);
   if (!offload) return std::unexpected(offload.error());
   offload_ = std::move(*offload);
@@ -80,7 +81,8 @@ Reactor::Setup NbdExport::plan_reactor(uint16_t number) {
 
 // The first one accepts the clients, for all others too.
 Result<void> NbdExport::serve() {
-  const size_t most = handed_clients_.size() + clients_max(listeners_.size());
+  const size_t most =
+      handed_clients_.size() + clients_max(listeners_.size(), reactors_.list().size());
   newcomers_.allow(std::min(options_.clients, most));
   if (options_.until_deserted) {
     newcomers_.when_deserted([this] {

@@ -102,6 +102,7 @@ class NbdExport final : public Frontend {
   bool owns_files_ = true;            // the socket files are ours to remove
   bool handed_over_ = false;          // accepts nothing before settle()
   std::vector<HandedClient> handed_clients_;
+  bool handed_agreement_ = false;  // see ExportState::has_agreed
   Reactors reactors_;
 };
 

@@ -56,6 +56,7 @@ std::vector<PromisedExport> NbdExport::promises() const {
 std::string NbdExport::handover_state() { return to_json(state()); }
 
 Result<void> NbdExport::pause() {
+  newcomers_.hold();
   for (const auto& reactor : reactors_.list()) reactor->pause();
   return {};
 }
@@ -71,6 +72,7 @@ Result<Handover> NbdExport::let_go() {
   for (const NbdQueue* const queue : newcomers_.queues()) {
     queue->describe(whole.connections, sockets);
   }
+  whole.has_agreed = newcomers_.any_has_agreed();
   auto packed = pack(sockets);
   if (!packed) return std::unexpected(packed.error());
   auto unread = keep_unread(whole.connections);
@@ -85,6 +87,7 @@ Result<void> NbdExport::resume() {
   for (const auto& reactor : reactors_.list()) {
     if (auto resumed = reactor->resume(); !resumed) return resumed;
   }
+  newcomers_.release();
   return {};
 }
 
@@ -183,6 +186,7 @@ Result<void> NbdExport::take(Handover handover) {
     clients.push_back(std::move(client));
   }
   handed_clients_ = std::move(clients);
+  handed_agreement_ = state->has_agreed;
   size_t next = listeners_.size();
   for (size_t i = 0; i < listeners_.size(); ++i) {
     listeners_[i].socket = std::move((*sockets)[i]);
@@ -196,7 +200,9 @@ void NbdExport::settle() {
   owns_files_ = true;
   std::vector<int> listeners;
   for (const Listener& listener : listeners_) listeners.push_back(listener.socket.number());
-  newcomers_.bring(std::move(listeners), std::exchange(handed_clients_, {}));
+  newcomers_.hold();
+  newcomers_.bring(std::move(listeners), std::exchange(handed_clients_, {}), handed_agreement_);
+  newcomers_.release();
 }
 
 }  // namespace sluice::nbd

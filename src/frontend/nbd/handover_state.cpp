@@ -122,6 +122,7 @@ std::string to_json(const ExportState& state) {
                      {"until_deserted", state.until_deserted},
                      {"exports", std::move(exports)},
                      {"connections", std::move(connections)}};
+  if (state.has_agreed) value.set("has_agreed", true);
   if (state.clients) value.set("clients_max", *state.clients);
   note_handover_version(value);
   return to_text(value);
@@ -154,6 +155,7 @@ Result<ExportState> export_state_from_json(std::string_view text) {
     for (const JsonValue& each : value.at("connections").items) {
       state.connections.push_back(client_from(each));
     }
+    state.has_agreed = value.value("has_agreed", false);
     if (const JsonValue* const most = value.find("clients_max")) {
       state.clients = most->get<uint64_t>();
     }

@@ -45,6 +45,7 @@ struct ExportState {
   bool until_deserted = false;
   std::vector<PromisedExport> exports{};
   // Only once the old server has let go.
+  bool has_agreed = false;  // a client has chosen an export, then or before
   std::vector<ClientState> connections{};
 };
 

@@ -138,7 +138,7 @@ Result<ListenAddress> ListenAddress::parse(std::string_view text) {
   if (kind == "unix") {
     address.transport = Transport::unix_socket;
     if (rest.empty() || rest == "@") return bad(text, "give the path of a socket: unix:PATH");
-    if (rest.size() > kPathMax) {
+    if (rest.size() > kPathMax + (rest.starts_with('@') ? 1 : 0)) {
       return bad(text, fmt::format("the path of a socket has at most {} bytes", kPathMax));
     }
     address.socket = rest;

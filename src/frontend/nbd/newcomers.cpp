@@ -71,11 +71,16 @@ void Newcomers::leave(NbdQueue& queue) {
   {
     const std::scoped_lock guard(mutex_);
     --place_of(queue).clients;
-    const bool is_last = std::ranges::all_of(places_, [](auto& each) { return each.clients == 0; });
-    if (!deserted_ || !has_agreed_ || !is_last || is_deserted_) return;
-    is_deserted_ = true;
+    if (departed_ || !note_deserted()) return;
   }
   deserted_();
+}
+
+// True once. Not in a handover: whoever serves afterwards finds out.
+bool Newcomers::note_deserted() {
+  const bool is_empty = std::ranges::all_of(places_, [](auto& each) { return each.clients == 0; });
+  if (!deserted_ || !has_agreed_ || !is_empty || held_ || is_deserted_) return false;
+  return is_deserted_ = true;
 }
 
 size_t Newcomers::clients() const {

@@ -28,8 +28,8 @@ class Newcomers {
   // Clients at a time, beside the limit of each queue. Before the first offer().
   void allow(size_t most) { most_ = most; }
   // Calls this when the last client leaves after at least one has agreed on an export: once, on the
-  // thread of a queue, which has not ended then. No client is taken afterwards. Before the first
-  // offer().
+  // thread of a queue, which has not ended then, or in release(). No client is taken
+  // afterwards. Before the first offer().
   void when_deserted(std::function<void()> deserted) { deserted_ = std::move(deserted); }
 
   // The queue takes clients from now on.
@@ -53,9 +53,14 @@ class Newcomers {
   // --- Handover; newcomers_handover.cpp. Called by the control path.
   // The queues that have joined.
   std::vector<NbdQueue*> queues() const;
+  // From hold() to release() the last client may leave without an end.
+  void hold();
+  void release();
+  bool any_has_agreed() const;
   // Sends each client to the queue of its number, or to another one, where it goes on, and the
-  // listening sockets to the first queue, which accepts from then on. Once, after serve().
-  void bring(std::vector<int> listeners, std::vector<HandedClient> clients);
+  // listening sockets to the first queue, which accepts from then on. `any_has_agreed`: of the
+  // former server. Once, after serve().
+  void bring(std::vector<int> listeners, std::vector<HandedClient> clients, bool any_has_agreed);
   // All clients belong to another server now: queues that stop leave their sockets as they are.
   void depart() { departed_ = true; }
   bool departed() const { return departed_; }
@@ -73,6 +78,7 @@ class Newcomers {
 
   Place& place_of(const NbdQueue& queue);
   void arrived(const NbdQueue& queue);
+  bool note_deserted();
 
   size_t most_ = 0;
   std::function<void()> deserted_;
@@ -80,6 +86,7 @@ class Newcomers {
   mutable std::mutex mutex_;
   std::vector<Place> places_;  // guarded by mutex_
   bool has_agreed_ = false;    // likewise
+  bool held_ = false;          // likewise
   bool is_deserted_ = false;   // likewise
 };
 

@@ -34,8 +34,29 @@ std::vector<NbdQueue*> Newcomers::queues() const {
   return queues;
 }
 
-void Newcomers::bring(std::vector<int> listeners, std::vector<HandedClient> clients) {
+void Newcomers::hold() {
   const std::scoped_lock guard(mutex_);
+  held_ = true;
+}
+
+void Newcomers::release() {
+  {
+    const std::scoped_lock guard(mutex_);
+    held_ = false;
+    if (!note_deserted()) return;
+  }
+  deserted_();
+}
+
+bool Newcomers::any_has_agreed() const {
+  const std::scoped_lock guard(mutex_);
+  return has_agreed_;
+}
+
+void Newcomers::bring(std::vector<int> listeners, std::vector<HandedClient> clients,
+                      bool any_has_agreed) {
+  const std::scoped_lock guard(mutex_);
+  has_agreed_ = any_has_agreed;
   std::ranges::sort(places_, {}, [](const Place& place) { return place.queue->id(); });
   std::vector<std::unique_ptr<HandedArrival>> arrivals;
   for (const Place& place : places_) {
@@ -43,7 +64,6 @@ void Newcomers::bring(std::vector<int> listeners, std::vector<HandedClient> clie
         *place.queue, arrivals.empty() ? std::move(listeners) : std::vector<int>()));
   }
   for (HandedClient& client : clients) {
-    has_agreed_ = has_agreed_ || !client.state.is_new;
     const size_t number = client.state.queue % places_.size();
     ++places_[number].clients;
     arrivals[number]->add(std::move(client));

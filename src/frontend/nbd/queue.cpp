@@ -137,6 +137,7 @@ Connection& NbdQueue::add(Descriptor socket) {
                                                      .depth = setup_.depth,
                                                      .ring = ring_,
                                                      .exports = exports_,
+                                                     .pipes = pipes_,
                                                      .counters = counters_,
                                                      .tls = setup_.tls,
                                                      .credentials = setup_.credentials},

@@ -86,6 +86,7 @@ class NbdQueue final : public Queue, private ConnectionListener {
   const Setup setup_;
   Ring& ring_;
   const OfferedExports exports_;
+  PipeStock pipes_;
   std::vector<std::unique_ptr<Entrance>> entrances_;
   size_t under_way_ = 0;     // coroutines of this queue itself
   bool complained_ = false;  // that no client can be accepted

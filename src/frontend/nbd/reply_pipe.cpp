@@ -7,7 +7,6 @@
 #include <cerrno>
 #include <utility>
 
-#include "ring/pipe_pool.hpp"
 #include "ring/sockets.hpp"
 
 namespace sluice::nbd {
@@ -30,25 +29,19 @@ ssize_t move_without_waiting(const Pipe& pipe, int socket, uint32_t length) {
 
 bool ReplyPipe::fill(uint64_t offset, uint32_t length) {
   assert(is_taken_ && held_bytes_ == 0);
-  if (file_->has(offset, length) && has_pipe()) {
+  if (file_->has(offset, length)) pipe_ = stock_.take();
+  if (pipe_) {
     held_bytes_ = length;  // or a part
-    if (file_->add_to(pipe_.write_end.number(), offset, length)) return true;
+    if (file_->add_to(pipe_->write_end.number(), offset, length)) return true;
   }
   give_back();
   return false;
 }
 
-bool ReplyPipe::has_pipe() {
-  if (pipe_.read_end.valid()) return true;
-  auto made = PipePool::make_pipe(CachedFile::kRangeBytesMax);
-  if (made) pipe_ = std::move(*made);
-  return made.has_value();
-}
-
 Task ReplyPipe::send([[maybe_unused]] Request& own, File socket, uint32_t length) {
   assert(length == held_bytes_);
   while (held_bytes_ != 0) {
-    const ssize_t moved = move_without_waiting(pipe_, socket.number, held_bytes_);
+    const ssize_t moved = move_without_waiting(*pipe_, socket.number, held_bytes_);
     if (moved > 0) {
       held_bytes_ -= static_cast<uint32_t>(moved);
       continue;
@@ -62,7 +55,7 @@ Task ReplyPipe::send([[maybe_unused]] Request& own, File socket, uint32_t length
 }
 
 void ReplyPipe::give_back() {
-  if (held_bytes_ != 0) pipe_ = {};  // with what is left in it
+  if (pipe_) stock_.give_back(*std::exchange(pipe_, std::nullopt), held_bytes_ == 0);
   held_bytes_ = 0;
   if (PipeTurn* const next = waiting_.pop()) {
     ring_.ready().push(next->coroutine);

@@ -13,12 +13,15 @@
 
 #include <coroutine>
 #include <cstdint>
+#include <optional>
+#include <utility>
 
 #include "core/fifo.hpp"
 #include "core/file.hpp"
 #include "core/pipe.hpp"
 #include "core/task.hpp"
 #include "frontend/nbd/cached_file.hpp"
+#include "frontend/nbd/pipe_stock.hpp"
 #include "ring/ring.hpp"
 
 namespace sluice::nbd {
@@ -30,35 +33,37 @@ struct PipeTurn : FifoLink<PipeTurn> {
 
 class ReplyPipe {
  public:
-  explicit ReplyPipe(Ring& ring) : ring_(ring) {}
+  ReplyPipe(Ring& ring, PipeStock& stock) : ring_(ring), stock_(stock) {}
   // What the requests are for. Null: no READ suits.
   void use(CachedFile* file) { file_ = file; }
 
-  // True if a READ of so many bytes may gain by it: the system calls of less cost more than copies.
-  bool suits(uint64_t length) const {
-    return file_ != nullptr && length >= kLeastBytes && length <= kMostBytes;
+  // True if a READ may gain by it: the system calls of less cost more than copies, and all bytes
+  // are in the page cache now.
+  bool suits(uint64_t offset, uint64_t length) {
+    return file_ != nullptr && length >= kLeastBytes && length <= kMostBytes &&
+           file_->has(offset, static_cast<uint32_t>(length));
   }
 
   class Turn;
   Turn turn();
-  // False: the bytes are not all in the page cache, or there can be no pipe; the turn is over.
+  // False: the bytes are not in the page cache any more, or no pipe is free; the turn is over.
   bool fill(uint64_t offset, uint32_t length);
   // Moves all bytes to the socket. ECONNRESET, EPIPE ...: the client has gone.
   Task send(Request& own, File socket, uint32_t length);
   // Ends the turn. Bytes that were not sent are discarded.
   void give_back();
+  uint32_t held_bytes() const { return held_bytes_; }
 
  private:
   static constexpr uint32_t kLeastBytes = 32 << 10;
   static constexpr uint32_t kPageBytes = 4096;
   static constexpr uint32_t kMostBytes = CachedFile::kRangeBytesMax - kPageBytes;  // not aligned
 
-  bool has_pipe();
-
   Ring& ring_;
+  PipeStock& stock_;
   CachedFile* file_ = nullptr;
-  Pipe pipe_;                // made for the first request
-  uint32_t held_bytes_ = 0;  // in the pipe
+  std::optional<Pipe> pipe_;  // in a turn, once it is filled
+  uint32_t held_bytes_ = 0;   // in the pipe
   bool is_taken_ = false;
   Fifo<PipeTurn> waiting_;
 };

@@ -182,6 +182,14 @@ TEST(HandoverMessages, OursAreAsTheyWere) {
   EXPECT_EQ(to_text(to_json(HandoverRequest{.successor = mark})), kBeginVersion2);
 }
 
+TEST(HandoverMessages, TheFailedDisksAreNamed) {
+  const GivenDevice given{.frontend_state = "", .stack_failed = true, .failed_disks = {0, 2}};
+  const auto read = given_device_from(to_json(given));
+  ASSERT_TRUE(read);
+  EXPECT_EQ(read->failed_disks, given.failed_disks);
+  EXPECT_TRUE(given_device_from({{"stack_failed", true}})->failed_disks.empty());
+}
+
 TEST(HandoverMessages, AYoungerServerIsNotTakenOverFrom) {
   const auto offer = handover_offer_from({{"handover_version", 3}, {"record", "{}"}});
   ASSERT_FALSE(offer);

@@ -70,6 +70,17 @@ TEST(ExportsTest, ADiskFailsAlone) {
   EXPECT_THAT(stack->health().reason, HasSubstr("a: a flush has failed"));
 }
 
+// As the next server does.
+TEST(ExportsTest, TheFailedDisksAreNotedAlone) {
+  auto stack = std::move(*open_stack("exports(mem:1M, mem:1M, mem:1M, names=a+b+c)"));
+  EXPECT_TRUE(stack->failed_disks().empty());
+  stack->note_failure({1});
+  EXPECT_EQ(stack->failed_disks(), std::vector<size_t>{1});
+  EXPECT_FALSE(stack->disks()[0]->failed());
+  stack->note_failure();
+  EXPECT_EQ(stack->failed_disks().size(), 3U);
+}
+
 TEST(ExportsTest, GrowTogether) {
   TempDir directory;
   const std::string file = directory.file("disk.img", 1 << 20);

@@ -7,8 +7,7 @@
 #include <filesystem>
 #include <thread>
 
-#include "target/registry.hpp"
-#include "unit/frontend/nbd/export_rig.hpp"
+#include "unit/frontend/nbd/handover_rig.hpp"
 
 namespace sluice::nbd::test {
 namespace {
@@ -16,52 +15,6 @@ namespace {
 using testing::HasSubstr;
 
 constexpr Headers kAllHeaders[] = {Headers::simple, Headers::structured, Headers::extended};
-
-struct NbdHandoverTest : NbdExportTest {
-  void begin(std::string_view text, uint16_t queues = 1) {
-    spec = *parse_spec(text, target_vocabulary());
-    serve(text, false, queues);
-  }
-  void pause() const {
-    ASSERT_TRUE(session->frontend().pause());
-    session->wait_for_pause();
-  }
-  // The next server, up to where the old one is told to pause.
-  void prepare_next() {
-    std::vector<Descriptor> files;
-    for (const int file : stack->files()) files.emplace_back(fcntl(file, F_DUPFD_CLOEXEC, 0));
-    auto taken = Stack::take_over(spec, false, {.files = std::move(files), .missing = {}});
-    ASSERT_TRUE(taken) << taken.error().text;
-    next_stack = std::move(*taken);
-    auto adopted = NbdExport::adopt(*next_stack, session->frontend().handover_state());
-    ASSERT_TRUE(adopted) << adopted.error().text;
-    auto prepared = Session<NbdExport>::prepare(std::move(*adopted));
-    ASSERT_TRUE(prepared) << prepared.error().text;
-    next = std::move(*prepared);
-  }
-  void move() {
-    auto handover = session->frontend().let_go();
-    ASSERT_TRUE(handover) << handover.error().text;
-    stack->stop();
-    ASSERT_TRUE(next_stack->start());
-    const auto taken = next->frontend().take(std::move(*handover));
-    ASSERT_TRUE(taken) << taken.error().text;
-    ASSERT_TRUE(next->frontend().serve());
-    session->frontend().leave();
-    next->frontend().settle();
-    session = std::move(next);
-    stack = std::move(next_stack);
-  }
-  void hand_over() {
-    prepare_next();
-    pause();
-    move();
-  }
-
-  Spec spec;
-  std::unique_ptr<Stack> next_stack;
-  std::unique_ptr<Session<NbdExport>> next;
-};
 
 TEST_F(NbdHandoverTest, ConnectionsGoOnAsTheyWere) {
   begin("mem:4M", 2);
