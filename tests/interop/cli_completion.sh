@@ -28,7 +28,7 @@ main() {
 }
 
 words_and_values() {
-    offers "add del list stat inspect events ctl resize recover quiesce upgrade set_affinity\
+    offers "add serve del list stat inspect events ctl resize recover quiesce upgrade set_affinity\
  features targets bench help --help --version" ''
     offers 'features' fe
     offers '' nonsense ''
