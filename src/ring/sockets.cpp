@@ -100,7 +100,7 @@ void GatherSend::prepare(io_uring_sqe& sqe) {
   message_.msg_iov = left_.data();
   message_.msg_iovlen = left_.size();
   io_uring_prep_sendmsg(&sqe, socket_.number, &message_,
-                        static_cast<unsigned>(message_flags_) | MSG_WAITALL | MSG_NOSIGNAL);
+                        static_cast<unsigned>(message_flags_) | MSG_NOSIGNAL);
   name_file(sqe, socket_);
 }
 

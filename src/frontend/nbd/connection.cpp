@@ -16,6 +16,7 @@
 namespace sluice::nbd {
 namespace {
 
+constexpr size_t kPiece = 256 << 10;  // of a payload: that it comes shows in ConnectionProgress
 constexpr size_t kInputBytes = ServerHandshake::kMessageBytesMax;
 constexpr std::chrono::seconds kHandshakeTime{10};
 constexpr std::chrono::milliseconds kLingerTime{500};
@@ -246,13 +247,16 @@ Task Connection::receive_payload(Request& own, std::span<std::byte> memory) {
     if (const Status status = co_await receiving; !status.ok()) co_return status;
     memory = memory.subspan(received);
   }
-  auto receiving = sockets::recv_all(ring_, file_, memory);
-  receiving_ = &receiving;
-  progress_.receiving = &receiving;
-  const Status received = co_await receiving;
-  progress_.receiving = nullptr;
-  receiving_ = nullptr;
-  co_return received;
+  while (!memory.empty()) {
+    auto receiving = sockets::recv_all(ring_, file_, memory.first(std::min(memory.size(), kPiece)));
+    receiving_ = &receiving;
+    const Status received = co_await receiving;
+    receiving_ = nullptr;
+    if (!received.ok()) co_return received;
+    ++progress_.pieces;
+    memory = memory.subspan(receiving.moved_bytes());
+  }
+  co_return kOk;
 }
 
 // A socket that is closed while it has unread input loses the replies on their way to the client.
@@ -358,7 +362,7 @@ Task Connection::send(Request& own, std::span<iovec> pieces, Timeout* limit, int
     progress_.sending = &sending;
     const Status sent = co_await sending;
     progress_.sending = nullptr;
-    ++progress_.batches;
+    ++progress_.pieces;
     co_return sent;
   }
   auto limited = limit->limit(sending);

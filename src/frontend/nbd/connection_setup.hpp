@@ -42,18 +42,16 @@ struct ConnectionSetup {
 
 // Tells whether a client takes its replies and sends its requests, however slowly.
 struct ConnectionProgress {
-  uint64_t batches = 0;                          // of replies, sent
+  uint64_t pieces = 0;  // of payloads received, and batches of replies sent
   const sockets::GatherSend* sending = nullptr;  // under way
-  const sockets::Transfer* receiving = nullptr;  // a payload, under way
   uint64_t seen = 0;
   bool late = false;  // a pause waits for the client
 
   // True if anything has moved since the last call. `piped_bytes`: those that the pipe still has.
   bool has_moved(uint32_t piped_bytes) {
-    uint64_t now = batches << 40;
-    if (sending != nullptr) now += sending->left_bytes();
-    if (receiving != nullptr) now += uint64_t{receiving->moved_bytes()} << 8;
-    return std::exchange(seen, now - piped_bytes) != now - piped_bytes;
+    const uint64_t left = sending != nullptr ? sending->left_bytes() : 0;
+    const uint64_t now = (pieces << 40) - left - piped_bytes;
+    return std::exchange(seen, now) != now;
   }
 };
 
