@@ -14,6 +14,8 @@
 #include <cstring>
 #include <utility>
 
+#include "core/read_to_end.hpp"
+
 namespace sluice {
 namespace {
 
@@ -22,18 +24,6 @@ constexpr int kCannotRun = 127;              // as shells say it
 constexpr int kSignalled = 128;
 constexpr const char* kShell = "/bin/sh";
 
-// Until the other side closes; empty if it has gone without a word.
-std::string read_all(int pipe) {
-  std::string text;
-  std::array<char, 4096> buffer;
-  ssize_t length = 0;
-  while ((length = read(pipe, buffer.data(), buffer.size())) > 0 ||
-         (length < 0 && errno == EINTR)) {
-    if (length > 0) text.append(buffer.data(), static_cast<size_t>(length));
-  }
-  return text;
-}
-
 [[noreturn]] void run_command(int pipe, pid_t server, bool has_group, const std::string& command,
                               std::span<const int> withheld) {
   if (has_group) setpgid(0, 0);
@@ -41,7 +31,7 @@ std::string read_all(int pipe) {
   if (getppid() != server) _exit(0);
   for (const int each : withheld) close(each);
   for (const int each : {SIGPIPE, SIGXFSZ}) signal(each, SIG_DFL);  // ignored by this program only
-  const std::string path = read_all(pipe);
+  const std::string path = read_to_end(pipe);
   if (path.empty()) _exit(0);
   setenv("path", path.c_str(), 1);
   if (path.contains("://")) {

@@ -11,7 +11,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cstring>
 #include <fstream>
 #include <string_view>
@@ -19,6 +18,7 @@
 
 #include "core/descriptor.hpp"
 #include "core/mounts.hpp"
+#include "core/read_to_end.hpp"
 #include "daemon/caller.hpp"
 #include "daemon/event_log.hpp"
 #include "daemon/log.hpp"
@@ -105,15 +105,9 @@ void detach() {
 }
 
 Result<Announcement> receive(int pipe) {
-  std::string text;
-  std::array<char, 4096> buffer;
-  ssize_t length = 0;
-  while ((length = read(pipe, buffer.data(), buffer.size())) > 0 ||
-         (length < 0 && errno == EINTR)) {
-    if (length > 0) text.append(buffer.data(), static_cast<size_t>(length));
-  }
   try {
-    const JsonValue message = parse_json_tree(text, kMessageNestingMax).value_or(JsonValue());
+    const JsonValue message =
+        parse_json_tree(read_to_end(pipe), kMessageNestingMax).value_or(JsonValue());
     if (message.contains("error")) {
       return fail(message.at("errno").get<int>(), message.at("error").get<std::string>());
     }

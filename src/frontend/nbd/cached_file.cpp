@@ -17,8 +17,8 @@ constexpr uint64_t kPageBytes = 4096;
 // The mapping goes on beyond the end of the file: it may grow by so much before it is mapped again,
 // and no page there can be in the cache.
 constexpr uint64_t kBeyondBytes = uint64_t{1} << 30;
-constexpr uint64_t kUnlockBytes = uint64_t{1}
-                                  << 42;  // at a time: the kernel counts pages in an int
+// At a time: the kernel counts the pages of a call in an int.
+constexpr uint64_t kUnlockBytes = uint64_t{1} << 42;
 
 }  // namespace
 

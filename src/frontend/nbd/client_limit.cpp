@@ -30,7 +30,6 @@ void raise_descriptor_limit() {
 }
 
 size_t clients_max(size_t listeners, size_t queues) {
-  raise_descriptor_limit();
   rlimit limit{};
   getrlimit(RLIMIT_NOFILE, &limit);
   const size_t own = open_descriptors() + kSpareDescriptors + listeners * kBacklogDescriptors +

@@ -7,8 +7,7 @@ namespace sluice::nbd {
 
 // Lets this process open as many files as its hard limit allows. Best effort.
 void raise_descriptor_limit();
-// As many as this process can have sockets, beside all that it has open now; at least one. Raises
-// the limit.
+// As many as this process can have sockets, beside all that it has open now; at least one.
 size_t clients_max(size_t listeners, size_t queues);
 
 }  // namespace sluice::nbd

@@ -170,8 +170,8 @@ Task Connection::read(Request& request, RequestTag& tag) {
   if (!tls_ && pipe_.suits(tag.asked.offset, tag.length)) {
     chosen_->disk->trace(request);
     auto turn = pipe_.turn();
-    co_await turn;
-    if (pipe_.fill(tag.asked.offset, static_cast<uint32_t>(tag.length))) {
+    const bool waited = co_await turn;
+    if (pipe_.fill(tag.asked.offset, static_cast<uint32_t>(tag.length), waited)) {
       tag.piped_bytes = static_cast<uint32_t>(tag.length);
       co_return kOk;
     }

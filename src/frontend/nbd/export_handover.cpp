@@ -6,16 +6,10 @@
 #include <iterator>
 #include <utility>
 
-#include "frontend/nbd/client_limit.hpp"
 #include "frontend/nbd/export.hpp"
 
 namespace sluice::nbd {
 namespace {
-
-uint16_t flags_of(const Geometry& disk) {
-  return static_cast<uint16_t>((disk.read_only ? kReadOnly : 0U) |
-                               (disk.can_discard ? kSendTrim : 0U));
-}
 
 // A socket file that was made for the listener.
 bool has_own_file(const ListenerState& listener) {
@@ -46,9 +40,11 @@ ExportState NbdExport::state() const {
 std::vector<PromisedExport> NbdExport::promises() const {
   std::vector<PromisedExport> promises;
   for (const auto& disk : stack_.disks()) {
-    promises.push_back({.name = disk->name().empty() ? options_.name : disk->name(),
-                        .size = disk->geometry().size_bytes,
-                        .flags = flags_of(disk->geometry())});
+    const Geometry& geometry = disk->geometry();
+    const auto flags =
+        static_cast<uint16_t>(transmission_flags(geometry) & (kReadOnly | kSendTrim));
+    promises.push_back(
+        {.name = export_name(*disk, options_.name), .size = geometry.size_bytes, .flags = flags});
   }
   return promises;
 }
@@ -161,7 +157,6 @@ Result<void> NbdExport::take(Handover handover) {
   if (state->listeners.size() != listeners_.size() || handover.descriptors.size() != 2) {
     return fail(EINVAL, "an NBD export was handed over without its sockets");
   }
-  raise_descriptor_limit();
   const auto directories = static_cast<size_t>(std::ranges::count_if(
       listeners_, [](const Listener& listener) { return !listener.file.empty(); }));
   const size_t first_client = listeners_.size() + directories;
@@ -200,7 +195,6 @@ void NbdExport::settle() {
   owns_files_ = true;
   std::vector<int> listeners;
   for (const Listener& listener : listeners_) listeners.push_back(listener.socket.number());
-  newcomers_.hold();
   newcomers_.bring(std::move(listeners), std::exchange(handed_clients_, {}), handed_agreement_);
   newcomers_.release();
 }

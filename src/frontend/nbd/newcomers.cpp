@@ -38,8 +38,8 @@ bool Newcomers::offer(Descriptor socket) {
     clients += place.clients;
     if (place.open && (best == nullptr || place.clients < best->clients)) best = &place;
   }
-  if (is_deserted_ || best == nullptr || clients >= most_ || best->clients == kMostOfQueue)
-    return false;
+  const bool has_room = best != nullptr && clients < most_ && best->clients < kMostOfQueue;
+  if (is_deserted_ || !has_room) return false;
   ++best->clients;
   ++best->on_their_way;
   best->ring->post(*new Arrival(*this, *best->queue, std::move(socket)));

@@ -4,9 +4,8 @@
 #include <utility>
 
 namespace sluice::nbd {
-namespace {
 
-uint16_t flags_of(const Geometry& geometry) {
+uint16_t transmission_flags(const Geometry& geometry) {
   unsigned flags = kSendFlush | kSendFua | kSendCache | kCanMultiConn;
   if (geometry.read_only) {
     flags |= kReadOnly;
@@ -17,7 +16,9 @@ uint16_t flags_of(const Geometry& geometry) {
   return static_cast<uint16_t>(flags);
 }
 
-}  // namespace
+const std::string& export_name(const Disk& disk, const std::string& only) {
+  return disk.name().empty() ? only : disk.name();
+}
 
 OfferedExports::OfferedExports(const Setup& setup) {
   const auto& disks = setup.stack->disks();
@@ -25,9 +26,9 @@ OfferedExports::OfferedExports(const Setup& setup) {
     Disk& disk = *disks[i];
     const Geometry& geometry = disk.geometry();
     auto offered = std::make_unique<OfferedExport>();
-    offered->name = disk.name().empty() ? setup.name : disk.name();
+    offered->name = export_name(disk, setup.name);
     offered->description = setup.description;
-    offered->flags = flags_of(geometry);
+    offered->flags = transmission_flags(geometry);
     offered->block_sizes = {.minimum = 1,
                             .preferred = std::max(geometry.physical_block_bytes, 4096U),
                             .payload_max = kDefaultPayloadMax};

@@ -21,6 +21,11 @@ struct OfferedExport final : Export {
   std::unique_ptr<CachedFile> cached{};  // null: READs are not sent from the page cache
 };
 
+// What clients may do with a disk: TransmissionFlag.
+uint16_t transmission_flags(const Geometry& geometry);
+// Its own, or that of an only disk.
+const std::string& export_name(const Disk& disk, const std::string& only);
+
 class OfferedExports final : public Exports {
  public:
   struct Setup {

@@ -27,9 +27,9 @@ ssize_t move_without_waiting(const Pipe& pipe, int socket, uint32_t length) {
 
 }  // namespace
 
-bool ReplyPipe::fill(uint64_t offset, uint32_t length) {
+bool ReplyPipe::fill(uint64_t offset, uint32_t length, bool look_again) {
   assert(is_taken_ && held_bytes_ == 0);
-  if (file_->has(offset, length)) pipe_ = stock_.take();
+  if (!look_again || file_->has(offset, length)) pipe_ = stock_.take();
   if (pipe_) {
     held_bytes_ = length;  // or a part
     if (file_->add_to(pipe_->write_end.number(), offset, length)) return true;

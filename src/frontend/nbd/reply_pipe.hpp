@@ -1,8 +1,9 @@
 // ReplyPipe: the way of large READs of one connection from the page cache to its socket, by splice.
 //
-//   auto turn = pipe.turn(tag);                 one request at a time
-//   co_await turn;
-//   if (pipe.fill(offset, length)) ...          all bytes are in hand: the reply may begin
+//   if (pipe.suits(offset, length)) {
+//     auto turn = pipe.turn();                  one request at a time
+//     const bool waited = co_await turn;
+//     if (pipe.fill(offset, length, waited)) ...      all bytes are in hand: the reply may begin
 //   Task sending = pipe.send(own, socket, length);
 //   pipe.give_back();                           for the next request
 //
@@ -47,7 +48,8 @@ class ReplyPipe {
   class Turn;
   Turn turn();
   // False: the bytes are not in the page cache any more, or no pipe is free; the turn is over.
-  bool fill(uint64_t offset, uint32_t length);
+  // `look_again`: time has passed since suits().
+  bool fill(uint64_t offset, uint32_t length, bool look_again);
   // Moves all bytes to the socket. ECONNRESET, EPIPE ...: the client has gone.
   Task send(Request& own, File socket, uint32_t length);
   // Ends the turn. Bytes that were not sent are discarded.
@@ -72,16 +74,18 @@ class [[nodiscard]] ReplyPipe::Turn final : private PipeTurn {
  public:
   bool await_ready() const { return !std::exchange(pipe_.is_taken_, true); }
   void await_suspend(std::coroutine_handle<> waiting) {
+    waited_ = true;
     coroutine = waiting;
     pipe_.waiting_.push(*this);
   }
-  void await_resume() const {}
+  bool await_resume() const { return waited_; }
 
  private:
   friend class ReplyPipe;
   explicit Turn(ReplyPipe& pipe) : pipe_(pipe) {}
 
   ReplyPipe& pipe_;
+  bool waited_ = false;
 };
 
 inline ReplyPipe::Turn ReplyPipe::turn() { return Turn(*this); }
