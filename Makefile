@@ -65,11 +65,12 @@ tidy: ## the project's own rules of style
 format: ## let clang-format have its way
 	git ls-files -co --exclude-standard '*.cpp' '*.hpp' | xargs -r clang-format-19 -i
 
-lint: build ## tidy, clang-format, clang-tidy, mandoc
+lint: deps ## tidy, clang-format, clang-tidy, mandoc
+	cmake --preset lint --log-level=WARNING
 	tools/tidy.py --headers
 	git ls-files -co --exclude-standard '*.cpp' '*.hpp' | xargs -r clang-format-19 --dry-run -Werror
 	find docs/man -name '*.[1-8]' -exec mandoc -T lint -W warning {} +
-	run-clang-tidy-19 -quiet -j $(JOBS) -p build/release '$(CURDIR)/(src|tests|bench)/'
+	run-clang-tidy-19 -quiet -j $(JOBS) -p build/lint '$(CURDIR)/(src|tests|bench)/'
 
 asan: deps ## the tests with the address and undefined behaviour sanitizers
 	$(call compile,asan)

@@ -282,7 +282,7 @@ def check_headers(project):
     flags = subprocess.run(["pkg-config", "--cflags", "spdlog", "liburing"], check=False,
                            capture_output=True, text=True).stdout.split()
     command = ["clang++-19", "-std=c++23", "-fsyntax-only", "-Wall", "-Wextra", "-Werror", "-Isrc",
-               "-Iinclude", "-Ibuild/release/include", "-Itests", *flags, "-x", "c++", "-"]
+               "-Iinclude", "-Ibuild/lint/include", "-Itests", *flags, "-x", "c++", "-"]
 
     def compile_alone(path):
         result = subprocess.run(command, input=f'#include "{path}"\n', cwd=project.root,

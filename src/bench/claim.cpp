@@ -1,12 +1,12 @@
 #include "bench/claim.hpp"
 
 #include <fmt/format.h>
-#include <sys/resource.h>
 
 #include <algorithm>
 #include <chrono>
 #include <deque>
 
+#include "bench/usage.hpp"
 #include "core/buffer.hpp"
 #include "core/private_loan.hpp"
 #include "frontend/direct/queue.hpp"
@@ -19,7 +19,6 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr uint32_t kSizes[] = {64 << 10, 512 << 10};
-constexpr double kMib = 1 << 20;
 
 // Serves a stack's requests with a copy of the data in its own memory.
 class Copies final : public Target {
@@ -56,9 +55,9 @@ class Copies final : public Target {
 };
 
 // A client that always has one request in flight; together the requests are at consecutive offsets.
-class Asker final : public direct::Io {
+class ClaimClient final : public direct::Io {
  public:
-  Asker(const ClaimCell& cell, uint16_t number, uint64_t size_bytes)
+  ClaimClient(const ClaimCell& cell, uint16_t number, uint64_t size_bytes)
       : memory_(cell.bytes), size_bytes_(size_bytes) {
     std::ranges::fill(memory_.bytes(), static_cast<std::byte>(number + 1));
     op = cell.op;
@@ -100,15 +99,6 @@ class Bystander final : public QueueListener {
   void finished() override {}
 };
 
-double cpu_seconds() {
-  rusage used{};
-  getrusage(RUSAGE_THREAD, &used);
-  const auto seconds = [](const timeval& time) {
-    return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) / 1e6;
-  };
-  return seconds(used.ru_utime) + seconds(used.ru_stime);
-}
-
 Result<void> run_once(Stack& loop, const Plan& plan, ClaimCell& cell) {
   const std::vector<int> files = file_table(loop.registered_files());
   auto ring = KernelRing::create({.files = files});
@@ -119,21 +109,21 @@ Result<void> run_once(Stack& loop, const Plan& plan, ClaimCell& cell) {
                       bystander);
   if (auto started = queue.start(-1); !started) return started;
   const uint64_t slots = loop.geometry().size_bytes / cell.bytes / kClaimDepth;
-  std::deque<Asker> askers;
+  std::deque<ClaimClient> clients;
   for (uint16_t i = 0; i < kClaimDepth; ++i) {
-    askers.emplace_back(cell, i, slots * kClaimDepth * cell.bytes);
+    clients.emplace_back(cell, i, slots * kClaimDepth * cell.bytes);
   }
-  const double cpu_before = cpu_seconds();
+  const double cpu_before = cpu_seconds(RUSAGE_THREAD);
   const auto begun = Clock::now();
-  for (Asker& asker : askers)
-    asker.start(queue, begun + std::chrono::milliseconds(plan.milliseconds));
-  while (std::ranges::any_of(askers, &Asker::running)) (*ring)->run_once(true);
+  for (ClaimClient& client : clients)
+    client.start(queue, begun + std::chrono::milliseconds(plan.milliseconds));
+  while (std::ranges::any_of(clients, &ClaimClient::running)) (*ring)->run_once(true);
   const double seconds = std::chrono::duration<double>(Clock::now() - begun).count();
-  const double cpu = cpu_seconds() - cpu_before;
+  const double cpu = cpu_seconds(RUSAGE_THREAD) - cpu_before;
   uint64_t served = 0;
-  for (const Asker& asker : askers) {
-    if (asker.failed()) return fail(EIO, "a request on the file failed: see the log above");
-    served += asker.served();
+  for (const ClaimClient& client : clients) {
+    if (client.failed()) return fail(EIO, "a request on the file failed: see the log above");
+    served += client.served();
   }
   const double mib = static_cast<double>(served) * cell.bytes / kMib;
   cell.mib_per_s.push_back(mib / seconds);

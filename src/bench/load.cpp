@@ -1,7 +1,6 @@
 #include "bench/load.hpp"
 
 #include <fmt/format.h>
-#include <sys/resource.h>
 
 #include <algorithm>
 #include <atomic>
@@ -11,6 +10,7 @@
 #include <random>
 #include <semaphore>
 
+#include "bench/usage.hpp"
 #include "core/buffer.hpp"
 #include "core/cycle_clock.hpp"
 #include "frontend/direct/device.hpp"
@@ -21,8 +21,6 @@ namespace sluice::bench {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-
-constexpr double kMib = 1 << 20;
 
 // What all threads of a load share: whether it goes on.
 class Course {
@@ -85,9 +83,9 @@ class Places {
 };
 
 // One request in flight, again and again.
-class Asker final : public direct::Io {
+class LoadClient final : public direct::Io {
  public:
-  Asker(Op wanted, std::span<std::byte> own, Places& places, Course& course)
+  LoadClient(Op wanted, std::span<std::byte> own, Places& places, Course& course)
       : places_(places), course_(course) {
     op = wanted;
     memory = own;
@@ -112,17 +110,8 @@ struct Look {
   LatencyStats latency{};
 };
 
-double cpu_seconds() {
-  rusage used{};
-  getrusage(RUSAGE_SELF, &used);
-  const auto seconds = [](const timeval& time) {
-    return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) / 1e6;
-  };
-  return seconds(used.ru_utime) + seconds(used.ru_stime);
-}
-
 Look look_at(const direct::Device& device, Op op) {
-  Look look{.time = Clock::now(), .cpu_seconds = cpu_seconds()};
+  Look look{.time = Clock::now(), .cpu_seconds = cpu_seconds(RUSAGE_SELF)};
   for (const QueueReport& report : device.reports()) {
     look.latency.add(report.latency[static_cast<size_t>(latency_class(op))]);
   }
@@ -213,20 +202,20 @@ Result<LoadFindings> run_load(const Spec& spec, const LoadPlan& plan,
   fill(memory.bytes());
   Course course;
   std::deque<Places> places;
-  std::deque<Asker> askers;
-  // Outlives no asker: its end waits for all requests.
+  std::deque<LoadClient> clients;
+  // Outlives no client: its end waits for all requests.
   auto device = direct::Device::create(**stack, {.queues = plan.queues, .depth = plan.depth});
   if (!device) return std::unexpected(device.error());
   for (uint16_t queue = 0; queue < plan.queues; ++queue) {
     places.emplace_back(plan, queue, found.size_bytes);
     for (uint16_t i = 0; i < plan.depth; ++i) {
-      const size_t at = askers.size() * plan.block_bytes;
-      askers.emplace_back(plan.op, memory.bytes().subspan(at, plan.block_bytes), places.back(),
-                          course);
+      const size_t at = clients.size() * plan.block_bytes;
+      clients.emplace_back(plan.op, memory.bytes().subspan(at, plan.block_bytes), places.back(),
+                           course);
     }
   }
-  for (size_t i = 0; i < askers.size(); ++i) {
-    (*device)->submit(static_cast<uint16_t>(i / plan.depth), askers[i]);
+  for (size_t i = 0; i < clients.size(); ++i) {
+    (*device)->submit(static_cast<uint16_t>(i / plan.depth), clients[i]);
   }
 
   auto end = Clock::now() + std::chrono::milliseconds(kWarmUpMilliseconds);

@@ -32,7 +32,7 @@ constexpr std::array<Column, 7> kColumns = {{{.title = "ID"},
                                              {.title = "STATE"},
                                              {.title = "MODE"},
                                              {.title = "STACK"}}};
-constexpr size_t kLast = kColumns.size() - 1;
+constexpr size_t kLastColumn = kColumns.size() - 1;
 using Row = std::array<std::string, kColumns.size()>;
 
 Row row_of(const DeviceListing& device);
@@ -48,14 +48,14 @@ std::string device_table(std::span<const DeviceListing> devices) {
   for (const DeviceListing& device : devices) rows.push_back(row_of(device));
   std::array<size_t, kColumns.size()> widths{};
   size_t left = kLineColumns;
-  for (size_t i = 0; i < kLast; ++i) {
+  for (size_t i = 0; i < kLastColumn; ++i) {
     for (Row& row : rows) {
       row[i] = cut(row[i], kColumns[i].longest, kColumns[i].keeps_end);
       widths[i] = std::max(widths[i], width_of(row[i]));
     }
     left -= std::min(left, widths[i] + kGap);
   }
-  widths[kLast] = left;
+  widths[kLastColumn] = left;
   std::string text;
   for (const Row& row : rows) text += written_row(row, widths);
   return text;
@@ -85,17 +85,17 @@ Row row_of(const DeviceListing& device) {
   if (record.path.empty() && !device.driver) row[2] = "-";
   if (is_unhealthy(device)) row[4] += fmt::format(", {}", to_string(record.health));
   if (!record.mode.empty()) row[5] = record.mode;
-  row[kLast] = printable(to_text(record.spec, target_vocabulary()), std::string::npos);
-  if (record.read_only) row[kLast] += " (read-only)";
+  row[kLastColumn] = printable(to_text(record.spec, target_vocabulary()), std::string::npos);
+  if (record.read_only) row[kLastColumn] += " (read-only)";
   return row;
 }
 
 std::string written_row(const Row& row, const std::array<size_t, kColumns.size()>& widths) {
   std::string line;
-  for (size_t i = 0; i < kLast; ++i) {
+  for (size_t i = 0; i < kLastColumn; ++i) {
     line += row[i] + std::string(widths[i] - width_of(row[i]) + kGap, ' ');
   }
-  line += cut(row[kLast], widths[kLast], false);
+  line += cut(row[kLastColumn], widths[kLastColumn], false);
   return line + '\n';
 }
 

@@ -81,7 +81,7 @@ Outcome<std::vector<int>> parse_processors(std::string_view text) {
   const auto refuse = [text](std::string_view why) {
     return usage(fmt::format("{} is not a list of processors such as 0-3,8: {}", shown(text), why));
   };
-  constexpr uint64_t kLast = CPU_SETSIZE - 1;
+  constexpr uint64_t kLastProcessor = CPU_SETSIZE - 1;
   std::string_view rest = text;
   if (rest.starts_with('[') && rest.ends_with(']')) rest = rest.substr(1, rest.size() - 2);
   std::vector<int> processors;
@@ -92,7 +92,8 @@ Outcome<std::vector<int>> parse_processors(std::string_view text) {
     const auto last = dash == std::string_view::npos ? first : parse_digits(item.substr(dash + 1));
     if (!first || !last) return refuse(fmt::format("{} is neither N nor N-M", shown(item)));
     if (*first > *last) return refuse(fmt::format("{} is a descending range", shown(item)));
-    if (*last > kLast) return refuse(fmt::format("the highest number is {}", kLast));
+    if (*last > kLastProcessor)
+      return refuse(fmt::format("the highest number is {}", kLastProcessor));
     for (uint64_t each = *first; each <= *last; ++each) {
       processors.push_back(static_cast<int>(each));
     }

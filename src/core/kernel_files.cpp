@@ -21,13 +21,13 @@ namespace fs = std::filesystem;
 constexpr std::string_view kGone = " (deleted)";  // the kernel's suffix for removed paths
 
 // The mount namespaces in which a path may resolve: our own first, then each of the others.
-struct View {
+struct NamespaceMounts {
   std::string root;  // prefix for the path
   std::vector<Mount> mounts;
 };
 
-std::vector<View> all_views() {
-  std::vector<View> views = {{.root = {}, .mounts = read_mounts()}};
+std::vector<NamespaceMounts> all_namespaces() {
+  std::vector<NamespaceMounts> views = {{.root = {}, .mounts = read_mounts()}};
   for (const pid_t process : processes_elsewhere()) {
     std::vector<Mount> mounts = read_mounts(process);
     if (mounts.empty()) continue;
@@ -68,7 +68,8 @@ void add_swap_files(std::vector<KernelFile>& files) {
 // Whether a candidate is on the file's file system.
 enum class Place { elsewhere, unknown, same };
 
-Place place_of(const KernelFile& candidate, const View& view, const FileId& file, dev_t holder) {
+Place place_of(const KernelFile& candidate, const NamespaceMounts& view, const FileId& file,
+               dev_t holder) {
   const Mount* const mount = mount_of(view.mounts, candidate.path);
   if (mount == nullptr) return Place::unknown;
   if (file.is_block_device()) return mount->has_devices ? Place::unknown : Place::elsewhere;
@@ -132,12 +133,12 @@ std::vector<KernelFile> kernel_files() {
 Result<KernelFiles> find_kernel_files(const FileId& file, std::vector<KernelFile> candidates) {
   KernelFiles files;
   if (candidates.empty()) return files;
-  const std::vector<View> views = all_views();
+  const std::vector<NamespaceMounts> views = all_namespaces();
   const dev_t holder = file_system_of(file, views.front().mounts);
   std::vector<Question> questions;
   std::vector<Place> places(candidates.size(), Place::elsewhere);
   for (size_t i = 0; i < candidates.size(); ++i) {
-    for (const View& view : views) {
+    for (const NamespaceMounts& view : views) {
       const Place place = place_of(candidates[i], view, file, holder);
       places[i] = std::max(places[i], place);
       if (place == Place::elsewhere) continue;
@@ -167,7 +168,7 @@ Result<KernelFiles> find_kernel_files(const FileId& file, std::vector<KernelFile
 
 Result<std::optional<Reached>> reach(const KernelFile& file) {
   std::vector<Question> questions;
-  for (const View& view : all_views()) {
+  for (const NamespaceMounts& view : all_namespaces()) {
     questions.push_back({.candidate = 0, .path = view.root + file.path});
   }
   const auto looks = ask(questions);

@@ -23,6 +23,7 @@
 
 #include "core/error.hpp"
 #include "core/fifo.hpp"
+#include "core/page.hpp"
 #include "core/ready_list.hpp"
 
 namespace sluice {
@@ -31,7 +32,7 @@ class Pages;
 
 class PagePool {
  public:
-  static constexpr size_t kPageBytes = 4096;
+  static constexpr size_t kPageBytes = sluice::kPageBytes;
   static constexpr uint32_t kUsualBytes = 8 << 20;  // for a queue whose data is copied
 
   class Wait;

@@ -14,7 +14,7 @@ inline std::string read_to_end(int pipe) {
   std::string text;
   std::array<char, 4096> buffer;
   ssize_t length = 0;
-  while ((length = read(pipe, buffer.data(), buffer.size())) > 0 ||
+  while ((length = ::read(pipe, buffer.data(), buffer.size())) > 0 ||
          (length < 0 && errno == EINTR)) {
     if (length > 0) text.append(buffer.data(), static_cast<size_t>(length));
   }

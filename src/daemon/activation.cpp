@@ -5,12 +5,12 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <charconv>
 #include <cstdlib>
 #include <optional>
 #include <string>
 #include <string_view>
 
+#include "daemon/whole_number.hpp"
 #include "spec/shown.hpp"
 
 namespace sluice {
@@ -24,13 +24,6 @@ std::optional<std::string> variable(const char* name) {
   return value == nullptr ? std::nullopt : std::optional<std::string>(value);
 }
 
-std::optional<int> parse_number(std::string_view text) {
-  int number = -1;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  if (error != std::errc() || end != text.data() + text.size() || number < 0) return std::nullopt;
-  return number;
-}
-
 }  // namespace
 
 Result<std::vector<int>> take_activated_descriptors() {
@@ -39,10 +32,10 @@ Result<std::vector<int>> take_activated_descriptors() {
   for (const char* const name : kVariables) unsetenv(name);
   std::vector<int> found;
   if (!process || !count) return found;
-  const auto pid = parse_number(*process);
+  const auto pid = whole_number(*process);
   if (!pid) return fail(EINVAL, fmt::format("LISTEN_PID is {}: no process", shown(*process)));
   if (*pid != getpid()) return found;
-  const auto number = parse_number(*count);
+  const auto number = whole_number(*count);
   if (!number || *number > kActivatedMax) {
     return fail(EINVAL, fmt::format("LISTEN_FDS is {}: it must be a number up to {}", shown(*count),
                                     kActivatedMax));

@@ -6,23 +6,17 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <charconv>
 #include <optional>
 #include <string_view>
+
+#include "daemon/whole_number.hpp"
 
 namespace sluice {
 namespace {
 
-std::optional<int> parse_number(std::string_view text) {
-  int number = -1;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  if (error != std::errc() || end != text.data() + text.size() || number < 0) return std::nullopt;
-  return number;
-}
-
 std::optional<int> named_descriptor(std::string_view path) {
   for (const std::string_view folder : {"/dev/fd/", "/proc/self/fd/"}) {
-    if (path.starts_with(folder)) return parse_number(path.substr(folder.size()));
+    if (path.starts_with(folder)) return whole_number(path.substr(folder.size()));
   }
   return std::nullopt;
 }

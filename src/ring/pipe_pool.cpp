@@ -13,12 +13,11 @@
 #include <utility>
 
 #include "core/memory_cursor.hpp"
+#include "core/page.hpp"
 #include "ring/operation.hpp"
 
 namespace sluice {
 namespace {
-
-constexpr uint32_t kPageBytes = 4096;
 
 constexpr size_t kZeroBytes = 64 << 10;
 alignas(kPageBytes) constexpr std::array<std::byte, kZeroBytes> kZeroes{};

@@ -13,7 +13,6 @@
 namespace sluice {
 namespace {
 
-constexpr std::string_view kSpace = " \t\n\v\f\r";
 constexpr std::string_view kDigits = "0123456789";
 // The unit letters in order: the first is 2^10 bytes, each next one 2^10 times as much.
 constexpr std::string_view kLetters = "kMGTP";
@@ -118,9 +117,10 @@ Rounded rounded(uint64_t bytes) {
 }
 
 std::string_view trim(std::string_view text) {
-  const size_t first = text.find_first_not_of(kSpace);
+  constexpr std::string_view kBlanks = " \t\n\v\f\r";
+  const size_t first = text.find_first_not_of(kBlanks);
   if (first == std::string_view::npos) return {};
-  return text.substr(first, text.find_last_not_of(kSpace) - first + 1);
+  return text.substr(first, text.find_last_not_of(kBlanks) - first + 1);
 }
 
 // "12" or "1.5": digits on both sides of the point. Insignificant zeros do not count.

@@ -62,7 +62,7 @@ class ExportedDisks final : public Target {
   const std::vector<std::string> names_;
 };
 
-constexpr OptionSyntax kOptions[] = {
+constexpr OptionSyntax kExportsOptions[] = {
     {.name = kNames,
      .kind = OptionKind::text,
      .required = true,
@@ -79,7 +79,8 @@ std::vector<std::string> split(const std::string& text) {
   return names;
 }
 
-Result<std::unique_ptr<Target>> open(const Spec& spec, Target::Children&& disks, OpenContext&) {
+Result<std::unique_ptr<Target>> open_exports(const Spec& spec, Target::Children&& disks,
+                                             OpenContext&) {
   std::vector<std::string> names = split(spec.text(kNames));
   if (names.size() != disks.size()) {
     return fail(EINVAL, fmt::format("exports: there are {} names for {} disks: give each a name",
@@ -123,7 +124,7 @@ constinit const TargetType kExportsTarget = {
                .summary = "several disks of one server, each with a name",
                .children_minimum = 1,
                .children_maximum = UINT32_MAX,
-               .options = kOptions},
-    .open = open};
+               .options = kExportsOptions},
+    .open = open_exports};
 
 }  // namespace sluice

@@ -271,7 +271,7 @@ std::pair<uint64_t, uint64_t> Fault::pick_victims(const Request& request) {
 
 namespace {
 
-constexpr OptionSyntax kOptions[] = {
+constexpr OptionSyntax kFaultOptions[] = {
     {.name = "errors",
      .kind = OptionKind::text,
      .fallback = "0",
@@ -333,14 +333,15 @@ constexpr OptionSyntax kOptions[] = {
      .help = "seed of all random choices; chosen and logged if not given"},
 };
 
-Result<std::unique_ptr<Target>> open(const Spec& spec, Target::Children&& children, OpenContext&) {
+Result<std::unique_ptr<Target>> open_fault(const Spec& spec, Target::Children&& children,
+                                           OpenContext&) {
   const Result<FaultOptions> options = read_fault_options(spec);
   if (!options) return std::unexpected(options.error());
   if (options->random() && !spec.has("seed")) log().info("fault: seed={}", options->seed);
   return std::make_unique<Fault>(std::move(children), *options);
 }
 
-constexpr TargetSyntax kVerbs[] = {
+constexpr TargetSyntax kFaultVerbs[] = {
     {.name = "power_cut", .summary = "lose the cache, and fail every request from now on"},
 };
 
@@ -351,8 +352,8 @@ constinit const TargetType kFaultTarget = {
                .summary = "injects errors, delays and data loss, for tests",
                .children_minimum = 1,
                .children_maximum = 1,
-               .options = kOptions},
-    .open = open,
-    .verbs = kVerbs};
+               .options = kFaultOptions},
+    .open = open_fault,
+    .verbs = kFaultVerbs};
 
 }  // namespace sluice

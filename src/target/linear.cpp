@@ -102,7 +102,7 @@ class Linear final : public Target {
   std::vector<uint64_t> begins_;  // of the members
 };
 
-constexpr OptionSyntax kOptions[] = {
+constexpr OptionSyntax kLinearOptions[] = {
     {.name = "offset", .kind = OptionKind::size, .fallback = "0", .help = "offset in the children"},
     {.name = "size",
      .kind = OptionKind::size,
@@ -110,7 +110,8 @@ constexpr OptionSyntax kOptions[] = {
      .help = "size; all the rest if not given"},
 };
 
-Result<std::unique_ptr<Target>> open(const Spec& spec, Target::Children&& children, OpenContext&) {
+Result<std::unique_ptr<Target>> open_linear(const Spec& spec, Target::Children&& children,
+                                            OpenContext&) {
   Geometry geometry = common_geometry(children);
   const uint64_t block = geometry.logical_block_bytes;
   uint64_t total = 0;
@@ -142,7 +143,7 @@ constinit const TargetType kLinearTarget = {
                .summary = "the concatenation of its children, or a slice of it",
                .children_minimum = 1,
                .children_maximum = UINT32_MAX,
-               .options = kOptions},
-    .open = open};
+               .options = kLinearOptions},
+    .open = open_linear};
 
 }  // namespace sluice

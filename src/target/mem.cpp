@@ -12,7 +12,7 @@
 namespace sluice {
 namespace {
 
-constexpr OptionSyntax kOptions[] = {
+constexpr OptionSyntax kMemOptions[] = {
     {.name = "size",
      .kind = OptionKind::size,
      .required = true,
@@ -21,7 +21,8 @@ constexpr OptionSyntax kOptions[] = {
 };
 
 // NOLINTNEXTLINE(performance-unnecessary-value-param): all open functions are of one type
-Result<std::unique_ptr<Target>> open(const Spec& spec, Target::Children&&, OpenContext& context) {
+Result<std::unique_ptr<Target>> open_mem(const Spec& spec, Target::Children&&,
+                                         OpenContext& context) {
   const uint64_t size_bytes = spec.number("size", 0);
   if (size_bytes % 512 != 0) {
     return fail(EINVAL, fmt::format("size {} of mem is no multiple of 512 bytes: {}", size_bytes,
@@ -50,9 +51,9 @@ constinit const TargetType kMemTarget = {
             .name = "mem",
             .summary = "a disk in memory",
             .leaf_option = "size",
-            .options = kOptions,
+            .options = kMemOptions,
         },
-    .open = open,
+    .open = open_mem,
 };
 
 }  // namespace sluice

@@ -44,7 +44,7 @@ class Null final : public Target {
 
 constexpr uint64_t kDefaultBytes = 250ULL << 30;  // the default of ublksrv's null target
 
-constexpr OptionSyntax kOptions[] = {
+constexpr OptionSyntax kNullOptions[] = {
     {.name = "size",
      .kind = OptionKind::size,
      .fallback = "250G",
@@ -53,7 +53,7 @@ constexpr OptionSyntax kOptions[] = {
 };
 
 // NOLINTNEXTLINE(performance-unnecessary-value-param): all open functions are of one type
-Result<std::unique_ptr<Target>> open(const Spec& spec, Target::Children&&, OpenContext&) {
+Result<std::unique_ptr<Target>> open_null(const Spec& spec, Target::Children&&, OpenContext&) {
   const uint64_t size_bytes = spec.number("size", kDefaultBytes);
   if (size_bytes % 512 != 0) {
     return fail(EINVAL, fmt::format("size {} of null is no multiple of 512 bytes: {}", size_bytes,
@@ -70,9 +70,9 @@ constinit const TargetType kNullTarget = {
             .name = "null",
             .summary = "reads zeroes, discards writes",
             .leaf_option = "size",
-            .options = kOptions,
+            .options = kNullOptions,
         },
-    .open = open,
+    .open = open_null,
 };
 
 }  // namespace sluice

@@ -1,11 +1,11 @@
 // All targets, for the registry only. Each is a constant that the target's own file defines next to
 // its options:
 //
-//   constexpr OptionSyntax kOptions[] = {{.name = "size", .kind = OptionKind::size, ...}};
-//   Result<std::unique_ptr<Target>> open(const Spec&, Target::Children&&, OpenContext&) {...}
+//   constexpr OptionSyntax kNullOptions[] = {{.name = "size", .kind = OptionKind::size, ...}};
+//   Result<std::unique_ptr<Target>> open_null(const Spec&, Target::Children&&, OpenContext&) {...}
 //
 //   constinit const TargetType kNullTarget = {
-//       .syntax = {.name = "null", .summary = "...", .options = kOptions}, .open = open};
+//       .syntax = {.name = "null", .summary = "...", .options = kNullOptions}, .open = open_null};
 //
 // A new target is declared here and listed in registry.cpp; no other code names it.
 #pragma once

@@ -146,7 +146,7 @@ class Stripe final : public Target {
   const uint64_t chunk_;  // in bytes
 };
 
-constexpr OptionSyntax kOptions[] = {
+constexpr OptionSyntax kStripeOptions[] = {
     {.name = "chunk",
      .kind = OptionKind::size,
      .fallback = "64k",
@@ -155,7 +155,8 @@ constexpr OptionSyntax kOptions[] = {
      .help = "bytes on one child before the next"},
 };
 
-Result<std::unique_ptr<Target>> open(const Spec& spec, Target::Children&& children, OpenContext&) {
+Result<std::unique_ptr<Target>> open_stripe(const Spec& spec, Target::Children&& children,
+                                            OpenContext&) {
   Geometry geometry = common_geometry(children);  // size_bytes is that of the smallest
   const auto chunk = static_cast<uint32_t>(spec.number("chunk", 64 << 10));
   const uint64_t count = children.size();
@@ -187,7 +188,7 @@ constinit const TargetType kStripeTarget = {
                .summary = "chunks spread over its children (RAID 0)",
                .children_minimum = 1,
                .children_maximum = UINT32_MAX,
-               .options = kOptions},
-    .open = open};
+               .options = kStripeOptions},
+    .open = open_stripe};
 
 }  // namespace sluice

@@ -102,7 +102,8 @@ bool Verify::same(const Request& request, const Buffer& main, const Buffer& refe
 
 namespace {
 
-Result<std::unique_ptr<Target>> open(const Spec&, Target::Children&& children, OpenContext&) {
+Result<std::unique_ptr<Target>> open_verify(const Spec&, Target::Children&& children,
+                                            OpenContext&) {
   Geometry geometry = common_geometry(children);
   const Geometry& main = children[0]->geometry();
   if (geometry.size_bytes < main.size_bytes ||
@@ -125,6 +126,6 @@ constinit const TargetType kVerifyTarget = {
                .summary = "serves its first child and compares every read with the second",
                .children_minimum = 2,
                .children_maximum = 2},
-    .open = open};
+    .open = open_verify};
 
 }  // namespace sluice

@@ -26,9 +26,9 @@ constexpr uint64_t kUnit = 512;
 constexpr uint64_t kFileBytes = 40 * kCoarse;
 
 // A file of large blocks, opened again and again, and served in small blocks.
-class Device {
+class FineDevice {
  public:
-  explicit Device(uint64_t seed)
+  explicit FineDevice(uint64_t seed)
       : random_(seed),
         shape_{.begin_bytes = random_() % 16 * kUnit, .size_bytes = 0},
         alignment_(1U << random_() % 13),
@@ -39,7 +39,7 @@ class Device {
     shape_.size_bytes = kFileBytes - shape_.begin_bytes - random_() % 16 * kUnit;
     oracle_.emplace(shape_.size_bytes);
   }
-  ~Device() { unlink(path_.c_str()); }
+  ~FineDevice() { unlink(path_.c_str()); }
 
   void open(std::optional<FaultOptions> faults) {
     stack_.reset();
@@ -120,7 +120,7 @@ class FineBlocksModel : public testing::Test {
     if (chosen != nullptr) devices = 1;
     fmt::print("[  seeds   ] {} and the {} after it\n", first, devices - 1);
     for (uint64_t seed = first; seed < first + devices && !HasFailure(); ++seed) {
-      Device device(seed);
+      FineDevice device(seed);
       SCOPED_TRACE(fmt::format("SLUICE_MODEL_SEED={} is {}", seed, device.text()));
       check(device);
     }
@@ -128,7 +128,7 @@ class FineBlocksModel : public testing::Test {
 };
 
 TEST_F(FineBlocksModel, RandomRequests) {
-  repeat(40, [](Device& device) {
+  repeat(40, [](FineDevice& device) {
     device.open(std::nullopt);
     device.run(400, false, false);
     EXPECT_EQ(device.oracle().check(0, device.content()), "");
@@ -136,7 +136,7 @@ TEST_F(FineBlocksModel, RandomRequests) {
 }
 
 TEST_F(FineBlocksModel, PowerCuts) {
-  repeat(40, [](Device& device) {
+  repeat(40, [](FineDevice& device) {
     for (int round = 0; round < 4 && !HasFailure(); ++round) {
       device.open(FaultOptions{.volatile_cache = true,
                                .torn = device.next_seed() % 4 != 0,
@@ -150,7 +150,7 @@ TEST_F(FineBlocksModel, PowerCuts) {
 
 TEST_F(FineBlocksModel, Errors) {
   constexpr uint32_t kAllButFlush = ~(1U << static_cast<uint32_t>(Op::flush));
-  repeat(40, [](Device& device) {
+  repeat(40, [](FineDevice& device) {
     for (int round = 0; round < 4 && !HasFailure(); ++round) {
       device.open(FaultOptions{.ops = kAllButFlush, .error_rate = 0.02, .short_rate = 0.03});
       device.run(100, true, false);
@@ -163,7 +163,7 @@ TEST_F(FineBlocksModel, Errors) {
 
 // Their ranges meet in the middle of blocks.
 TEST_F(FineBlocksModel, SeveralQueues) {
-  repeat(4, [](Device& device) {
+  repeat(4, [](FineDevice& device) {
     constexpr uint64_t kQueues = 3;
     device.open(std::nullopt);
     const uint64_t part = device.oracle().size_bytes() / kUnit / kQueues * kUnit;

@@ -26,9 +26,9 @@ uint64_t from_environment(const char* name, uint64_t fallback) {
 }
 
 // One random stack over files that persist, opened again and again.
-class Device {
+class StackDevice {
  public:
-  Device(uint64_t seed, Faults faults, On on)
+  StackDevice(uint64_t seed, Faults faults, On on)
       : random_(seed),
         on_(on),
         unit_(random_() % 4 == 0 || on == On::kernel_ring ? 4096 : 512),
@@ -110,7 +110,7 @@ class Model : public testing::Test {
     fmt::print("[  seeds   ] {} and the {} after it\n", first, count - 1);
     for (uint64_t i = 0; i < count; ++i) {
       const uint64_t seed = first + i;
-      Device device(seed, faults, on);
+      StackDevice device(seed, faults, on);
       SCOPED_TRACE("SLUICE_MODEL_SEED=" + std::to_string(seed) + " is " + device.made().text());
       if (!HasFatalFailure()) check(device);
       if (HasFailure()) return;
@@ -121,7 +121,7 @@ class Model : public testing::Test {
   }
 };
 
-void check_whole(Device& device, int steps) {
+void check_whole(StackDevice& device, int steps) {
   device.run(steps, false, false);
   const std::vector<std::byte> content = device.content();
   EXPECT_EQ(device.oracle().check(0, content), "");
@@ -129,15 +129,16 @@ void check_whole(Device& device, int steps) {
 
 TEST_F(Model, RandomStacks) {
   repeat(60, Faults::none, On::manual_ring,
-         [](Device& device) { check_whole(device, steps(400)); });
+         [](StackDevice& device) { check_whole(device, steps(400)); });
 }
 
 TEST_F(Model, RandomStacksOnTheKernel) {
-  repeat(8, Faults::none, On::kernel_ring, [](Device& device) { check_whole(device, steps(300)); });
+  repeat(8, Faults::none, On::kernel_ring,
+         [](StackDevice& device) { check_whole(device, steps(300)); });
 }
 
 // After a cut the files hold the flushed contents, or later ones.
-void check_power_cuts(Device& device, int steps) {
+void check_power_cuts(StackDevice& device, int steps) {
   for (int round = 0; round < 4; ++round) {
     device.run(steps, false, true);
     if (testing::Test::HasFailure()) return;
@@ -151,17 +152,17 @@ void check_power_cuts(Device& device, int steps) {
 
 TEST_F(Model, PowerCuts) {
   repeat(60, Faults::power_cuts, On::manual_ring,
-         [](Device& device) { check_power_cuts(device, steps(100)); });
+         [](StackDevice& device) { check_power_cuts(device, steps(100)); });
 }
 
 TEST_F(Model, PowerCutsOnTheKernel) {
   repeat(6, Faults::power_cuts, On::kernel_ring,
-         [](Device& device) { check_power_cuts(device, steps(100)); });
+         [](StackDevice& device) { check_power_cuts(device, steps(100)); });
 }
 
 // A failed request may have done any part of its work, but does not affect other blocks. If a
 // durable write fails, it ends all writes until the stack is opened again.
-void check_errors(Device& device, int steps) {
+void check_errors(StackDevice& device, int steps) {
   for (int round = 0; round < 4; ++round) {
     device.run(steps, true, false);
     if (testing::Test::HasFailure()) return;
@@ -177,11 +178,11 @@ void check_errors(Device& device, int steps) {
 
 TEST_F(Model, Errors) {
   repeat(40, Faults::errors, On::manual_ring,
-         [](Device& device) { check_errors(device, steps(100)); });
+         [](StackDevice& device) { check_errors(device, steps(100)); });
 }
 
 // Several queues, each with a thread and a ring, on parts of one device.
-void check_queues(Device& device, int steps, bool cut) {
+void check_queues(StackDevice& device, int steps, bool cut) {
   constexpr uint64_t kQueues = 3;
   const uint64_t part = device.oracle().size_bytes() / device.unit() / kQueues * device.unit();
   std::vector<BlockOracle> oracles(kQueues, device.oracle());
@@ -200,7 +201,7 @@ void check_queues(Device& device, int steps, bool cut) {
   }
   if (cut) {
     std::this_thread::sleep_for(std::chrono::milliseconds(device.next_seed() % 50));
-    Device::cut_power(device.stack().root());
+    StackDevice::cut_power(device.stack().root());
   }
   for (std::thread& thread : threads) thread.join();
   if (cut) {
@@ -220,12 +221,12 @@ void check_queues(Device& device, int steps, bool cut) {
 
 TEST_F(Model, SeveralQueues) {
   repeat(4, Faults::none, On::kernel_ring,
-         [](Device& device) { check_queues(device, steps(300), false); });
+         [](StackDevice& device) { check_queues(device, steps(300), false); });
 }
 
 TEST_F(Model, SeveralQueuesAndAPowerCut) {
   repeat(4, Faults::power_cuts, On::kernel_ring,
-         [](Device& device) { check_queues(device, steps(300), true); });
+         [](StackDevice& device) { check_queues(device, steps(300), true); });
 }
 
 }  // namespace

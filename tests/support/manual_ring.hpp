@@ -10,6 +10,9 @@
 
 namespace sluice::test {
 
+// Any file, where a test completes the operations on it by hand.
+inline constexpr File kManualFile{.number = 5};
+
 class ManualRing final : public Ring {
  public:
   explicit ManualRing(uint32_t sq_entries = 64, uint32_t cq_entries = 256, uint32_t slots = 64);

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "core/log.hpp"
+#include "core/page.hpp"
 
 namespace sluice::fuse {
 namespace {
@@ -13,7 +14,6 @@ namespace {
 // The headers before the data of a WRITE.
 constexpr uint32_t kHeadBytes = sizeof(fuse_in_header) + sizeof(fuse_write_in);
 constexpr uint32_t kReadersMax = 8;
-constexpr size_t kPageBytes = PagePool::kPageBytes;
 // Requests that need at most kSmallBytes move to separate pages while kCrowd others are served.
 constexpr size_t kSmallBytes = 16 * kPageBytes;
 constexpr uint32_t kCrowd = 4;

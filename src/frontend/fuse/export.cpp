@@ -11,6 +11,7 @@
 #include <fstream>
 
 #include "core/log.hpp"
+#include "core/page.hpp"
 #include "core/step.hpp"
 #include "frontend/fuse/command_ring.hpp"
 #include "frontend/fuse/copy_queue.hpp"
@@ -25,7 +26,6 @@
 namespace sluice::fuse {
 namespace {
 
-constexpr uint32_t kPageBytes = 4096;
 constexpr uint16_t kSideDepth = 4;  // tags that read /dev/fuse beside other paths
 
 // Parses "0-7" or "0-3,8-11": returns one more than the highest; 1 if it cannot be read.

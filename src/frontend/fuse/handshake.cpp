@@ -9,13 +9,13 @@
 #include <cstring>
 #include <vector>
 
+#include "core/page.hpp"
 #include "frontend/fuse/call.hpp"
 
 namespace sluice::fuse {
 namespace {
 
 constexpr int kTimeoutMs = 10'000;
-constexpr uint32_t kPageBytes = 4096;
 constexpr uint32_t kMinorNeeded = 28;  // max_pages; Linux 4.20
 constexpr uint32_t kMinorSpoken = 38;
 constexpr size_t kReadBytes = 1024 * 1024;  // the smallest buffer that all kernels accept

@@ -8,12 +8,12 @@
 #include <algorithm>
 #include <array>
 
+#include "core/page.hpp"
 #include "target/target.hpp"
 
 namespace sluice::nbd {
 namespace {
 
-constexpr uint64_t kPageBytes = 4096;
 // The mapping goes on beyond the end of the file: it may grow by so much before it is mapped again,
 // and no page there can be in the cache.
 constexpr uint64_t kBeyondBytes = uint64_t{1} << 30;

@@ -9,6 +9,8 @@
 
 namespace sluice::ublk::abi {
 
+inline constexpr uint32_t kSectorShift = 9;  // sizes and offsets are in sectors of 512 bytes
+
 struct ControlCommand {
   uint32_t dev_id;
   uint16_t queue_id;

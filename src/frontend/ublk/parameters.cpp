@@ -5,11 +5,11 @@
 #include <algorithm>
 #include <bit>
 
+#include "core/page.hpp"
+
 namespace sluice::ublk {
 namespace {
 
-constexpr uint32_t kSectorShift = 9;
-constexpr uint32_t kPageBytes = 4096;
 constexpr int kMaxShift = 28;  // 256 MiB: the driver's limit for block and I/O sizes
 // The largest discard: a file system's discard of a whole device should not be split into
 // thousands.
@@ -20,16 +20,16 @@ uint8_t shift_of(uint32_t bytes, uint8_t fallback) {
   return static_cast<uint8_t>(std::min(static_cast<int>(std::bit_width(bytes)) - 1, kMaxShift));
 }
 
-uint32_t sectors_of(uint64_t bytes) { return static_cast<uint32_t>(bytes >> kSectorShift); }
+uint32_t sectors_of(uint64_t bytes) { return static_cast<uint32_t>(bytes >> abi::kSectorShift); }
 
 abi::BasicParameters basic(const Geometry& geometry, uint32_t max_io_bytes) {
   abi::BasicParameters basic{};
   if (geometry.read_only) basic.attributes |= abi::kAttrReadOnly;
   if (geometry.rotational) basic.attributes |= abi::kAttrRotational;
   if (geometry.volatile_cache) basic.attributes |= abi::kAttrVolatileCache | abi::kAttrFua;
-  basic.logical_block_shift = shift_of(geometry.logical_block_bytes, kSectorShift);
-  basic.physical_block_shift =
-      std::max(basic.logical_block_shift, shift_of(geometry.physical_block_bytes, kSectorShift));
+  basic.logical_block_shift = shift_of(geometry.logical_block_bytes, abi::kSectorShift);
+  basic.physical_block_shift = std::max(basic.logical_block_shift,
+                                        shift_of(geometry.physical_block_bytes, abi::kSectorShift));
   basic.io_min_shift = shift_of(geometry.io_min_bytes, basic.physical_block_shift);
   // The driver supports only powers of two: other preferred sizes are not passed on.
   const bool has_optimum = std::has_single_bit(geometry.io_opt_bytes);
@@ -40,7 +40,7 @@ abi::BasicParameters basic(const Geometry& geometry, uint32_t max_io_bytes) {
     basic.max_sectors = std::min(basic.max_sectors, sectors_of(geometry.max_io_bytes));
   }
   basic.max_sectors = std::max(basic.max_sectors, sectors_of(kPageBytes));
-  basic.device_sectors = geometry.size_bytes >> kSectorShift;
+  basic.device_sectors = geometry.size_bytes >> abi::kSectorShift;
   return basic;
 }
 

@@ -18,7 +18,6 @@
 namespace sluice::ublk {
 namespace {
 
-constexpr uint32_t kSectorShift = 9;
 constexpr uint32_t kMeasured = 32;  // one of so many linkable requests is not linked
 constexpr std::chrono::milliseconds kDrainInterval{1};
 
@@ -268,8 +267,8 @@ Status Queue::decode(Tag& tag) {
   request.op = to_op(code);
   request.fua = (descriptor.op_flags & abi::kIoFua) != 0;
   request.may_unmap = (descriptor.op_flags & abi::kIoNoUnmap) == 0;
-  request.offset = descriptor.start_sector << kSectorShift;
-  request.length = uint64_t{descriptor.sectors} << kSectorShift;
+  request.offset = descriptor.start_sector << abi::kSectorShift;
+  request.length = uint64_t{descriptor.sectors} << abi::kSectorShift;
   counters_.count(request);
   if (!is_known(code)) return Status::from_errno(EOPNOTSUPP);
   if (!request.has_data()) return kOk;

@@ -15,7 +15,7 @@ namespace {
 
 constexpr uint32_t kSector = 512;
 constexpr uint32_t kPhysicalMax = 64 << 10;
-constexpr uint64_t kRangeMax = 64 << 20;  // of one trim or write zeroes, which has `timeout`
+constexpr uint64_t kTimedRangeMax = 64 << 20;  // of one trim or write zeroes, which has `timeout`
 
 struct Ability {
   uint16_t flag;
@@ -51,7 +51,7 @@ Result<void> Remote::promise(const Agreement& agreed, bool read_only) {
   geometry_.io_opt_bytes = agreed.block_sizes.preferred;
   geometry_.max_io_bytes =
       std::min(agreed.block_sizes.payload_max, kDefaultPayloadMax) / block * block;
-  geometry_.max_discard_bytes = kRangeMax;
+  geometry_.max_discard_bytes = kTimedRangeMax;
   geometry_.can_discard = can(kSendTrim);
   geometry_.can_write_zeroes = can(kSendWriteZeroes);
   geometry_.can_prefetch = can(kSendCache);

@@ -11,7 +11,7 @@
 namespace sluice::cli::test {
 namespace {
 
-Spec accepted(const Words& words, const std::string& input = {}) {
+Spec spec_of(const Words& words, const std::string& input = {}) {
   const auto request = read_words(words, input);
   EXPECT_TRUE(request.has_value()) << testing::PrintToString(words) << request.error().text;
   return request ? request->serve.spec : Spec{};
@@ -27,17 +27,17 @@ std::string refused(const Words& words, Exit exit = Exit::failure, const std::st
 Spec file(const std::string& path) { return {.target = "loop", .options = {{"file", path}}}; }
 
 TEST(AddSpec, AWordIsASpec) {
-  EXPECT_EQ(accepted({"null:1G"}),
+  EXPECT_EQ(spec_of({"null:1G"}),
             (Spec{.target = "null", .options = {{"size", uint64_t{1} << 30}}}));
-  EXPECT_EQ(accepted({"/a.img"}), file("/a.img"));
-  EXPECT_EQ(accepted({"-n", "3", "linear(/a, /b)", "-q", "2"}),
+  EXPECT_EQ(spec_of({"/a.img"}), file("/a.img"));
+  EXPECT_EQ(spec_of({"-n", "3", "linear(/a, /b)", "-q", "2"}),
             (Spec{.target = "linear", .options = {}, .children = {file("/a"), file("/b")}}));
-  EXPECT_EQ(accepted({R"({"target":"loop","file":"/a.img"})"}), file("/a.img"));
+  EXPECT_EQ(spec_of({R"({"target":"loop","file":"/a.img"})"}), file("/a.img"));
 }
 
 TEST(AddSpec, ADashReadsTheInput) {
-  EXPECT_EQ(accepted({"-"}, "  /a.img\n"), file("/a.img"));
-  EXPECT_EQ(accepted({"-"}, "{\"target\":\"loop\",\n \"file\":\"/a.img\"}\n"), file("/a.img"));
+  EXPECT_EQ(spec_of({"-"}, "  /a.img\n"), file("/a.img"));
+  EXPECT_EQ(spec_of({"-"}, "{\"target\":\"loop\",\n \"file\":\"/a.img\"}\n"), file("/a.img"));
   EXPECT_NE(refused({"-"}, Exit::failure, ""), "accepted");
   EXPECT_THAT(refused({"-"}, Exit::failure, std::string(kSpecBytesMax + 10, 'a')),
               testing::HasSubstr("1048576"));
@@ -45,24 +45,24 @@ TEST(AddSpec, ADashReadsTheInput) {
 
 TEST(AddSpec, RelativePathsAreOfThisDirectory) {
   const std::string here = std::filesystem::current_path();
-  EXPECT_EQ(accepted({"a.img"}), file(here + "/a.img"));
-  EXPECT_EQ(accepted({"-t", "loop", "-f", "a.img"}), file(here + "/a.img"));
-  EXPECT_EQ(accepted({"-t", "stripe", "-f", "a", "-f", "/b"}).children[0], file(here + "/a"));
+  EXPECT_EQ(spec_of({"a.img"}), file(here + "/a.img"));
+  EXPECT_EQ(spec_of({"-t", "loop", "-f", "a.img"}), file(here + "/a.img"));
+  EXPECT_EQ(spec_of({"-t", "stripe", "-f", "a", "-f", "/b"}).children[0], file(here + "/a"));
 }
 
 TEST(AddSpec, OptionsMakeTheSameSpec) {
-  EXPECT_EQ(accepted({"-t", "null", "--size", "1G"}), accepted({"null:1G"}));
-  EXPECT_EQ(accepted({"-t", "loop", "-f", "/a", "-o", "8s", "--buffered_io", "--size=1M"}),
+  EXPECT_EQ(spec_of({"-t", "null", "--size", "1G"}), spec_of({"null:1G"}));
+  EXPECT_EQ(spec_of({"-t", "loop", "-f", "/a", "-o", "8s", "--buffered_io", "--size=1M"}),
             (Spec{.target = "loop",
                   .options = {{"file", "/a"},
                               {"offset", uint64_t{4096}},
                               {"size", uint64_t{1} << 20},
                               {"buffered_io", true}}}));
-  EXPECT_EQ(accepted({"-t", "loop", "-f", "/a", "--buffered-io=no"}).flag("buffered_io"), false);
-  EXPECT_EQ(accepted({"--chunk", "128k", "-f", "/a", "-t", "stripe", "-f", "/b"}),
-            accepted({"stripe(/a, /b, chunk=128k)"}));
-  EXPECT_EQ(accepted({"-t", "fault", "-f", "/a", "--errors", "1%", "--power-cut-after", "3"}),
-            accepted({"fault(/a, errors=\"1%\", power_cut_after=3)"}));
+  EXPECT_EQ(spec_of({"-t", "loop", "-f", "/a", "--buffered-io=no"}).flag("buffered_io"), false);
+  EXPECT_EQ(spec_of({"--chunk", "128k", "-f", "/a", "-t", "stripe", "-f", "/b"}),
+            spec_of({"stripe(/a, /b, chunk=128k)"}));
+  EXPECT_EQ(spec_of({"-t", "fault", "-f", "/a", "--errors", "1%", "--power-cut-after", "3"}),
+            spec_of({"fault(/a, errors=\"1%\", power_cut_after=3)"}));
 }
 
 // ublk's tool counts sectors in this option.
@@ -77,12 +77,11 @@ TEST(AddSpec, ABareOffsetIsSectorsOrBytes) {
   EXPECT_THAT(refused({"-t", "linear", "-f", "/a", "--offset=4096"}),
               testing::HasSubstr("sectors or bytes"));
   for (const char* const value : {"2048s", "1M", "1048576B", "1024k"}) {
-    EXPECT_EQ(accepted(with_offset("-o", value)).number("offset", 7), 1U << 20) << value;
+    EXPECT_EQ(spec_of(with_offset("-o", value)).number("offset", 7), 1U << 20) << value;
   }
-  EXPECT_EQ(accepted(with_offset("-o", "0")).number("offset", 7), 0U);
-  EXPECT_EQ(accepted({"loop(/a, offset=2048)"}).number("offset", 7), 2048U);
-  EXPECT_EQ(accepted({R"({"target":"loop","file":"/a","offset":2048})"}).number("offset", 7),
-            2048U);
+  EXPECT_EQ(spec_of(with_offset("-o", "0")).number("offset", 7), 0U);
+  EXPECT_EQ(spec_of({"loop(/a, offset=2048)"}).number("offset", 7), 2048U);
+  EXPECT_EQ(spec_of({R"({"target":"loop","file":"/a","offset":2048})"}).number("offset", 7), 2048U);
 }
 
 TEST(AddSpec, CalledAsUblkABareOffsetIsSectors) {
@@ -105,9 +104,9 @@ TEST(AddSpec, CalledAsUblkABareOffsetIsSectors) {
 
 TEST(AddSpec, BehindTwoDashesThereIsNoOption) {
   const std::string here = std::filesystem::current_path();
-  EXPECT_EQ(accepted({"-n", "3", "--", "/a.img"}), file("/a.img"));
-  EXPECT_EQ(accepted({"--", "--weird.img"}), file(here + "/--weird.img"));
-  EXPECT_EQ(accepted({"--", "-"}, "/a.img"), file("/a.img"));
+  EXPECT_EQ(spec_of({"-n", "3", "--", "/a.img"}), file("/a.img"));
+  EXPECT_EQ(spec_of({"--", "--weird.img"}), file(here + "/--weird.img"));
+  EXPECT_EQ(spec_of({"--", "-"}, "/a.img"), file("/a.img"));
   EXPECT_EQ(refused({"--", "/a", "/b"}, Exit::usage),
             "unexpected argument '/b' (see 'sluice help add')");
   EXPECT_EQ(refused({"/a", "--", "-q"}, Exit::usage),

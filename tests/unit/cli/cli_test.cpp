@@ -18,7 +18,7 @@ namespace {
 using testing::HasSubstr;
 using testing::StartsWith;
 
-void expect_usage(const Words& words, const std::string& sentence) {
+void expect_usage_of(const Words& words, const std::string& sentence) {
   const Ended ended = run_words(words);
   EXPECT_EQ(ended.code, 2) << testing::PrintToString(words);
   EXPECT_EQ(ended.out, "") << testing::PrintToString(words);
@@ -71,33 +71,33 @@ TEST(Cli, HelpOfATargetListsItsOptions) {
 }
 
 TEST(Cli, UnknownWordsGetTheNearest) {
-  expect_usage({}, "no command given: 'sluice help' lists them");
-  expect_usage({"lsit"}, "unknown command 'lsit': did you mean 'list'?");
-  expect_usage({"frobnicate"}, "unknown command 'frobnicate': 'sluice help' lists all");
-  expect_usage({"help", "ad"}, "unknown command 'ad': did you mean 'add'?");
-  expect_usage({"--json"}, "unknown option '--json': 'sluice help' lists all");
-  expect_usage({"list", "--jsno"},
-               "unknown option '--jsno' of 'sluice list': did you mean '--json'?");
-  expect_usage({"list", "-x"}, "unknown option '-x' of 'sluice list' (see 'sluice help list')");
-  expect_usage({"list", "3", "4"}, "unexpected argument '4' (see 'sluice help list')");
-  expect_usage({"list", "-n", "3", "4"}, "unexpected argument '4' (see 'sluice help list')");
-  expect_usage({"features", "3"}, "unexpected argument '3' (see 'sluice help features')");
-  expect_usage({"--version", "x"}, "unexpected argument 'x'");
+  expect_usage_of({}, "no command given: 'sluice help' lists them");
+  expect_usage_of({"lsit"}, "unknown command 'lsit': did you mean 'list'?");
+  expect_usage_of({"frobnicate"}, "unknown command 'frobnicate': 'sluice help' lists all");
+  expect_usage_of({"help", "ad"}, "unknown command 'ad': did you mean 'add'?");
+  expect_usage_of({"--json"}, "unknown option '--json': 'sluice help' lists all");
+  expect_usage_of({"list", "--jsno"},
+                  "unknown option '--jsno' of 'sluice list': did you mean '--json'?");
+  expect_usage_of({"list", "-x"}, "unknown option '-x' of 'sluice list' (see 'sluice help list')");
+  expect_usage_of({"list", "3", "4"}, "unexpected argument '4' (see 'sluice help list')");
+  expect_usage_of({"list", "-n", "3", "4"}, "unexpected argument '4' (see 'sluice help list')");
+  expect_usage_of({"features", "3"}, "unexpected argument '3' (see 'sluice help features')");
+  expect_usage_of({"--version", "x"}, "unexpected argument 'x'");
 }
 
 TEST(Cli, CommandsSayWhatTheyNeed) {
-  expect_usage({"del"}, "'sluice del' needs a DEVICE, or -a for all devices");
-  expect_usage({"del", "-n0", "-a"}, "a DEVICE and -a exclude each other: choose one");
-  expect_usage({"del", "0", "-a"}, "a DEVICE and -a exclude each other: choose one");
+  expect_usage_of({"del"}, "'sluice del' needs a DEVICE, or -a for all devices");
+  expect_usage_of({"del", "-n0", "-a"}, "a DEVICE and -a exclude each other: choose one");
+  expect_usage_of({"del", "0", "-a"}, "a DEVICE and -a exclude each other: choose one");
   const std::string id = " needs a DEVICE: its number, name or path ('sluice list' shows them)";
-  expect_usage({"recover"}, "'sluice recover'" + id);
-  expect_usage({"set_affinity", "-q0", "--cpuset", "0"}, "'sluice set_affinity'" + id);
-  expect_usage({"set-affinity", "-n0", "--cpuset", "0"},
-               "'sluice set_affinity' needs -q QUEUE, from 0");
-  expect_usage({"set_affinity", "-n0", "-q0"},
-               "'sluice set_affinity' needs --cpuset LIST, such as 0-3,8");
-  expect_usage({"set_affinity", "-n0", "-q0", "--cpuset", "1-0"},
-               "'1-0' is not a list of processors such as 0-3,8: '1-0' is a descending range");
+  expect_usage_of({"recover"}, "'sluice recover'" + id);
+  expect_usage_of({"set_affinity", "-q0", "--cpuset", "0"}, "'sluice set_affinity'" + id);
+  expect_usage_of({"set-affinity", "-n0", "--cpuset", "0"},
+                  "'sluice set_affinity' needs -q QUEUE, from 0");
+  expect_usage_of({"set_affinity", "-n0", "-q0"},
+                  "'sluice set_affinity' needs --cpuset LIST, such as 0-3,8");
+  expect_usage_of({"set_affinity", "-n0", "-q0", "--cpuset", "1-0"},
+                  "'1-0' is not a list of processors such as 0-3,8: '1-0' is a descending range");
 }
 
 TEST(Cli, ErrorsAreOneLine) {

@@ -15,8 +15,8 @@ namespace sluice::cli {
 namespace {
 
 using nlohmann::json;
-using test::parsed;
-using test::said;
+using sluice::test::parsed;
+using sluice::test::said;
 using testing::HasSubstr;
 
 // A device with two queues; the first has done `reads` reads of 4 KiB.

@@ -18,13 +18,6 @@
 namespace sluice::test {
 namespace {
 
-constexpr File kFile{.number = 5};
-
-Started::Make pass_on_to(File file, uint64_t offset = 0) {
-  return
-      [=](Request& request) { return request.ring->write(file, offset, std::move(request.data)); };
-}
-
 TEST(P01_Piped, ASubRangeHoldsTheWhole) {
   ManualRing ring;
   PipedLent lent(ring, pattern(4096, 1));
@@ -42,8 +35,8 @@ TEST(P02_Piped, NotBehindUnrelatedIoAndAlsoWhenAllOfItFailed) {
   ManualRing ring;
   PipedLent slow(ring, pattern(4096, 1));
   PipedLent fast(ring, pattern(4096, 1));
-  const Started stuck(ring, slow.loan.view(), write_to(kFile, 0));
-  const Started failed(ring, fast.loan.view(), pass_on_to(kFile));
+  const Started stuck(ring, slow.loan.view(), write_to(kManualFile, 0));
+  const Started failed(ring, fast.loan.view(), pass_on_to(kManualFile));
   fast.close();
   ring.settle();
   ring.complete(1, -EIO);
@@ -60,7 +53,8 @@ TEST(P04_Piped, ReturnedAfterCommitAndAllCompletionsInEveryOrder) {
     ManualRing ring;
     PipedLent lent(ring, pattern(4096, 1));
     std::deque<Started> writes;
-    for (int i = 0; i < 3; ++i) writes.emplace_back(ring, lent.loan.view(), pass_on_to(kFile));
+    for (int i = 0; i < 3; ++i)
+      writes.emplace_back(ring, lent.loan.view(), pass_on_to(kManualFile));
     ring.settle();
     std::vector<size_t> pending{0, 1, 2};
     for (const size_t step : order) {
@@ -86,15 +80,15 @@ TEST(P04_Piped, WaitsForAnOperationThatWaitsForAPipe) {
   ManualRing ring;
   ASSERT_TRUE(ring.pipes().open(65536, 1));
   PipedLent lent(ring, pattern(4096, 1));
-  const Started first(ring, lent.loan.view(), pass_on_to(kFile));
-  const Started second(ring, lent.loan.view(), pass_on_to(kFile));
+  const Started first(ring, lent.loan.view(), pass_on_to(kManualFile));
+  const Started second(ring, lent.loan.view(), pass_on_to(kManualFile));
   lent.close();
   ring.settle();
   ring.complete(0, 4096);
   EXPECT_EQ(lent.returned_count(), 0);
   ring.complete(0, 4096);
   EXPECT_EQ(lent.returned_count(), 1);
-  const Started late(ring, lent.loan.view(), write_to(kFile, 0));
+  const Started late(ring, lent.loan.view(), write_to(kManualFile, 0));
   EXPECT_EQ(late.error(), EFAULT);
 }
 
@@ -271,7 +265,8 @@ TEST(P11_Piped, SubmissionsAreInTheOrderInWhichTheyWereAwaited) {
   ManualRing ring;
   PipedLent lent(ring, pattern(4096, 1));
   std::deque<Started> writes;
-  for (uint64_t i = 0; i < 30; ++i) writes.emplace_back(ring, lent.loan.view(), write_to(kFile, i));
+  for (uint64_t i = 0; i < 30; ++i)
+    writes.emplace_back(ring, lent.loan.view(), write_to(kManualFile, i));
   ring.settle();
   for (uint64_t i = 0; i < 30; ++i) {
     EXPECT_EQ(ring.sqe(0).off, i) << "more than there are pipes";

@@ -24,13 +24,6 @@
 namespace sluice::test {
 namespace {
 
-constexpr File kFile{.number = 5};
-
-// The operation takes the request's only view, as in a target that forwards all of the data.
-Started::Make write_all_of_it(File file) {
-  return [=](Request& request) { return request.ring->write(file, 0, std::move(request.data)); };
-}
-
 TEST(P01_BufferGranularLoan, ASubRangeHoldsTheWhole) {
   Bytes memory(4096);
   Lent lent(Direction::source, memory);
@@ -92,8 +85,8 @@ TEST(P02_ReturnedOnceAndPromptly, NotBehindUnrelatedIo) {
   Bytes memory(4096);
   Lent slow(Direction::source, memory);
   Lent fast(Direction::source, memory);
-  const Started stuck(ring, slow.loan.view(), write_to(kFile, 0));  // submitted earlier
-  const Started done(ring, fast.loan.view(), write_all_of_it(kFile));
+  const Started stuck(ring, slow.loan.view(), write_to(kManualFile, 0));  // submitted earlier
+  const Started done(ring, fast.loan.view(), pass_on_to(kManualFile));
   fast.close();
   ring.settle();
   ring.complete(1, 4096);
@@ -106,7 +99,7 @@ TEST(P02_ReturnedOnceAndPromptly, InTheTurnOfTheLastCompletion) {
   ManualRing ring;
   Bytes memory(4096);
   Lent lent(Direction::source, memory);
-  const Started writing(ring, lent.loan.view(), write_all_of_it(kFile));
+  const Started writing(ring, lent.loan.view(), pass_on_to(kManualFile));
   lent.close();
   ring.settle();
   ring.complete(0, 4000);
@@ -119,7 +112,7 @@ TEST(P02_ReturnedOnceAndPromptly, AlsoWhenAllOfItFailed) {
   ManualRing ring;
   Bytes memory(4096);
   Lent lent(Direction::source, memory);
-  const Started writing(ring, lent.loan.view(), write_all_of_it(kFile));
+  const Started writing(ring, lent.loan.view(), pass_on_to(kManualFile));
   lent.close();
   ring.settle();
   ring.complete(0, -EIO);
@@ -133,11 +126,11 @@ TEST(P03_NoPipeInTheDataPath, EveryOperationIsOneOrdinarySubmission) {
   Lent source(Direction::source, 4096, 1);
   Lent destination(Direction::destination, 4096, 2);
   std::deque<Started> started;
-  started.emplace_back(ring, source.loan.view(), write_to(kFile, 0));
-  started.emplace_back(ring, destination.loan.view(), read_from(kFile, 0));
-  started.emplace_back(ring, source.loan.view(), send_to(kFile));
-  started.emplace_back(ring, source.loan.view(), send_zc_to(kFile));
-  started.emplace_back(ring, destination.loan.view(), recv_from(kFile));
+  started.emplace_back(ring, source.loan.view(), write_to(kManualFile, 0));
+  started.emplace_back(ring, destination.loan.view(), read_from(kManualFile, 0));
+  started.emplace_back(ring, source.loan.view(), send_to(kManualFile));
+  started.emplace_back(ring, source.loan.view(), send_zc_to(kManualFile));
+  started.emplace_back(ring, destination.loan.view(), recv_from(kManualFile));
   started.emplace_back(ring, destination.loan.view(), zero_it());
   ring.settle();
   ASSERT_EQ(ring.pending(), started.size());
@@ -156,7 +149,7 @@ TEST(P03_NoPipeInTheDataPath, HundredsOfSegmentsAreOneSubmission) {
   Lent lent(Direction::source, 1 << 20, 1);
   std::vector<Segment> pieces(256);
   for (uint32_t i = 0; i < 256; ++i) pieces[i] = {i * 4096, 512};
-  const Started writing(ring, lent.loan.view().select(pieces, arena), write_to(kFile, 0));
+  const Started writing(ring, lent.loan.view().select(pieces, arena), write_to(kManualFile, 0));
   ring.settle();
   EXPECT_EQ(ring.sqe(0).len, 256U);
   ring.complete(0, 256 * 512);
@@ -171,7 +164,8 @@ TEST(P04_CompletionWaitsForLastReference, InEveryOrderOfCommitAndCompletions) {
     Bytes memory(4096);
     Lent lent(Direction::source, memory);
     std::deque<Started> writes;
-    for (int i = 0; i < 3; ++i) writes.emplace_back(ring, lent.loan.view(), write_all_of_it(kFile));
+    for (int i = 0; i < 3; ++i)
+      writes.emplace_back(ring, lent.loan.view(), pass_on_to(kManualFile));
     ring.settle();
     std::vector<size_t> pending{0, 1, 2};
     for (const size_t step : order) {
@@ -192,8 +186,8 @@ TEST(P04_CompletionWaitsForLastReference, AlsoWhereTheOperationStillWaitsForASub
   ManualRing ring(1, 1);
   Bytes memory(4096);
   Lent lent(Direction::source, memory);
-  const Started first(ring, lent.loan.view(), write_all_of_it(kFile));
-  const Started second(ring, lent.loan.view(), write_all_of_it(kFile));
+  const Started first(ring, lent.loan.view(), pass_on_to(kManualFile));
+  const Started second(ring, lent.loan.view(), pass_on_to(kManualFile));
   lent.close();
   ring.settle();
   ring.complete(0, 4096);
@@ -206,10 +200,10 @@ TEST(P04_CompletionWaitsForLastReference, AMisbehavingServerGetsNoNewPages) {
   ManualRing ring;
   Bytes memory(4096);
   Lent lent(Direction::source, memory);
-  const Started writing(ring, lent.loan.view(), write_all_of_it(kFile));
+  const Started writing(ring, lent.loan.view(), pass_on_to(kManualFile));
   ring.settle();
   lent.close();
-  const Started late(ring, lent.loan.view(), write_to(kFile, 0));
+  const Started late(ring, lent.loan.view(), write_to(kManualFile, 0));
   EXPECT_EQ(late.error(), EFAULT);
   EXPECT_EQ(ring.pending(), 1U);
   ring.complete(0, 4096);
@@ -238,8 +232,8 @@ TEST(P12_LookupAtIssue, TheSubmissionIsMadeWhenThereIsRoomForIt) {
   ManualRing ring(1, 1);
   Lent first(Direction::source, 4096, 1);
   Lent second(Direction::source, 4096, 2);
-  const Started one(ring, first.loan.view(), write_to(kFile, 0));
-  const Started other(ring, second.loan.view(), write_to(kFile, 0));
+  const Started one(ring, first.loan.view(), write_to(kManualFile, 0));
+  const Started other(ring, second.loan.view(), write_to(kManualFile, 0));
   ring.settle();
   EXPECT_EQ(ring.sqe(0).buf_index, 1);
   ring.complete(0, 4096);

@@ -19,13 +19,6 @@
 namespace sluice::test {
 namespace {
 
-constexpr File kFile{.number = 5};
-
-Started::Make pass_on_to(File file, uint64_t offset = 0) {
-  return
-      [=](Request& request) { return request.ring->write(file, offset, std::move(request.data)); };
-}
-
 using P07_SeveralConsumers = OnKernelRing;
 
 TEST_F(P07_SeveralConsumers, TwoFilesAndASocketGetTheSameBufferInOneBatch) {
@@ -113,7 +106,8 @@ TEST(P07_SeveralConsumersInAnyOrder, TheLastOfThemReturnsTheBuffer) {
     Bytes memory(4096);
     Lent lent(Direction::source, memory);
     std::deque<Started> writes;
-    for (int i = 0; i < 4; ++i) writes.emplace_back(ring, lent.loan.view(), pass_on_to(kFile));
+    for (int i = 0; i < 4; ++i)
+      writes.emplace_back(ring, lent.loan.view(), pass_on_to(kManualFile));
     lent.close();
     ring.settle();
     std::vector<size_t> pending{0, 1, 2, 3};
@@ -193,9 +187,9 @@ TEST(P10_LateNotification, KeepsTheReferenceOfAZeroCopySend) {
   Bytes memory(4096);
   Lent lent(Direction::source, memory);
   const Started sending(ring, lent.loan.view(), [](Request& request) {
-    return request.ring->send_zc(kFile, std::move(request.data));
+    return request.ring->send_zc(kManualFile, std::move(request.data));
   });
-  const Started writing(ring, lent.loan.view(), pass_on_to(kFile));
+  const Started writing(ring, lent.loan.view(), pass_on_to(kManualFile));
   lent.close();
   ring.settle();
   ring.complete(0, 4096, IORING_CQE_F_MORE);
@@ -211,7 +205,8 @@ TEST(P11_Order, SubmissionsAreInTheOrderInWhichTheyWereAwaited) {
   Bytes memory(4096);
   Lent lent(Direction::source, memory);
   std::deque<Started> writes;
-  for (uint64_t i = 0; i < 20; ++i) writes.emplace_back(ring, lent.loan.view(), write_to(kFile, i));
+  for (uint64_t i = 0; i < 20; ++i)
+    writes.emplace_back(ring, lent.loan.view(), write_to(kManualFile, i));
   ring.settle();
   for (uint64_t i = 0; i < 20; ++i) EXPECT_EQ(ring.sqe(i).off, i);
   while (ring.pending() != 0) ring.complete(0, 4096);
@@ -221,9 +216,9 @@ TEST(P11_Order, LendUseAndReturnInOneBatchBehaveAsIfInOrder) {
   ManualRing ring;
   Bytes memory(4096);
   Lent lent(Direction::source, memory);
-  const Started writing(ring, lent.loan.view(), pass_on_to(kFile));
+  const Started writing(ring, lent.loan.view(), pass_on_to(kManualFile));
   lent.close();  // before the kernel has seen the write
-  const Started late(ring, lent.loan.view(), write_to(kFile, 0));
+  const Started late(ring, lent.loan.view(), write_to(kManualFile, 0));
   ring.settle();
   EXPECT_EQ(late.error(), EFAULT);
   ASSERT_EQ(ring.pending(), 1U);

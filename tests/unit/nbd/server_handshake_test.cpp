@@ -111,7 +111,7 @@ struct Client {
   std::vector<std::byte> output;
 };
 
-using State = ServerHandshake::State;
+using ServerState = ServerHandshake::State;
 
 TEST(NbdServerHandshake, GreetsWithFixedNewstyle) {
   std::vector<std::byte> bytes;
@@ -132,7 +132,7 @@ TEST(NbdServerHandshake, GoDescribesTheExport) {
   EXPECT_EQ(read_info(replies[2].data)->description, "of the guest");
   EXPECT_EQ(read_info(replies[3].data)->block_sizes->payload_max, 32U << 20);
   EXPECT_EQ(replies[4].type, OptionReplyType::ack);
-  EXPECT_EQ(client.handshake.state(), State::transmission);
+  EXPECT_EQ(client.handshake.state(), ServerState::transmission);
   EXPECT_EQ(client.handshake.agreed().chosen->name, "disk");
   EXPECT_EQ(client.handshake.agreed().headers, Headers::simple);
 }
@@ -140,9 +140,9 @@ TEST(NbdServerHandshake, GoDescribesTheExport) {
 TEST(NbdServerHandshake, InfoStaysInTheHandshake) {
   Client client;
   EXPECT_EQ(client.answer(Option::info, to_bytes(ExportQuery{"other", {}})), OptionReplyType::ack);
-  EXPECT_EQ(client.handshake.state(), State::options);
+  EXPECT_EQ(client.handshake.state(), ServerState::options);
   EXPECT_EQ(client.go("none"), OptionReplyType::unknown_export);
-  EXPECT_EQ(client.handshake.state(), State::options);
+  EXPECT_EQ(client.handshake.state(), ServerState::options);
   EXPECT_EQ(client.go("other"), OptionReplyType::ack);
 }
 
@@ -152,7 +152,7 @@ TEST(NbdServerHandshake, RequestsBehindGoAreLeftAlone) {
     write_option(Option::go, to_bytes(ExportQuery{"disk", {}}), writer);
     writer.put(kRequestMagic);
   });
-  EXPECT_EQ(client.handshake.state(), State::transmission);
+  EXPECT_EQ(client.handshake.state(), ServerState::transmission);
   EXPECT_THAT(client.waiting, SizeIs(4));
 }
 
@@ -164,7 +164,7 @@ TEST(NbdServerHandshake, ExportNameIsServedWithAndWithoutZeroes) {
     });
     EXPECT_THAT(client.output, SizeIs((flags & kNoZeroes) != 0 ? 10 : 134));
     EXPECT_EQ(read_export_facts(client.output, true).message->size, 1000U);
-    EXPECT_EQ(client.handshake.state(), State::transmission);
+    EXPECT_EQ(client.handshake.state(), ServerState::transmission);
   }
 }
 
@@ -175,7 +175,7 @@ TEST(NbdServerHandshake, ExportNameCannotBeRefused) {
     client.send([&](Writer& writer) {
       write_option(Option::export_name, std::as_bytes(std::span(name)), writer);
     });
-    EXPECT_EQ(client.handshake.state(), State::ended);
+    EXPECT_EQ(client.handshake.state(), ServerState::ended);
     EXPECT_THAT(client.output, IsEmpty());
   }
 }
@@ -193,7 +193,7 @@ TEST(NbdServerHandshake, ListsAllExports) {
 TEST(NbdServerHandshake, AbortIsAnswered) {
   Client client;
   EXPECT_EQ(client.answer(Option::abort), OptionReplyType::ack);
-  EXPECT_EQ(client.handshake.state(), State::ended);
+  EXPECT_EQ(client.handshake.state(), ServerState::ended);
   EXPECT_THAT(client.handshake.why(), IsEmpty());
 }
 
@@ -218,7 +218,7 @@ TEST(NbdServerHandshake, ExtendedHeadersTakePrecedence) {
   Client old_way;
   EXPECT_EQ(old_way.answer(Option::extended_headers), OptionReplyType::ack);
   old_way.send([](Writer& writer) { write_option(Option::export_name, {}, writer); });
-  EXPECT_EQ(old_way.handshake.state(), State::ended);
+  EXPECT_EQ(old_way.handshake.state(), ServerState::ended);
 }
 
 TEST(NbdServerHandshake, ContextsAreListedByPrefixAndChosenByName) {
@@ -284,7 +284,7 @@ TEST(NbdServerHandshake, NoExportIsLookedAtBeforeTls) {
   client.go("disk");
   client.contexts(Option::list_meta_context, {"disk", {}});
   client.send([](Writer& writer) { write_option(Option::export_name, {}, writer); });
-  EXPECT_EQ(client.handshake.state(), State::ended);
+  EXPECT_EQ(client.handshake.state(), ServerState::ended);
   EXPECT_EQ(client.exports.looks, 0);
 }
 
@@ -294,7 +294,7 @@ TEST(NbdServerHandshake, TlsResetsAllThatWasAgreedOn) {
   client.answer(Option::structured_reply);
   client.contexts(Option::set_meta_context, {"disk", {"base:allocation"}});
   EXPECT_EQ(client.answer(Option::starttls), OptionReplyType::ack);
-  EXPECT_EQ(client.handshake.state(), State::starting_tls);
+  EXPECT_EQ(client.handshake.state(), ServerState::starting_tls);
   client.handshake.tls_started();
   EXPECT_EQ(client.answer(Option::starttls), OptionReplyType::invalid) << "once";
   client.go("disk");
@@ -309,14 +309,14 @@ TEST(NbdServerHandshake, PlaintextBehindStartTlsEndsTheConnection) {
     write_option(Option::starttls, {}, writer);
     write_option(Option::structured_reply, {}, writer);
   });
-  EXPECT_EQ(client.handshake.state(), State::ended);
+  EXPECT_EQ(client.handshake.state(), ServerState::ended);
   EXPECT_THAT(client.handshake.why(), HasSubstr("before TLS has begun"));
 }
 
 TEST(NbdServerHandshake, WithoutTlsStartTlsIsRefused) {
   Client client;
   EXPECT_EQ(client.answer(Option::starttls), OptionReplyType::policy);
-  EXPECT_EQ(client.handshake.state(), State::options);
+  EXPECT_EQ(client.handshake.state(), ServerState::options);
 }
 
 // T1.4
@@ -324,20 +324,20 @@ TEST(NbdServerHandshake, AnEndlessOptionEndsTheConnectionAtItsHeader) {
   for (const uint32_t length : {(64U << 10) + 1, UINT32_MAX}) {
     Client client;
     client.send([&](Writer& writer) { writer.put(kOptionMagic).put(Option::go).put(length); });
-    EXPECT_EQ(client.handshake.state(), State::ended);
+    EXPECT_EQ(client.handshake.state(), ServerState::ended);
     EXPECT_THAT(client.handshake.why(), HasSubstr("65536 are the limit"));
   }
 }
 
 TEST(NbdServerHandshake, NonsenseEndsTheConnection) {
   Client flags(TlsPolicy::none, 0x83);
-  EXPECT_EQ(flags.handshake.state(), State::ended);
+  EXPECT_EQ(flags.handshake.state(), ServerState::ended);
   Client magic;
   magic.send([](Writer& writer) { writer.put(uint64_t{1}).put(uint64_t{2}); });
-  EXPECT_EQ(magic.handshake.state(), State::ended);
+  EXPECT_EQ(magic.handshake.state(), ServerState::ended);
   Client not_fixed(TlsPolicy::none, 0);
   not_fixed.send([](Writer& writer) { write_option(Option::list, {}, writer); });
-  EXPECT_EQ(not_fixed.handshake.state(), State::ended);
+  EXPECT_EQ(not_fixed.handshake.state(), ServerState::ended);
 }
 
 // T1.8: whatever way the bytes are cut, the outcome is the same.
@@ -358,7 +358,7 @@ TEST(NbdServerHandshake, TakesItsBytesInAnyPieces) {
       client.feed(Bytes(bytes).subspan(begin, length));
       begin += length;
     }
-    EXPECT_EQ(client.handshake.state(), State::transmission);
+    EXPECT_EQ(client.handshake.state(), ServerState::transmission);
     EXPECT_THAT(client.waiting, IsEmpty());
     return client.output;
   };

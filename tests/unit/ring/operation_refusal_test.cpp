@@ -11,8 +11,6 @@
 namespace sluice::test {
 namespace {
 
-constexpr File kFile{.number = 5};
-
 class RefusalTest : public testing::Test {
  protected:
   // Starts the operation, which must end at once, and returns its errno.
@@ -36,8 +34,8 @@ class RefusalTest : public testing::Test {
 
 TEST_F(RefusalTest, NothingFillsASource) {
   for (Lent* const lent : {&source_, &registered_source_}) {
-    EXPECT_EQ(refusal_of(lent->loan.view(), read_from(kFile, 0)), EACCES);
-    EXPECT_EQ(refusal_of(lent->loan.view(), recv_from(kFile)), EACCES);
+    EXPECT_EQ(refusal_of(lent->loan.view(), read_from(kManualFile, 0)), EACCES);
+    EXPECT_EQ(refusal_of(lent->loan.view(), recv_from(kManualFile)), EACCES);
     EXPECT_EQ(refusal_of(lent->loan.view(), copy_in_from(other_)), EACCES);
     EXPECT_EQ(refusal_of(lent->loan.view(), zero_it()), EACCES);
     EXPECT_EQ(lent->loan.filled_bytes(), 0U);
@@ -47,9 +45,9 @@ TEST_F(RefusalTest, NothingFillsASource) {
 
 TEST_F(RefusalTest, NothingIsTakenFromADestination) {
   for (Lent* const lent : {&destination_, &registered_destination_}) {
-    EXPECT_EQ(refusal_of(lent->loan.view(), write_to(kFile, 0)), EACCES);
-    EXPECT_EQ(refusal_of(lent->loan.view(), send_to(kFile)), EACCES);
-    EXPECT_EQ(refusal_of(lent->loan.view(), send_zc_to(kFile)), EACCES);
+    EXPECT_EQ(refusal_of(lent->loan.view(), write_to(kManualFile, 0)), EACCES);
+    EXPECT_EQ(refusal_of(lent->loan.view(), send_to(kManualFile)), EACCES);
+    EXPECT_EQ(refusal_of(lent->loan.view(), send_zc_to(kManualFile)), EACCES);
     EXPECT_EQ(refusal_of(lent->loan.view(), copy_out_to(other_)), EACCES);
   }
   EXPECT_EQ(other_, repeated(4096, 0xaa));
@@ -57,22 +55,22 @@ TEST_F(RefusalTest, NothingIsTakenFromADestination) {
 
 TEST_F(RefusalTest, ABrokenViewIsAFault) {
   const View too_long = destination_.loan.view(4000, 97);
-  EXPECT_EQ(refusal_of(too_long, read_from(kFile, 0)), EFAULT);
-  EXPECT_EQ(refusal_of(too_long, recv_from(kFile)), EFAULT);
+  EXPECT_EQ(refusal_of(too_long, read_from(kManualFile, 0)), EFAULT);
+  EXPECT_EQ(refusal_of(too_long, recv_from(kManualFile)), EFAULT);
   EXPECT_EQ(refusal_of(too_long, zero_it()), EFAULT);
-  EXPECT_EQ(refusal_of(source_.loan.view(4000, 97), write_to(kFile, 0)), EFAULT);
-  EXPECT_EQ(refusal_of(source_.loan.view(4000, 97), send_to(kFile)), EFAULT);
-  EXPECT_EQ(refusal_of(source_.loan.view(4000, 97), send_zc_to(kFile)), EFAULT);
+  EXPECT_EQ(refusal_of(source_.loan.view(4000, 97), write_to(kManualFile, 0)), EFAULT);
+  EXPECT_EQ(refusal_of(source_.loan.view(4000, 97), send_to(kManualFile)), EFAULT);
+  EXPECT_EQ(refusal_of(source_.loan.view(4000, 97), send_zc_to(kManualFile)), EFAULT);
 }
 
 TEST_F(RefusalTest, AViewThatNeverWasIsAFault) {
-  EXPECT_EQ(refusal_of(View(), read_from(kFile, 0)), EFAULT);
-  EXPECT_EQ(refusal_of(View(), write_to(kFile, 0)), EFAULT);
+  EXPECT_EQ(refusal_of(View(), read_from(kManualFile, 0)), EFAULT);
+  EXPECT_EQ(refusal_of(View(), write_to(kManualFile, 0)), EFAULT);
 }
 
 TEST_F(RefusalTest, AViewOfAClosedLoanIsAFault) {
   source_.close();
-  EXPECT_EQ(refusal_of(source_.loan.view(), write_to(kFile, 0)), EFAULT);
+  EXPECT_EQ(refusal_of(source_.loan.view(), write_to(kManualFile, 0)), EFAULT);
 }
 
 // The memory has the requested length; the broken view does not.
@@ -90,8 +88,8 @@ TEST_F(RefusalTest, WithoutACopyFileRegisteredPagesCannotBeCopied) {
 
 TEST_F(RefusalTest, WithoutFixedSocketsRegisteredPagesCannotBeSentOrReceived) {
   ring_.change_abilities({});
-  EXPECT_EQ(refusal_of(registered_source_.loan.view(), send_to(kFile)), EOPNOTSUPP);
-  EXPECT_EQ(refusal_of(registered_destination_.loan.view(), recv_from(kFile)), EOPNOTSUPP);
+  EXPECT_EQ(refusal_of(registered_source_.loan.view(), send_to(kManualFile)), EOPNOTSUPP);
+  EXPECT_EQ(refusal_of(registered_destination_.loan.view(), recv_from(kManualFile)), EOPNOTSUPP);
 }
 
 TEST_F(RefusalTest, WithoutAZeroDeviceRegisteredPagesCannotBeCleared) {
@@ -100,11 +98,11 @@ TEST_F(RefusalTest, WithoutAZeroDeviceRegisteredPagesCannotBeCleared) {
 }
 
 TEST_F(RefusalTest, TheDirectionCountsEvenWhereNothingWouldMove) {
-  EXPECT_EQ(refusal_of(source_.loan.view(0, 0), read_from(kFile, 0)), EACCES);
+  EXPECT_EQ(refusal_of(source_.loan.view(0, 0), read_from(kManualFile, 0)), EACCES);
 }
 
 TEST_F(RefusalTest, ARefusedOperationGivesItsReferenceBack) {
-  EXPECT_EQ(refusal_of(source_.loan.view(), read_from(kFile, 0)), EACCES);
+  EXPECT_EQ(refusal_of(source_.loan.view(), read_from(kManualFile, 0)), EACCES);
   EXPECT_EQ(source_.loan.references(), 1U);
 }
 

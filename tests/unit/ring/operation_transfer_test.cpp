@@ -12,8 +12,6 @@
 namespace sluice::test {
 namespace {
 
-constexpr File kFile{.number = 5};
-
 uint64_t address_of(const void* place) { return reinterpret_cast<uint64_t>(place); }
 
 class TransferTest : public testing::Test {
@@ -25,7 +23,7 @@ class TransferTest : public testing::Test {
 };
 
 TEST_F(TransferTest, AllBytesAtOnceEndIt) {
-  Started reading(ring_, destination_.loan.view(), read_from(kFile, 4096));
+  Started reading(ring_, destination_.loan.view(), read_from(kManualFile, 4096));
   ring_.settle();
   EXPECT_FALSE(reading.finished());
   ring_.complete(0, 4096);
@@ -35,7 +33,7 @@ TEST_F(TransferTest, AllBytesAtOnceEndIt) {
 }
 
 TEST_F(TransferTest, AShortReadGoesOnWhereItStopped) {
-  Started reading(ring_, destination_.loan.view(), read_from(kFile, 4096));
+  Started reading(ring_, destination_.loan.view(), read_from(kManualFile, 4096));
   ring_.settle();
   ring_.complete(0, 1000);
   ASSERT_EQ(ring_.pending(), 1U);
@@ -48,14 +46,14 @@ TEST_F(TransferTest, AShortReadGoesOnWhereItStopped) {
 }
 
 TEST_F(TransferTest, ADiskWithABadSectorIsNoFileThatEnds) {
-  Started reading(ring_, destination_.loan.view(), read_from(kFile, 4096));
+  Started reading(ring_, destination_.loan.view(), read_from(kManualFile, 4096));
   ring_.settle();
   ring_.complete(0, -ENODATA);
   EXPECT_EQ(reading.error(), EIO);
 }
 
 TEST_F(TransferTest, AShortWriteGoesOnWhereItStoppedAndStaysDurable) {
-  Started writing(ring_, source_.loan.view(), write_to(kFile, 4096, true));
+  Started writing(ring_, source_.loan.view(), write_to(kManualFile, 4096, true));
   ring_.settle();
   ring_.complete(0, 512);
   EXPECT_EQ(ring_.sqe(0).off, 4096U + 512);
@@ -67,7 +65,7 @@ TEST_F(TransferTest, AShortWriteGoesOnWhereItStoppedAndStaysDurable) {
 
 TEST_F(TransferTest, AShortFixedReadGoesOnInItsSlot) {
   Lent lent(Direction::destination, 4096, 9);
-  Started reading(ring_, lent.loan.view(1024, 2048), read_from(kFile, 0));
+  Started reading(ring_, lent.loan.view(1024, 2048), read_from(kManualFile, 0));
   ring_.settle();
   ring_.complete(0, 512);
   EXPECT_EQ(ring_.sqe(0).opcode, IORING_OP_READ_FIXED);
@@ -79,7 +77,7 @@ TEST_F(TransferTest, AShortFixedReadGoesOnInItsSlot) {
 }
 
 TEST_F(TransferTest, ManyShortResultsAddUp) {
-  Started writing(ring_, source_.loan.view(), write_to(kFile, 0));
+  Started writing(ring_, source_.loan.view(), write_to(kManualFile, 0));
   ring_.settle();
   for (uint64_t moved = 0; moved < 4096; ++moved) {
     ASSERT_EQ(ring_.sqe(0).off, moved);
@@ -89,7 +87,7 @@ TEST_F(TransferTest, ManyShortResultsAddUp) {
 }
 
 TEST_F(TransferTest, AnInterruptedTransferIsRepeatedAsItWas) {
-  Started writing(ring_, source_.loan.view(), write_to(kFile, 4096));
+  Started writing(ring_, source_.loan.view(), write_to(kManualFile, 4096));
   ring_.settle();
   ring_.complete(0, 96);
   const io_uring_sqe before = ring_.sqe(0);
@@ -103,7 +101,7 @@ TEST_F(TransferTest, AnInterruptedTransferIsRepeatedAsItWas) {
 }
 
 TEST_F(TransferTest, AnInterruptedSyncIsRepeated) {
-  Started syncing(ring_, [](Request& request) { return request.ring->sync(kFile, true); });
+  Started syncing(ring_, [](Request& request) { return request.ring->sync(kManualFile, true); });
   ring_.settle();
   ring_.complete(0, -EINTR);
   ASSERT_EQ(ring_.pending(), 1U);
@@ -113,7 +111,7 @@ TEST_F(TransferTest, AnInterruptedSyncIsRepeated) {
 }
 
 TEST_F(TransferTest, AnErrorEndsIt) {
-  Started reading(ring_, destination_.loan.view(), read_from(kFile, 0));
+  Started reading(ring_, destination_.loan.view(), read_from(kManualFile, 0));
   ring_.settle();
   ring_.complete(0, -EIO);
   EXPECT_EQ(reading.error(), EIO);
@@ -122,7 +120,7 @@ TEST_F(TransferTest, AnErrorEndsIt) {
 }
 
 TEST_F(TransferTest, AnErrorAfterAShortResultEndsItAndTellsHowMuchWasMoved) {
-  Started reading(ring_, destination_.loan.view(), read_from(kFile, 0));
+  Started reading(ring_, destination_.loan.view(), read_from(kManualFile, 0));
   ring_.settle();
   ring_.complete(0, 1000);
   ring_.complete(0, -EIO);
@@ -131,14 +129,14 @@ TEST_F(TransferTest, AnErrorAfterAShortResultEndsItAndTellsHowMuchWasMoved) {
 }
 
 TEST_F(TransferTest, TheErrorOfASyncIsReported) {
-  Started syncing(ring_, [](Request& request) { return request.ring->sync(kFile, true); });
+  Started syncing(ring_, [](Request& request) { return request.ring->sync(kManualFile, true); });
   ring_.settle();
   ring_.complete(0, -EDQUOT);
   EXPECT_EQ(syncing.error(), EDQUOT);
 }
 
 TEST_F(TransferTest, TheEndOfAFileIsNoData) {
-  Started reading(ring_, destination_.loan.view(), read_from(kFile, 0));
+  Started reading(ring_, destination_.loan.view(), read_from(kManualFile, 0));
   ring_.settle();
   ring_.complete(0, 512);
   ring_.complete(0, 0);
@@ -148,7 +146,7 @@ TEST_F(TransferTest, TheEndOfAFileIsNoData) {
 }
 
 TEST_F(TransferTest, AWriteOfNothingIsNoSpace) {
-  Started writing(ring_, source_.loan.view(), write_to(kFile, 0));
+  Started writing(ring_, source_.loan.view(), write_to(kManualFile, 0));
   ring_.settle();
   ring_.complete(0, 512);
   ring_.complete(0, 0);
@@ -156,7 +154,7 @@ TEST_F(TransferTest, AWriteOfNothingIsNoSpace) {
 }
 
 TEST_F(TransferTest, TheEndOfAStreamIsAReset) {
-  Started receiving(ring_, destination_.loan.view(), recv_from(kFile));
+  Started receiving(ring_, destination_.loan.view(), recv_from(kManualFile));
   ring_.settle();
   ring_.complete(0, 512);
   EXPECT_EQ(ring_.sqe(0).addr, address_of(&memory_[512]));
@@ -166,7 +164,7 @@ TEST_F(TransferTest, TheEndOfAStreamIsAReset) {
 }
 
 TEST_F(TransferTest, AShortSendGoesOn) {
-  Started sending(ring_, source_.loan.view(), send_to(kFile));
+  Started sending(ring_, source_.loan.view(), send_to(kManualFile));
   ring_.settle();
   ring_.complete(0, 4000);
   EXPECT_EQ(ring_.sqe(0).opcode, IORING_OP_SEND);
@@ -178,7 +176,7 @@ TEST_F(TransferTest, AShortSendGoesOn) {
 }
 
 TEST_F(TransferTest, OnlyWhatWasFilledIsAccountedFor) {
-  Started reading(ring_, destination_.loan.view(1024, 1024), read_from(kFile, 0));
+  Started reading(ring_, destination_.loan.view(1024, 1024), read_from(kManualFile, 0));
   ring_.settle();
   EXPECT_EQ(destination_.loan.filled_bytes(), 0U);
   ring_.complete(0, 100);
@@ -189,15 +187,15 @@ TEST_F(TransferTest, OnlyWhatWasFilledIsAccountedFor) {
 }
 
 TEST_F(TransferTest, AWriteFillsNothing) {
-  Started writing(ring_, source_.loan.view(), write_to(kFile, 0));
+  Started writing(ring_, source_.loan.view(), write_to(kManualFile, 0));
   ring_.settle();
   ring_.complete(0, 4096);
   EXPECT_EQ(source_.loan.filled_bytes(), 0U);
 }
 
 TEST_F(TransferTest, AnEmptyTransferSucceedsWithoutTheKernel) {
-  Started reading(ring_, destination_.loan.view(100, 0), read_from(kFile, 0));
-  Started writing(ring_, source_.loan.view(4096, 0), write_to(kFile, 0));
+  Started reading(ring_, destination_.loan.view(100, 0), read_from(kManualFile, 0));
+  Started writing(ring_, source_.loan.view(4096, 0), write_to(kManualFile, 0));
   EXPECT_EQ(reading.error(), 0);
   EXPECT_EQ(writing.error(), 0);
   EXPECT_EQ(ring_.counters().submitted, 0U);
@@ -205,7 +203,7 @@ TEST_F(TransferTest, AnEmptyTransferSucceedsWithoutTheKernel) {
 
 TEST_F(TransferTest, APartOfAViewIsAnOperationOfItsOwn) {
   Started reading(ring_, destination_.loan.view(), [](Request& request) {
-    return request.ring->read(kFile, 512, request.data.slice(512, 512, *request.arena));
+    return request.ring->read(kManualFile, 512, request.data.slice(512, 512, *request.arena));
   });
   ring_.settle();
   EXPECT_EQ(ring_.sqe(0).addr, address_of(&memory_[512]));
@@ -220,7 +218,7 @@ TEST_F(TransferTest, APartOfAViewIsAnOperationOfItsOwn) {
 TEST_F(TransferTest, MoreThanTheKernelMovesAtOnceIsSeveralOperations) {
   constexpr uint32_t kMost = 0x7ffff000;
   Lent lent(Direction::source, 3U << 30, 9);
-  Started writing(ring_, lent.loan.view(), write_to(kFile, 0));
+  Started writing(ring_, lent.loan.view(), write_to(kManualFile, 0));
   ring_.settle();
   EXPECT_EQ(ring_.sqe(0).len, kMost);
   ring_.complete(0, static_cast<int32_t>(kMost));

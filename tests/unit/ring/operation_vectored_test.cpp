@@ -14,8 +14,6 @@
 namespace sluice::test {
 namespace {
 
-constexpr File kFile{.number = 5};
-
 using Vectors = std::vector<std::pair<uint64_t, size_t>>;  // address and length
 
 Vectors vectors_of(const io_uring_sqe& sqe) {
@@ -53,7 +51,7 @@ class VectoredTest : public testing::Test {
 
 TEST_F(VectoredTest, AScatteredReadIsOneReadv) {
   const View view = destination_.loan.view().select(comb(3, 512), arena_);
-  Started reading(ring_, view, read_from(kFile, 8192));
+  Started reading(ring_, view, read_from(kManualFile, 8192));
   ring_.settle();
   ASSERT_EQ(ring_.pending(), 1U);
   EXPECT_EQ(ring_.sqe(0).opcode, IORING_OP_READV);
@@ -77,7 +75,7 @@ TEST_F(VectoredTest, AScatteredWriteIsOneWritevAndKeepsItsFlags) {
 
 TEST_F(VectoredTest, RegisteredPagesAreVectoredFromBaseZero) {
   const View view = registered_.loan.view().select(comb(3, 512), arena_);
-  Started reading(ring_, view, read_from(kFile, 0));
+  Started reading(ring_, view, read_from(kManualFile, 0));
   ring_.settle();
   EXPECT_EQ(ring_.sqe(0).opcode, abi::kOpReadvFixed);
   EXPECT_EQ(ring_.sqe(0).buf_index, 9);
@@ -88,7 +86,7 @@ TEST_F(VectoredTest, RegisteredPagesAreVectoredFromBaseZero) {
 
 TEST_F(VectoredTest, ASourceInRegisteredPagesIsWritevFixed) {
   Lent lent(Direction::source, 65536, 4);
-  Started writing(ring_, lent.loan.view().select(comb(2, 512), arena_), write_to(kFile, 0));
+  Started writing(ring_, lent.loan.view().select(comb(2, 512), arena_), write_to(kManualFile, 0));
   ring_.settle();
   EXPECT_EQ(ring_.sqe(0).opcode, abi::kOpWritevFixed);
   EXPECT_EQ(ring_.sqe(0).buf_index, 4);
@@ -98,7 +96,7 @@ TEST_F(VectoredTest, ASourceInRegisteredPagesIsWritevFixed) {
 
 TEST_F(VectoredTest, AShortResultInTheMiddleOfAPieceGoesOnThere) {
   const View view = destination_.loan.view().select(comb(3, 512), arena_);
-  Started reading(ring_, view, read_from(kFile, 8192));
+  Started reading(ring_, view, read_from(kManualFile, 8192));
   ring_.settle();
   ring_.complete(0, 512 + 100);
   EXPECT_EQ(ring_.sqe(0).off, 8192U + 612);
@@ -109,7 +107,7 @@ TEST_F(VectoredTest, AShortResultInTheMiddleOfAPieceGoesOnThere) {
 
 TEST_F(VectoredTest, AShortResultAtTheEndOfAPieceGoesOnWithTheNext) {
   const View view = destination_.loan.view().select(comb(3, 512), arena_);
-  Started reading(ring_, view, read_from(kFile, 0));
+  Started reading(ring_, view, read_from(kManualFile, 0));
   ring_.settle();
   ring_.complete(0, 512);
   EXPECT_EQ(vectors_of(ring_.sqe(0)), (Vectors{{base_ + 1024, 512}, {base_ + 2048, 512}}));
@@ -119,7 +117,7 @@ TEST_F(VectoredTest, AShortResultAtTheEndOfAPieceGoesOnWithTheNext) {
 
 TEST_F(VectoredTest, OnlyThePiecesThatWereFilledAreAccountedFor) {
   const View view = destination_.loan.view().select(comb(3, 512), arena_);
-  Started reading(ring_, view, read_from(kFile, 0));
+  Started reading(ring_, view, read_from(kManualFile, 0));
   ring_.settle();
   ring_.complete(0, 512 + 100);
   ring_.complete(0, 0);
@@ -131,7 +129,7 @@ TEST_F(VectoredTest, OnlyThePiecesThatWereFilledAreAccountedFor) {
 
 TEST_F(VectoredTest, MorePiecesThanTheKernelTakesAreSeveralOperations) {
   const View view = destination_.loan.view().select(comb(2500, 8), arena_);
-  Started reading(ring_, view, read_from(kFile, 0));
+  Started reading(ring_, view, read_from(kManualFile, 0));
   ring_.settle();
   EXPECT_EQ(ring_.sqe(0).len, abi::kMaxVectors);
   ring_.complete(0, 1024 * 8);
@@ -147,7 +145,7 @@ TEST_F(VectoredTest, MorePiecesThanTheKernelTakesAreSeveralOperations) {
 
 TEST_F(VectoredTest, ALateShortResultOfManyPiecesGoesOnInTheMiddle) {
   const View view = destination_.loan.view().select(comb(1500, 8), arena_);
-  Started reading(ring_, view, read_from(kFile, 0));
+  Started reading(ring_, view, read_from(kManualFile, 0));
   ring_.settle();
   ring_.complete(0, 1000 * 8 + 3);
   EXPECT_EQ(ring_.sqe(0).len, 500U);
@@ -159,7 +157,7 @@ TEST_F(VectoredTest, ALateShortResultOfManyPiecesGoesOnInTheMiddle) {
 TEST_F(VectoredTest, WithoutVectoredFixedItIsOnePieceAfterTheOther) {
   forbid_vectored_fixed();
   const View view = registered_.loan.view().select(comb(3, 512), arena_);
-  Started reading(ring_, view, read_from(kFile, 8192));
+  Started reading(ring_, view, read_from(kManualFile, 8192));
   ring_.settle();
   for (uint32_t i = 0; i < 3; ++i) {
     ASSERT_EQ(ring_.pending(), 1U);
@@ -175,7 +173,7 @@ TEST_F(VectoredTest, WithoutVectoredFixedItIsOnePieceAfterTheOther) {
 TEST_F(VectoredTest, WithoutVectoredFixedAShortPieceGoesOnThere) {
   forbid_vectored_fixed();
   const View view = registered_.loan.view().select(comb(2, 512), arena_);
-  Started reading(ring_, view, read_from(kFile, 0));
+  Started reading(ring_, view, read_from(kManualFile, 0));
   ring_.settle();
   ring_.complete(0, 100);
   EXPECT_EQ(ring_.sqe(0).addr, 100U);
@@ -189,7 +187,7 @@ TEST_F(VectoredTest, WithoutVectoredFixedAShortPieceGoesOnThere) {
 TEST_F(VectoredTest, WithoutVectoredFixedMemoryWithoutASlotIsStillVectored) {
   forbid_vectored_fixed();
   const View view = destination_.loan.view().select(comb(3, 512), arena_);
-  Started reading(ring_, view, read_from(kFile, 0));
+  Started reading(ring_, view, read_from(kManualFile, 0));
   ring_.settle();
   EXPECT_EQ(ring_.sqe(0).opcode, IORING_OP_READV);
   ring_.complete(0, 1536);
@@ -198,7 +196,7 @@ TEST_F(VectoredTest, WithoutVectoredFixedMemoryWithoutASlotIsStillVectored) {
 
 TEST_F(VectoredTest, SocketsTakeOnePieceAfterTheOther) {
   const View view = source_.loan.view().select(comb(3, 512), arena_);
-  Started sending(ring_, view, send_to(kFile));
+  Started sending(ring_, view, send_to(kManualFile));
   ring_.settle();
   for (uint32_t i = 0; i < 3; ++i) {
     EXPECT_EQ(ring_.sqe(0).opcode, IORING_OP_SEND);
@@ -212,7 +210,7 @@ TEST_F(VectoredTest, SocketsTakeOnePieceAfterTheOther) {
 TEST_F(VectoredTest, TheVectorsAreInTheArenaOfTheView) {
   const View view = destination_.loan.view().select(comb(3, 512), arena_);
   const size_t before = arena_.used_bytes();
-  Started reading(ring_, view, read_from(kFile, 0));
+  Started reading(ring_, view, read_from(kManualFile, 0));
   ring_.settle();
   EXPECT_EQ(arena_.used_bytes(), before + 3 * sizeof(iovec));
   ring_.complete(0, 1);
@@ -225,7 +223,7 @@ TEST_F(VectoredTest, TheVectorsAreInTheArenaOfTheView) {
 TEST_F(VectoredTest, VectorsThatAreTooLongTogetherAreSeveralOperations) {
   Lent huge(Direction::source, 3U << 30, 9);
   const std::vector<Segment> pieces{{1U << 30, 1U << 30}, {0, 1U << 30}, {2U << 30, 1U << 29}};
-  Started writing(ring_, huge.loan.view().select(pieces, arena_), write_to(kFile, 0));
+  Started writing(ring_, huge.loan.view().select(pieces, arena_), write_to(kManualFile, 0));
   ring_.settle();
   uint64_t sum = 0;
   for (const auto& [address, length] : vectors_of(ring_.sqe(0))) sum += length;

@@ -15,8 +15,6 @@
 namespace sluice::test {
 namespace {
 
-constexpr File kFile{.number = 5};
-
 // Memory in pieces of the given lengths, in no order, with gaps; lent under the order of the list.
 class Scattered final : private Lender {
  public:
@@ -87,7 +85,7 @@ TEST_F(ScatteredMemoryTest, HasALengthAndIsAddressable) {
 }
 
 TEST_F(ScatteredMemoryTest, AllOfItIsOneReadIntoTheLendersVectors) {
-  Started reading(ring_, destination_.loan.view(), read_from(kFile, 8192));
+  Started reading(ring_, destination_.loan.view(), read_from(kManualFile, 8192));
   ring_.settle();
   ASSERT_EQ(ring_.pending(), 1U);
   EXPECT_EQ(ring_.sqe(0).opcode, IORING_OP_READV);
@@ -100,7 +98,7 @@ TEST_F(ScatteredMemoryTest, AllOfItIsOneReadIntoTheLendersVectors) {
 }
 
 TEST_F(ScatteredMemoryTest, AShortReadGoesOnWhereItStopped) {
-  Started reading(ring_, destination_.loan.view(), read_from(kFile, 0));
+  Started reading(ring_, destination_.loan.view(), read_from(kManualFile, 0));
   ring_.settle();
   ring_.complete(0, 1010);
   EXPECT_EQ(ring_.sqe(0).opcode, IORING_OP_READ) << "the rest of the second piece";
@@ -120,7 +118,7 @@ TEST_F(ScatteredMemoryTest, AShortReadGoesOnWhereItStopped) {
 }
 
 TEST_F(ScatteredMemoryTest, APartWithinOnePieceIsAPlainRead) {
-  const Started reading(ring_, destination_.loan.view(1024 + 100, 512), read_from(kFile, 0));
+  const Started reading(ring_, destination_.loan.view(1024 + 100, 512), read_from(kManualFile, 0));
   ring_.settle();
   EXPECT_EQ(ring_.sqe(0).opcode, IORING_OP_READ);
   EXPECT_EQ(ring_.sqe(0).addr, destination_.address(2) + 100);
@@ -132,7 +130,7 @@ TEST_F(ScatteredMemoryTest, APartWithinOnePieceIsAPlainRead) {
 TEST_F(ScatteredMemoryTest, PiecesOfAViewOnItAreOneOperation) {
   const std::array<Segment, 2> pieces{{{900, 200}, {4000, 96}}};
   const View view = source_.loan.view().select(pieces, arena_);
-  const Started writing(ring_, view, write_to(kFile, 0));
+  const Started writing(ring_, view, write_to(kManualFile, 0));
   ring_.settle();
   ASSERT_EQ(ring_.sqe(0).opcode, IORING_OP_WRITEV);
   ASSERT_EQ(ring_.sqe(0).len, 5U);
@@ -146,7 +144,7 @@ TEST_F(ScatteredMemoryTest, PiecesOfAViewOnItAreOneOperation) {
 }
 
 TEST_F(ScatteredMemoryTest, SocketsTakeOnePieceAfterTheOther) {
-  const Started sending(ring_, source_.loan.view(), send_to(kFile));
+  const Started sending(ring_, source_.loan.view(), send_to(kManualFile));
   ring_.settle();
   for (size_t i = 0; i < 4; ++i) {
     EXPECT_EQ(ring_.sqe(0).opcode, IORING_OP_SEND);
@@ -181,7 +179,7 @@ TEST_F(ScatteredMemoryTest, APartOfItIsZeroed) {
 
 struct Linking {
   Task read(Request& request, LinkedCommand& command) {
-    auto reading = request.ring->read(kFile, 0, request.data);
+    auto reading = request.ring->read(kManualFile, 0, request.data);
     reading.then(&command);
     co_return co_await reading;
   }
@@ -207,7 +205,7 @@ TEST_F(ScatteredMemoryTest, NothingIsLinkedToAnOperationOnIt) {
 
 TEST_F(ScatteredMemoryTest, MorePiecesThanTheKernelTakesAreSeveralOperations) {
   Scattered many(Direction::source, std::vector<uint32_t>(2500, 8));
-  const Started writing(ring_, many.loan.view(), write_to(kFile, 0));
+  const Started writing(ring_, many.loan.view(), write_to(kManualFile, 0));
   ring_.settle();
   EXPECT_EQ(ring_.sqe(0).len, abi::kMaxVectors);
   ring_.complete(0, 1024 * 8);

@@ -74,6 +74,11 @@ inline Started::Make read_from(File file, uint64_t offset) {
 inline Started::Make write_to(File file, uint64_t offset, bool durable = false) {
   return [=](Request& request) { return request.ring->write(file, offset, request.data, durable); };
 }
+// The operation has the request's only view.
+inline Started::Make pass_on_to(File file, uint64_t offset = 0) {
+  return
+      [=](Request& request) { return request.ring->write(file, offset, std::move(request.data)); };
+}
 inline Started::Make send_to(File socket) {
   return [=](Request& request) { return request.ring->send(socket, request.data); };
 }

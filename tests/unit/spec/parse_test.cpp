@@ -25,7 +25,7 @@ void expect_spec(std::string_view text, const Spec& wanted) {
   EXPECT_EQ(*spec, wanted) << text << " was read as " << to_text(*spec, kVocabulary);
 }
 
-void expect_error(std::string_view text, std::string_view sentence) {
+void expect_refused(std::string_view text, std::string_view sentence) {
   const Result<Spec> spec = parse_spec(text, kVocabulary);
   ASSERT_FALSE(spec.has_value()) << text << " was read as " << to_text(*spec, kVocabulary);
   EXPECT_EQ(spec.error().text, sentence) << text;
@@ -77,15 +77,15 @@ TEST(ParseText, ReadsBareUris) {
   expect_spec("remote(net://a/?b=c, connections=2, net://d/)", two);
   expect_spec("file:\"net://host\"", file("net://host"));
   expect_spec("./net://host", file("./net://host"));
-  expect_error("web://host/x",
-               "unknown prefix 'web' at column 1: write 'file:web://host/x' for a file of that "
-               "name");
-  expect_error("net://host/x(y) z",
-               "unexpected ')' at column 15: the spec should end before it; write a name that "
-               "holds white space or one of , ( ) = in double quotes");
-  expect_error("remote(net://a/ net://b/)",
-               "unexpected 'n' at column 17: put a comma between arguments, and text that holds "
-               "white space or one of , ( ) = in double quotes");
+  expect_refused("web://host/x",
+                 "unknown prefix 'web' at column 1: write 'file:web://host/x' for a file of that "
+                 "name");
+  expect_refused("net://host/x(y) z",
+                 "unexpected ')' at column 15: the spec should end before it; write a name that "
+                 "holds white space or one of , ( ) = in double quotes");
+  expect_refused("remote(net://a/ net://b/)",
+                 "unexpected 'n' at column 17: put a comma between arguments, and text that holds "
+                 "white space or one of , ( ) = in double quotes");
 }
 
 TEST(ParseText, ReadsLeavesWithOptions) {
@@ -126,68 +126,74 @@ TEST(ParseText, ReadsTrees) {
 }
 
 TEST(ParseText, SaysWhatIsUnknown) {
-  expect_error("strip(a.img)",
-               "unknown target 'strip' at column 1: did you mean 'stripe'?"
-               " (sluice targets lists all)");
-  expect_error("stripe(a.img, concat(b.img))",
-               "unknown target 'concat' at column 15: sluice targets lists all");
-  expect_error("stripe(a.img, b.img, chnk=64k)",
-               "option 'chnk' at column 22 is not one of stripe's (chunk): did you mean 'chunk'?");
-  expect_error("linear(a.img, chunk=4k)",
-               "option 'chunk' at column 15 is refused: linear takes no options");
-  expect_error("loop(a.img, bufered_io)",
-               "option 'bufered_io' at column 13 is not one of loop's (file, offset, size,"
-               " buffered_io, read_only): did you mean 'buffered_io'?");
-  expect_error("nul:4k",
-               "unknown prefix 'nul' at column 1: did you mean 'null'? If not, write 'file:nul:4k'"
-               " for a file of that name");
-  expect_error("foo:bar",
-               "unknown prefix 'foo' at column 1: write 'file:foo:bar' for a file of that name");
-  expect_error(
+  expect_refused("strip(a.img)",
+                 "unknown target 'strip' at column 1: did you mean 'stripe'?"
+                 " (sluice targets lists all)");
+  expect_refused("stripe(a.img, concat(b.img))",
+                 "unknown target 'concat' at column 15: sluice targets lists all");
+  expect_refused(
+      "stripe(a.img, b.img, chnk=64k)",
+      "option 'chnk' at column 22 is not one of stripe's (chunk): did you mean 'chunk'?");
+  expect_refused("linear(a.img, chunk=4k)",
+                 "option 'chunk' at column 15 is refused: linear takes no options");
+  expect_refused("loop(a.img, bufered_io)",
+                 "option 'bufered_io' at column 13 is not one of loop's (file, offset, size,"
+                 " buffered_io, read_only): did you mean 'buffered_io'?");
+  expect_refused(
+      "nul:4k",
+      "unknown prefix 'nul' at column 1: did you mean 'null'? If not, write 'file:nul:4k'"
+      " for a file of that name");
+  expect_refused("foo:bar",
+                 "unknown prefix 'foo' at column 1: write 'file:foo:bar' for a file of that name");
+  expect_refused(
       "foo:\"a b\"",
       "unknown prefix 'foo' at column 1: write 'file:\"foo:a b\"' for a file of that name");
-  expect_error(":x", "unknown prefix '' at column 1: write 'file::x' for a file of that name");
-  expect_error(
+  expect_refused(":x", "unknown prefix '' at column 1: write 'file::x' for a file of that name");
+  expect_refused(
       "loop:x",
       "unknown prefix 'loop' at column 1: write file:... or loop(...), or 'file:loop:x' for"
       " a file of that name");
-  expect_error("stripe:4",
-               "unknown prefix 'stripe' at column 1: write stripe(...), or 'file:stripe:4' for a"
-               " file of that name");
-  expect_error("linear(null)",
-               "'null' at column 8 is the name of a target: write null(...), or \"null\" in double"
-               " quotes for a file of that name");
+  expect_refused("stripe:4",
+                 "unknown prefix 'stripe' at column 1: write stripe(...), or 'file:stripe:4' for a"
+                 " file of that name");
+  expect_refused(
+      "linear(null)",
+      "'null' at column 8 is the name of a target: write null(...), or \"null\" in double"
+      " quotes for a file of that name");
 }
 
 TEST(ParseText, SaysWhichValueIsWrong) {
-  expect_error(
+  expect_refused(
       "loop(a, offset=10X)",
       "'10X' at column 16 is not a size: write a number with an optional unit k, M, G, T or"
       " P, such as 64k or 1.5G");
-  expect_error("null:-1",
-               "'-1' at column 6 is not a size: write a number with an optional unit k, M, G, T or"
-               " P, such as 64k or 1.5G");
-  expect_error("stripe(a, chunk=2k)", "option 'chunk' at column 11 must be 4k or more, found 2k");
-  expect_error("stripe(a, chunk=2G)", "option 'chunk' at column 11 must be 1G or less, found 2G");
-  expect_error("remote(x, connections=17)",
-               "option 'connections' at column 11 must be 16 or less, found 17");
-  expect_error("fault(a, every=1k)",
-               "'1k' at column 16 is not a whole number, which 'every' takes: write digits only");
-  expect_error("fault(a, every=-1)",
-               "'-1' at column 16 is not a whole number, which 'every' takes: write digits only");
-  expect_error("fault(a, sync=maybe)",
-               "'maybe' at column 15 is neither yes nor no, which 'sync' takes: write yes, true, on"
-               " or 1, or no, false, off or 0");
-  expect_error("loop(a, offset=)",
-               "option 'offset' at column 9 has no value: write offset=..., or \"\" for an empty"
-               " one");
-  expect_error("loop(a, offset)",
-               "option 'offset' at column 9 has no value: write offset=..., or \"offset\" in double"
-               " quotes if that is a file's name");
-  expect_error("file:", "the file name for 'file' at column 6 is empty: give one");
-  expect_error("\"\"", "the file name for 'file' at column 1 is empty: give one");
-  expect_error(std::string_view("a\0b", 3),
-               "the file name 'a\\x00b' at column 1 holds a NUL byte, which no file name can");
+  expect_refused(
+      "null:-1",
+      "'-1' at column 6 is not a size: write a number with an optional unit k, M, G, T or"
+      " P, such as 64k or 1.5G");
+  expect_refused("stripe(a, chunk=2k)", "option 'chunk' at column 11 must be 4k or more, found 2k");
+  expect_refused("stripe(a, chunk=2G)", "option 'chunk' at column 11 must be 1G or less, found 2G");
+  expect_refused("remote(x, connections=17)",
+                 "option 'connections' at column 11 must be 16 or less, found 17");
+  expect_refused("fault(a, every=1k)",
+                 "'1k' at column 16 is not a whole number, which 'every' takes: write digits only");
+  expect_refused("fault(a, every=-1)",
+                 "'-1' at column 16 is not a whole number, which 'every' takes: write digits only");
+  expect_refused(
+      "fault(a, sync=maybe)",
+      "'maybe' at column 15 is neither yes nor no, which 'sync' takes: write yes, true, on"
+      " or 1, or no, false, off or 0");
+  expect_refused("loop(a, offset=)",
+                 "option 'offset' at column 9 has no value: write offset=..., or \"\" for an empty"
+                 " one");
+  expect_refused(
+      "loop(a, offset)",
+      "option 'offset' at column 9 has no value: write offset=..., or \"offset\" in double"
+      " quotes if that is a file's name");
+  expect_refused("file:", "the file name for 'file' at column 6 is empty: give one");
+  expect_refused("\"\"", "the file name for 'file' at column 1 is empty: give one");
+  expect_refused(std::string_view("a\0b", 3),
+                 "the file name 'a\\x00b' at column 1 holds a NUL byte, which no file name can");
   const Result<Spec> large = parse_spec("fault(a, every=18446744073709551616)", kVocabulary);
   ASSERT_FALSE(large.has_value());
   EXPECT_EQ(large.error().error, ERANGE);
@@ -196,71 +202,75 @@ TEST(ParseText, SaysWhichValueIsWrong) {
 }
 
 TEST(ParseText, SaysWhatIsMissingOrTooMuch) {
-  expect_error("null()",
-               "target 'null' at column 1 lacks its option 'size' (size of the device): add it");
-  expect_error("linear(loop(offset=1M))",
-               "target 'loop' at column 8 lacks its option 'file' (file or block device): add it");
-  expect_error("loop(a, size=1, size=2)",
-               "option 'size' of loop is given again at column 17: give it once");
-  expect_error("loop(a, read_only, read_only=no)",
-               "option 'read_only' of loop is given again at column 20: give it once");
-  expect_error("loop(a, file=b)", "option 'file' of loop is given again at column 9: give it once");
-  expect_error("verify(a)", "target 'verify' at column 1 takes exactly 2 children, found 1");
-  expect_error("fault(a, b)", "target 'fault' at column 1 takes exactly 1 child, found 2");
-  expect_error("linear()", "target 'linear' at column 1 takes at least 1 child, found 0");
-  expect_error("hole(a)", "target 'hole' takes no children, found 'a' at column 6");
-  expect_error("loop(null(4k))", "target 'loop' takes no children, found 'null' at column 6");
+  expect_refused("null()",
+                 "target 'null' at column 1 lacks its option 'size' (size of the device): add it");
+  expect_refused(
+      "linear(loop(offset=1M))",
+      "target 'loop' at column 8 lacks its option 'file' (file or block device): add it");
+  expect_refused("loop(a, size=1, size=2)",
+                 "option 'size' of loop is given again at column 17: give it once");
+  expect_refused("loop(a, read_only, read_only=no)",
+                 "option 'read_only' of loop is given again at column 20: give it once");
+  expect_refused("loop(a, file=b)",
+                 "option 'file' of loop is given again at column 9: give it once");
+  expect_refused("verify(a)", "target 'verify' at column 1 takes exactly 2 children, found 1");
+  expect_refused("fault(a, b)", "target 'fault' at column 1 takes exactly 1 child, found 2");
+  expect_refused("linear()", "target 'linear' at column 1 takes at least 1 child, found 0");
+  expect_refused("hole(a)", "target 'hole' takes no children, found 'a' at column 6");
+  expect_refused("loop(null(4k))", "target 'loop' takes no children, found 'null' at column 6");
 }
 
 TEST(ParseText, SaysWhereTheSignsAreWrong) {
   const std::string empty =
       "the spec is empty: write a file name or a target, such as stripe(a.img, b.img)";
-  expect_error("", empty);
-  expect_error(" \t\n", empty);
-  expect_error("linear(a, ", "the '(' of linear at column 7 is not closed: add a ')'");
-  expect_error("linear(a", "the '(' of linear at column 7 is not closed: add a ')'");
-  expect_error("linear(,a)",
-               "unexpected ',' at column 8: a file name, target or option should stand there");
-  expect_error("loop(a, offset= =)",
-               "unexpected '=' at column 17: a file name, target or option should stand there");
-  expect_error("linear(a b)",
-               "unexpected 'b' at column 10: put a comma between arguments, and text that holds"
-               " white space or one of , ( ) = in double quotes");
+  expect_refused("", empty);
+  expect_refused(" \t\n", empty);
+  expect_refused("linear(a, ", "the '(' of linear at column 7 is not closed: add a ')'");
+  expect_refused("linear(a", "the '(' of linear at column 7 is not closed: add a ')'");
+  expect_refused("linear(,a)",
+                 "unexpected ',' at column 8: a file name, target or option should stand there");
+  expect_refused("loop(a, offset= =)",
+                 "unexpected '=' at column 17: a file name, target or option should stand there");
+  expect_refused("linear(a b)",
+                 "unexpected 'b' at column 10: put a comma between arguments, and text that holds"
+                 " white space or one of , ( ) = in double quotes");
   const std::string after =
       ": the spec should end before it; write a name that holds white space or one of , ( ) = in"
       " double quotes";
-  expect_error("a.img, b.img", "unexpected ',' at column 6" + after);
-  expect_error("my disk.img", "unexpected 'd' at column 4" + after);
-  expect_error("a=b", "unexpected '=' at column 2" + after);
-  expect_error("linear(a))", "unexpected ')' at column 10" + after);
-  expect_error("/data/disk(1).img",
-               "unexpected '(' at column 11: write a name that holds it in double quotes");
-  expect_error("\"abc", "the '\"' at column 1 is not closed: add a '\"'");
-  expect_error("\"abc\\",
-               "the '\\' at column 5 stands before neither '\"' nor '\\': write \\\\ for"
-               " one backslash");
-  expect_error("\"a\\n\"",
-               "the '\\' at column 3 stands before neither '\"' nor '\\': write \\\\ for"
-               " one backslash");
-  expect_error("a\"b\"",
-               "unexpected '\"' at column 2: put the quotes around all of the text, and write \\\""
-               " for one in it");
-  expect_error("loop(file:\"a\")",
-               "the file of loop at column 6 is quoted in part: put the quotes around all of it,"
-               " without a prefix");
-  expect_error("fault(a, message=x:\"y\")",
-               "the value of option 'message' at column 18 is quoted in part: put the quotes around"
-               " all of it");
-  expect_error("linear({\"target\":\"hole\"})",
-               "unexpected '{' at column 8: JSON cannot stand inside a spec in text; write a file"
-               " name that begins with it in double quotes");
+  expect_refused("a.img, b.img", "unexpected ',' at column 6" + after);
+  expect_refused("my disk.img", "unexpected 'd' at column 4" + after);
+  expect_refused("a=b", "unexpected '=' at column 2" + after);
+  expect_refused("linear(a))", "unexpected ')' at column 10" + after);
+  expect_refused("/data/disk(1).img",
+                 "unexpected '(' at column 11: write a name that holds it in double quotes");
+  expect_refused("\"abc", "the '\"' at column 1 is not closed: add a '\"'");
+  expect_refused("\"abc\\",
+                 "the '\\' at column 5 stands before neither '\"' nor '\\': write \\\\ for"
+                 " one backslash");
+  expect_refused("\"a\\n\"",
+                 "the '\\' at column 3 stands before neither '\"' nor '\\': write \\\\ for"
+                 " one backslash");
+  expect_refused(
+      "a\"b\"",
+      "unexpected '\"' at column 2: put the quotes around all of the text, and write \\\""
+      " for one in it");
+  expect_refused("loop(file:\"a\")",
+                 "the file of loop at column 6 is quoted in part: put the quotes around all of it,"
+                 " without a prefix");
+  expect_refused(
+      "fault(a, message=x:\"y\")",
+      "the value of option 'message' at column 18 is quoted in part: put the quotes around"
+      " all of it");
+  expect_refused("linear({\"target\":\"hole\"})",
+                 "unexpected '{' at column 8: JSON cannot stand inside a spec in text; write a file"
+                 " name that begins with it in double quotes");
 }
 
 TEST(ParseText, CountsColumnsInCharactersAndLines) {
-  expect_error("linear(gr\xC3\xBC\xC3\x9F\x65.img, concat(b))",
-               "unknown target 'concat' at column 19: sluice targets lists all");
-  expect_error("linear(\n  a,\n  concat(b))",
-               "unknown target 'concat' at line 3 column 3: sluice targets lists all");
+  expect_refused("linear(gr\xC3\xBC\xC3\x9F\x65.img, concat(b))",
+                 "unknown target 'concat' at column 19: sluice targets lists all");
+  expect_refused("linear(\n  a,\n  concat(b))",
+                 "unknown target 'concat' at line 3 column 3: sluice targets lists all");
 }
 
 TEST(ParseText, LimitsNesting) {
@@ -270,11 +280,11 @@ TEST(ParseText, LimitsNesting) {
     return text + "a" + std::string(levels - 1, ')');
   };
   EXPECT_TRUE(parse_spec(nested(kSpecNestingMax), kVocabulary).has_value());
-  expect_error(nested(kSpecNestingMax + 1),
-               "the target at column 225 is nested too deeply: 32 levels are the limit");
+  expect_refused(nested(kSpecNestingMax + 1),
+                 "the target at column 225 is nested too deeply: 32 levels are the limit");
   std::string endless;
   while (endless.size() < kSpecBytesMax - 10) endless += "linear(";
-  expect_error(endless, "the target at column 225 is nested too deeply: 32 levels are the limit");
+  expect_refused(endless, "the target at column 225 is nested too deeply: 32 levels are the limit");
 }
 
 TEST(ParseText, LimitsChildren) {
@@ -284,17 +294,18 @@ TEST(ParseText, LimitsChildren) {
     return text + ")";
   };
   EXPECT_TRUE(parse_spec(wide(kSpecChildrenMax), kVocabulary).has_value());
-  expect_error(wide(kSpecChildrenMax + 1),
-               "child 4097 of target 'linear' at column 8200 is one too many: 4096 are the limit");
+  expect_refused(
+      wide(kSpecChildrenMax + 1),
+      "child 4097 of target 'linear' at column 8200 is one too many: 4096 are the limit");
 }
 
 TEST(ParseText, LimitsLength) {
-  expect_error(std::string(kSpecBytesMax + 1, 'a'),
-               "the spec is 1048577 bytes long: 1048576 are the limit");
+  expect_refused(std::string(kSpecBytesMax + 1, 'a'),
+                 "the spec is 1048577 bytes long: 1048576 are the limit");
   // {"target":"loop","file":"..."} has 27 bytes more.
   EXPECT_TRUE(parse_spec(std::string(kSpecBytesMax - 27, 'a'), kVocabulary).has_value());
-  expect_error(std::string(kSpecBytesMax - 26, 'a'),
-               "the spec takes 1048577 bytes as JSON: 1048576 are the limit");
+  expect_refused(std::string(kSpecBytesMax - 26, 'a'),
+                 "the spec takes 1048577 bytes as JSON: 1048576 are the limit");
 }
 
 TEST(ParseText, KeepsErrorsShortAndPrintable) {

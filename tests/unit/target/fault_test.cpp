@@ -11,14 +11,14 @@
 namespace sluice::test {
 namespace {
 
-constexpr uint64_t kSize = 1 << 20;
+constexpr uint64_t kFaultyBytes = 1 << 20;
 
 Result<std::unique_ptr<Target>> open_fault(
     std::initializer_list<std::pair<std::string, OptionValue>> options) {
   Spec spec;
   for (const auto& [name, value] : options) spec.set(name, value);
   OpenContext context(false);
-  return kFaultTarget.open(spec, make_members({kSize}), context);
+  return kFaultTarget.open(spec, make_members({kFaultyBytes}), context);
 }
 
 class FaultTest : public testing::Test {
@@ -50,7 +50,7 @@ class FaultTest : public testing::Test {
 TEST_F(FaultTest, WithoutOptionsIsInNobodysWay) {
   auto fault = open_fault({});
   ASSERT_TRUE(fault);
-  EXPECT_EQ((*fault)->geometry().size_bytes, kSize);
+  EXPECT_EQ((*fault)->geometry().size_bytes, kFaultyBytes);
   EXPECT_FALSE((*fault)->geometry().needs_bytes);
   for (const Op op : {Op::read, Op::write, Op::flush, Op::discard, Op::write_zeroes}) {
     EXPECT_EQ(errno_of(**fault, op), 0);

@@ -47,7 +47,7 @@ class Head {
   std::vector<std::byte> bytes_ = std::vector<std::byte>(kImageHeadBytes);
 };
 
-constexpr uint64_t kSize = 64 << 20;
+constexpr uint64_t kImageBytes = 64 << 20;
 
 TEST(ImageKind, FormatsAreKnownByTheirMagic) {
   using namespace std::string_view_literals;
@@ -74,45 +74,47 @@ TEST(ImageKind, NothingIsGuessed) {
 }
 
 TEST(ImageKind, AGptIsWhereItsBlocksAre) {
-  const auto small = made_for(Head().gpt(512), kSize);
+  const auto small = made_for(Head().gpt(512), kImageBytes);
   ASSERT_TRUE(small);
   EXPECT_EQ(small->block_bytes, 512U);
   EXPECT_TRUE(small->exactly);
-  const auto large = made_for(Head().gpt(4096), kSize);
+  const auto large = made_for(Head().gpt(4096), kImageBytes);
   ASSERT_TRUE(large);
   EXPECT_EQ(large->block_bytes, 4096U);
-  EXPECT_FALSE(made_for(Head().gpt(512).gpt(4096), kSize)) << "both: who knows";
-  EXPECT_FALSE(made_for(Head().gpt(1024), kSize));
+  EXPECT_FALSE(made_for(Head().gpt(512).gpt(4096), kImageBytes)) << "both: who knows";
+  EXPECT_FALSE(made_for(Head().gpt(1024), kImageBytes));
 }
 
 TEST(ImageKind, AnMbrIsCertainOnlyWhereOneKindOfBlocksFits) {
-  const uint32_t all = kSize / 512;
-  const auto full = made_for(Head().partition(0, 0x83, 2048, all - 2048), kSize);
+  const uint32_t all = kImageBytes / 512;
+  const auto full = made_for(Head().partition(0, 0x83, 2048, all - 2048), kImageBytes);
   ASSERT_TRUE(full);
   EXPECT_EQ(full->block_bytes, 512U);
-  EXPECT_FALSE(made_for(Head().partition(0, 0x83, 64, 1024), kSize)) << "fits in both";
-  EXPECT_FALSE(made_for(Head().partition(0, 0x83, 2048, all), kSize)) << "fits in neither";
-  EXPECT_FALSE(made_for(Head().partition(0, 0xEE, 1, all - 1), kSize)) << "protects a GPT";
-  EXPECT_FALSE(made_for(Head().partition(0, 0x83, 0, all), kSize)) << "no partition begins there";
-  EXPECT_FALSE(made_for(Head().put(510, "\x55\xAA"), kSize)) << "no partitions";
-  EXPECT_FALSE(made_for(Head().partition(0, 0x83, 2048, all - 2048).put(446, "\x12"), kSize))
+  EXPECT_FALSE(made_for(Head().partition(0, 0x83, 64, 1024), kImageBytes)) << "fits in both";
+  EXPECT_FALSE(made_for(Head().partition(0, 0x83, 2048, all), kImageBytes)) << "fits in neither";
+  EXPECT_FALSE(made_for(Head().partition(0, 0xEE, 1, all - 1), kImageBytes)) << "protects a GPT";
+  EXPECT_FALSE(made_for(Head().partition(0, 0x83, 0, all), kImageBytes))
+      << "no partition begins there";
+  EXPECT_FALSE(made_for(Head().put(510, "\x55\xAA"), kImageBytes)) << "no partitions";
+  EXPECT_FALSE(made_for(Head().partition(0, 0x83, 2048, all - 2048).put(446, "\x12"), kImageBytes))
       << "code, not a table";
 }
 
 TEST(ImageKind, AFileSystemTakesItsBlocksOrSmallerOnes) {
   using namespace std::string_view_literals;
-  const auto xfs = made_for(Head().put(0, "XFSB").put(102, "\2\0"sv), kSize);
+  const auto xfs = made_for(Head().put(0, "XFSB").put(102, "\2\0"sv), kImageBytes);
   ASSERT_TRUE(xfs);
   EXPECT_EQ(xfs->block_bytes, 512U);
   EXPECT_FALSE(xfs->exactly);
-  const auto ext = made_for(Head().put(1024 + 56, "\x53\xEF"), kSize);
+  const auto ext = made_for(Head().put(1024 + 56, "\x53\xEF"), kImageBytes);
   ASSERT_TRUE(ext);
   EXPECT_EQ(ext->block_bytes, 1024U);
-  const auto fat = made_for(
-      Head().put(510, "\x55\xAA").put(54, "FAT16   ").put(11, "\0\2"sv).put(446, "\x12"), kSize);
+  const auto fat =
+      made_for(Head().put(510, "\x55\xAA").put(54, "FAT16   ").put(11, "\0\2"sv).put(446, "\x12"),
+               kImageBytes);
   ASSERT_TRUE(fat);
   EXPECT_EQ(fat->block_bytes, 512U);
-  EXPECT_FALSE(made_for(Head().put(0, "XFSB").put(102, "\0\0"sv), kSize)) << "no size";
+  EXPECT_FALSE(made_for(Head().put(0, "XFSB").put(102, "\0\0"sv), kImageBytes)) << "no size";
   EXPECT_FALSE(made_for({}, 0));
 }
 

@@ -10,7 +10,7 @@
 namespace sluice::test {
 namespace {
 
-constexpr uint64_t kBlock = 4096;
+constexpr uint64_t kBlockBytes = 4096;
 
 Result<std::unique_ptr<Target>> open_linear(Target::Children members, const Spec& spec = {}) {
   OpenContext context(false);
@@ -54,95 +54,99 @@ class LinearTest : public testing::Test {
     if (op == Op::read) EXPECT_EQ(tag_.loan.filled_bytes(), length);
   }
 
-  std::vector<std::byte> memory_ = std::vector<std::byte>(64 * kBlock);
+  std::vector<std::byte> memory_ = std::vector<std::byte>(64 * kBlockBytes);
   ManualRing ring_;
   TestTag tag_{ring_};
 };
 
 TEST_F(LinearTest, ARequestInsideOneChildGoesThereAtItsOwnOffset) {
-  auto linear = open_linear(make_members({4 * kBlock, 8 * kBlock, kBlock}));
+  auto linear = open_linear(make_members({4 * kBlockBytes, 8 * kBlockBytes, kBlockBytes}));
   ASSERT_TRUE(linear);
-  EXPECT_EQ((*linear)->geometry().size_bytes, 13 * kBlock);
-  check(**linear, Op::read, 0, 4 * kBlock, {{0, 0, 0, 4 * kBlock}});
-  check(**linear, Op::write, 4 * kBlock, kBlock, {{1, 0, 0, kBlock}});
-  check(**linear, Op::write, 11 * kBlock, kBlock, {{1, 7 * kBlock, 0, kBlock}});
-  check(**linear, Op::read, 12 * kBlock, kBlock, {{2, 0, 0, kBlock}});
+  EXPECT_EQ((*linear)->geometry().size_bytes, 13 * kBlockBytes);
+  check(**linear, Op::read, 0, 4 * kBlockBytes, {{0, 0, 0, 4 * kBlockBytes}});
+  check(**linear, Op::write, 4 * kBlockBytes, kBlockBytes, {{1, 0, 0, kBlockBytes}});
+  check(**linear, Op::write, 11 * kBlockBytes, kBlockBytes, {{1, 7 * kBlockBytes, 0, kBlockBytes}});
+  check(**linear, Op::read, 12 * kBlockBytes, kBlockBytes, {{2, 0, 0, kBlockBytes}});
 }
 
 TEST_F(LinearTest, ARequestAcrossChildrenIsCutAtTheirBoundaries) {
-  auto linear = open_linear(make_members({4 * kBlock, 2 * kBlock, kBlock, 8 * kBlock}));
+  auto linear =
+      open_linear(make_members({4 * kBlockBytes, 2 * kBlockBytes, kBlockBytes, 8 * kBlockBytes}));
   ASSERT_TRUE(linear);
-  check(**linear, Op::read, 3 * kBlock, 2 * kBlock,
-        {{0, 3 * kBlock, 0, kBlock}, {1, 0, kBlock, kBlock}});
-  check(**linear, Op::write, 2 * kBlock, 13 * kBlock,
-        {{0, 2 * kBlock, 0, 2 * kBlock},
-         {1, 0, 2 * kBlock, 2 * kBlock},
-         {2, 0, 4 * kBlock, kBlock},
-         {3, 0, 5 * kBlock, 8 * kBlock}});
+  check(**linear, Op::read, 3 * kBlockBytes, 2 * kBlockBytes,
+        {{0, 3 * kBlockBytes, 0, kBlockBytes}, {1, 0, kBlockBytes, kBlockBytes}});
+  check(**linear, Op::write, 2 * kBlockBytes, 13 * kBlockBytes,
+        {{0, 2 * kBlockBytes, 0, 2 * kBlockBytes},
+         {1, 0, 2 * kBlockBytes, 2 * kBlockBytes},
+         {2, 0, 4 * kBlockBytes, kBlockBytes},
+         {3, 0, 5 * kBlockBytes, 8 * kBlockBytes}});
 }
 
 TEST_F(LinearTest, AChildWithoutBytesIsSkipped) {
-  auto linear = open_linear(make_members({0, 2 * kBlock, 0, 2 * kBlock}));
+  auto linear = open_linear(make_members({0, 2 * kBlockBytes, 0, 2 * kBlockBytes}));
   ASSERT_TRUE(linear);
-  check(**linear, Op::read, 0, kBlock, {{1, 0, 0, kBlock}});
-  check(**linear, Op::read, 2 * kBlock, kBlock, {{3, 0, 0, kBlock}});
+  check(**linear, Op::read, 0, kBlockBytes, {{1, 0, 0, kBlockBytes}});
+  check(**linear, Op::read, 2 * kBlockBytes, kBlockBytes, {{3, 0, 0, kBlockBytes}});
 }
 
 TEST_F(LinearTest, ASliceBeginsInsideAChild) {
-  auto linear = open_linear(make_members({4 * kBlock, 4 * kBlock}), slice(3 * kBlock, 3 * kBlock));
+  auto linear = open_linear(make_members({4 * kBlockBytes, 4 * kBlockBytes}),
+                            slice(3 * kBlockBytes, 3 * kBlockBytes));
   ASSERT_TRUE(linear);
-  EXPECT_EQ((*linear)->geometry().size_bytes, 3 * kBlock);
-  check(**linear, Op::read, 0, 3 * kBlock,
-        {{0, 3 * kBlock, 0, kBlock}, {1, 0, kBlock, 2 * kBlock}});
-  check(**linear, Op::write, 2 * kBlock, kBlock, {{1, kBlock, 0, kBlock}});
+  EXPECT_EQ((*linear)->geometry().size_bytes, 3 * kBlockBytes);
+  check(**linear, Op::read, 0, 3 * kBlockBytes,
+        {{0, 3 * kBlockBytes, 0, kBlockBytes}, {1, 0, kBlockBytes, 2 * kBlockBytes}});
+  check(**linear, Op::write, 2 * kBlockBytes, kBlockBytes, {{1, kBlockBytes, 0, kBlockBytes}});
 }
 
 TEST_F(LinearTest, NothingIsBeyondTheEnd) {
-  auto linear = open_linear(make_members({4 * kBlock, 4 * kBlock}), slice(0, 6 * kBlock));
+  auto linear =
+      open_linear(make_members({4 * kBlockBytes, 4 * kBlockBytes}), slice(0, 6 * kBlockBytes));
   ASSERT_TRUE(linear);
-  Task task = (*linear)->submit(tag_.make(Op::read, 5 * kBlock, std::span(memory_).first(8192)));
+  Task task =
+      (*linear)->submit(tag_.make(Op::read, 5 * kBlockBytes, std::span(memory_).first(8192)));
   ASSERT_TRUE(task.finished());
   EXPECT_EQ(task.status().error(), EINVAL);
 }
 
 TEST_F(LinearTest, AnEmptyRequestAtTheEndIsDone) {
-  auto linear = open_linear(make_members({4 * kBlock, 4 * kBlock}));
+  auto linear = open_linear(make_members({4 * kBlockBytes, 4 * kBlockBytes}));
   ASSERT_TRUE(linear);
-  check(**linear, Op::read, 8 * kBlock, 0, {});
-  Task task = (*linear)->submit(tag_.make(Op::discard, 8 * kBlock, uint64_t{0}));
+  check(**linear, Op::read, 8 * kBlockBytes, 0, {});
+  Task task = (*linear)->submit(tag_.make(Op::discard, 8 * kBlockBytes, uint64_t{0}));
   ASSERT_TRUE(task.finished());
   EXPECT_TRUE(task.status().ok());
 }
 
 TEST_F(LinearTest, AShortPartIsContinuedBeforeTheRequestEnds) {
-  auto linear = open_linear(make_members({4 * kBlock, 4 * kBlock}));
+  auto linear = open_linear(make_members({4 * kBlockBytes, 4 * kBlockBytes}));
   ASSERT_TRUE(linear);
-  Task task =
-      (*linear)->submit(tag_.make(Op::read, 3 * kBlock, std::span(memory_).first(2 * kBlock)));
+  Task task = (*linear)->submit(
+      tag_.make(Op::read, 3 * kBlockBytes, std::span(memory_).first(2 * kBlockBytes)));
   ring_.settle();
   ASSERT_EQ(ring_.pending(), 2U);
   ring_.complete(0, 1000);
-  ring_.complete(0, kBlock);
+  ring_.complete(0, kBlockBytes);
   ASSERT_EQ(ring_.pending(), 1U);
   EXPECT_EQ(ring_.sqe(0).fd, 0);
-  EXPECT_EQ(ring_.sqe(0).off, 3 * kBlock + 1000);
+  EXPECT_EQ(ring_.sqe(0).off, 3 * kBlockBytes + 1000);
   EXPECT_FALSE(task.finished());
-  ring_.complete(0, kBlock - 1000);
+  ring_.complete(0, kBlockBytes - 1000);
   ASSERT_TRUE(task.finished());
   EXPECT_TRUE(task.status().ok());
 }
 
 TEST_F(LinearTest, DiscardAndZeroesAreCutWithoutData) {
-  auto linear = open_linear(make_members({4 * kBlock, 4 * kBlock}));
+  auto linear = open_linear(make_members({4 * kBlockBytes, 4 * kBlockBytes}));
   ASSERT_TRUE(linear);
   for (const Op op : {Op::discard, Op::write_zeroes}) {
-    Task task = (*linear)->submit(tag_.make(op, kBlock, 6 * kBlock));
+    Task task = (*linear)->submit(tag_.make(op, kBlockBytes, 6 * kBlockBytes));
     ring_.settle();
     ASSERT_EQ(ring_.pending(), 2U);
-    EXPECT_EQ(ring_.sqe(0).off, kBlock);
-    EXPECT_EQ(ring_.sqe(0).addr, 3 * kBlock);
+    EXPECT_EQ(ring_.sqe(0).off, kBlockBytes);
+    EXPECT_EQ(ring_.sqe(0).addr, 3 * kBlockBytes);
     EXPECT_EQ(ring_.sqe(1).off, 0U);
-    EXPECT_EQ(ring_.sqe(1).addr, 3 * kBlock);
+    EXPECT_EQ(ring_.sqe(1).addr, 3 * kBlockBytes);
     ring_.complete(0, 0);
     ring_.complete(0, 0);
     ASSERT_TRUE(task.finished());
@@ -151,7 +155,7 @@ TEST_F(LinearTest, DiscardAndZeroesAreCutWithoutData) {
 }
 
 TEST_F(LinearTest, FlushGoesToEveryVolatileCache) {
-  Target::Children members = make_members({kBlock, kBlock, kBlock});
+  Target::Children members = make_members({kBlockBytes, kBlockBytes, kBlockBytes});
   static_cast<Member&>(*members[1]).shape().volatile_cache = false;
   auto linear = open_linear(std::move(members));
   ASSERT_TRUE(linear);
@@ -169,17 +173,17 @@ TEST_F(LinearTest, FlushGoesToEveryVolatileCache) {
 
 TEST_F(LinearTest, ChildrenEndInAnyOrder) {
   for (const size_t count : {2U, 3U, 4U}) {
-    Target::Children members = make_members({kBlock, kBlock, kBlock, kBlock});
+    Target::Children members = make_members({kBlockBytes, kBlockBytes, kBlockBytes, kBlockBytes});
     members.resize(count);
     auto linear = open_linear(std::move(members));
     ASSERT_TRUE(linear);
     for (const Op op : {Op::read, Op::write}) {
       FanOut(**linear, count, [&](TestTag& tag) -> Request& {
-        return tag.make(op, 0, std::span(memory_).first(count * kBlock));
+        return tag.make(op, 0, std::span(memory_).first(count * kBlockBytes));
       }).run_all();
     }
     FanOut(**linear, count, [&](TestTag& tag) -> Request& {
-      return tag.make(Op::write_zeroes, 0, count * kBlock);
+      return tag.make(Op::write_zeroes, 0, count * kBlockBytes);
     }).run_all();
     FanOut(**linear, count, [&](TestTag& tag) -> Request& {
       return tag.make(Op::flush, 0, uint64_t{0});

@@ -12,7 +12,7 @@
 namespace sluice::test {
 namespace {
 
-constexpr uint64_t kSize = 1 << 20;
+constexpr uint64_t kVerifiedBytes = 1 << 20;
 
 Result<std::unique_ptr<Target>> open_verify(Target::Children children) {
   OpenContext context(false);
@@ -25,8 +25,8 @@ class VerifyTest : public testing::Test {
     Target::Children children;
     for (int& file : files_) {
       file = memfd_create("child", MFD_CLOEXEC);
-      ASSERT_EQ(ftruncate(file, kSize), 0);
-      children.push_back(std::make_unique<Member>(file, kSize));
+      ASSERT_EQ(ftruncate(file, kVerifiedBytes), 0);
+      children.push_back(std::make_unique<Member>(file, kVerifiedBytes));
     }
     auto opened = open_verify(std::move(children));
     ASSERT_TRUE(opened);
@@ -43,8 +43,8 @@ class VerifyTest : public testing::Test {
     return task.status();
   }
   std::vector<std::byte> content(int file) {
-    std::vector<std::byte> bytes(kSize);
-    EXPECT_EQ(pread(file, bytes.data(), kSize, 0), static_cast<ssize_t>(kSize));
+    std::vector<std::byte> bytes(kVerifiedBytes);
+    EXPECT_EQ(pread(file, bytes.data(), kVerifiedBytes, 0), static_cast<ssize_t>(kVerifiedBytes));
     return bytes;
   }
 
@@ -125,7 +125,7 @@ TEST_F(VerifyTest, AnErrorOfEitherChildIsTheAnswer) {
 }
 
 TEST(Verify, ChildrenEndInAnyOrder) {
-  auto verify = open_verify(make_members({kSize, kSize}));
+  auto verify = open_verify(make_members({kVerifiedBytes, kVerifiedBytes}));
   ASSERT_TRUE(verify);
   std::vector<std::byte> memory(8192);
   FanOut(**verify, 2, [&](TestTag& tag) -> Request& {
@@ -140,20 +140,22 @@ TEST(Verify, ChildrenEndInAnyOrder) {
 }
 
 TEST(VerifyOpen, WantsAReferenceThatIsLargeEnough) {
-  EXPECT_EQ((*open_verify(make_members({kSize, 2 * kSize})))->geometry().size_bytes, kSize);
-  const auto small = open_verify(make_members({kSize, kSize / 2}));
+  EXPECT_EQ(
+      (*open_verify(make_members({kVerifiedBytes, 2 * kVerifiedBytes})))->geometry().size_bytes,
+      kVerifiedBytes);
+  const auto small = open_verify(make_members({kVerifiedBytes, kVerifiedBytes / 2}));
   ASSERT_FALSE(small);
   EXPECT_EQ(small.error().text,
             "verify: the reference has 524288 bytes in blocks of 512; it must be at least as large "
             "as the main child of 1048576 bytes, in blocks that divide it");
-  Target::Children coarse = make_members({512 * 9, kSize});
+  Target::Children coarse = make_members({512 * 9, kVerifiedBytes});
   static_cast<Member&>(*coarse[1]).shape().logical_block_bytes = 4096;
   EXPECT_FALSE(open_verify(std::move(coarse)));
 }
 
 TEST(VerifyOpen, CanDiscardWhatItsMainChildCan) {
   for (const bool able : {false, true}) {
-    Target::Children children = make_members({kSize, kSize});
+    Target::Children children = make_members({kVerifiedBytes, kVerifiedBytes});
     static_cast<Member&>(*children[0]).shape().can_discard = able;
     static_cast<Member&>(*children[1]).shape().can_discard = !able;
     EXPECT_EQ((*open_verify(std::move(children)))->geometry().can_discard, able);

@@ -15,7 +15,7 @@ namespace {
 
 using test::Bytes;
 
-constexpr uint64_t kSize = 1U << 20;
+constexpr uint64_t kExportBytes = 1U << 20;
 
 class FuseOneFile : public testing::Test {
  protected:
@@ -40,14 +40,14 @@ class FuseOneFile : public testing::Test {
     return test::bytes_of(fuse_lseek_in{.fh = 0, .offset = offset, .whence = whence, .padding = 0});
   }
 
-  OneFile file_{{.uid = 5, .gid = 6, .size_bytes = kSize}};
+  OneFile file_{{.uid = 5, .gid = 6, .size_bytes = kExportBytes}};
   Bytes out_ = Bytes(OneFile::kAnswerBytesMax);
 };
 
 TEST_F(FuseOneFile, TheRootIsTheFile) {
   EXPECT_EQ(ask(FUSE_GETATTR, 1).length, sizeof(fuse_attr_out));
   const auto attributes = reply<fuse_attr_out>();
-  EXPECT_EQ(attributes.attr.size, kSize);
+  EXPECT_EQ(attributes.attr.size, kExportBytes);
   EXPECT_EQ(attributes.attr.mode, static_cast<uint32_t>(S_IFREG | 0600));
   EXPECT_EQ(attributes.attr.uid, 5U);
   EXPECT_EQ(attributes.attr_valid, 0U) << "a new size must show at once";
@@ -56,17 +56,17 @@ TEST_F(FuseOneFile, TheRootIsTheFile) {
 }
 
 TEST_F(FuseOneFile, InADirectoryTheFileIsCalledDisk) {
-  become({.in_directory = true, .size_bytes = kSize});
+  become({.in_directory = true, .size_bytes = kExportBytes});
   ask(FUSE_GETATTR, 1);
   EXPECT_TRUE(S_ISDIR(reply<fuse_attr_out>().attr.mode));
   EXPECT_EQ(ask(FUSE_LOOKUP, 1, test::text_bytes("other")).error, ENOENT);
   EXPECT_EQ(ask(FUSE_LOOKUP, 1, test::text_bytes("disk")).error, 0);
   EXPECT_EQ(reply<fuse_entry_out>().nodeid, 2U);
-  EXPECT_EQ(reply<fuse_entry_out>().attr.size, kSize);
+  EXPECT_EQ(reply<fuse_entry_out>().attr.size, kExportBytes);
 }
 
 TEST_F(FuseOneFile, ADirectoryIsListedInAsManyPartsAsAskedFor) {
-  become({.in_directory = true, .size_bytes = kSize});
+  become({.in_directory = true, .size_bytes = kExportBytes});
   EXPECT_EQ(ask(FUSE_OPENDIR, 1, open_with(0)).error, 0);
   const Answer all = ask(FUSE_READDIR, 1, test::read_arguments(0, 4096));
   EXPECT_EQ(all.length, 32U * 3);
@@ -106,7 +106,7 @@ TEST_F(FuseOneFile, OpensByPassthroughWithItsBackingFile) {
 }
 
 TEST_F(FuseOneFile, AReadOnlyFileIsNotOpenedForWriting) {
-  become({.read_only = true, .size_bytes = kSize});
+  become({.read_only = true, .size_bytes = kExportBytes});
   EXPECT_EQ(ask(FUSE_OPEN, 1, open_with(O_RDWR)).error, EROFS);
   EXPECT_EQ(ask(FUSE_OPEN, 1, open_with(O_WRONLY)).error, EROFS);
   EXPECT_EQ(ask(FUSE_OPEN, 1, open_with(O_RDONLY)).error, 0);
@@ -115,9 +115,9 @@ TEST_F(FuseOneFile, AReadOnlyFileIsNotOpenedForWriting) {
 TEST_F(FuseOneFile, TheSizeCannotBeChangedByItsUsers) {
   fuse_setattr_in argument{};
   argument.valid = FATTR_SIZE;
-  argument.size = kSize / 2;
+  argument.size = kExportBytes / 2;
   EXPECT_EQ(ask(FUSE_SETATTR, 1, test::bytes_of(argument)).error, EPERM);
-  argument.size = kSize;
+  argument.size = kExportBytes;
   EXPECT_EQ(ask(FUSE_SETATTR, 1, test::bytes_of(argument)).error, 0);
 }
 
@@ -142,13 +142,13 @@ TEST_F(FuseOneFile, ModeOwnerAndTimesCan) {
 }
 
 TEST_F(FuseOneFile, ANewSizeShowsEverywhere) {
-  file_.resize(kSize / 2);
+  file_.resize(kExportBytes / 2);
   ask(FUSE_GETATTR, 1);
-  EXPECT_EQ(reply<fuse_attr_out>().attr.size, kSize / 2);
+  EXPECT_EQ(reply<fuse_attr_out>().attr.size, kExportBytes / 2);
   EXPECT_EQ(ask(abi::kStatx, 1).length, sizeof(abi::StatxOut));
-  EXPECT_EQ(reply<abi::StatxOut>().size, kSize / 2);
+  EXPECT_EQ(reply<abi::StatxOut>().size, kExportBytes / 2);
   ask(FUSE_STATFS, 1);
-  EXPECT_EQ(reply<fuse_statfs_out>().st.blocks, kSize / 2 / 4096);
+  EXPECT_EQ(reply<fuse_statfs_out>().st.blocks, kExportBytes / 2 / 4096);
 }
 
 // ENOSYS: the kernel executes the operation itself, or does without, and does not ask again.
@@ -180,12 +180,12 @@ TEST_F(FuseOneFile, EndsPolitely) {
 
 TEST_F(FuseOneFile, FindsTheHolesOfAPassedThroughFile) {
   const int hole = memfd_create("holes", MFD_CLOEXEC);
-  ASSERT_EQ(ftruncate(hole, kSize), 0);
+  ASSERT_EQ(ftruncate(hole, kExportBytes), 0);
   ASSERT_EQ(pwrite(hole, "x", 1, 65536), 1);
   file_.use_passthrough(1, hole);
   EXPECT_EQ(ask(FUSE_LSEEK, 1, seek_to(0, SEEK_DATA)).error, 0);
   EXPECT_EQ(reply<fuse_lseek_out>().offset, 65536U);
-  EXPECT_EQ(ask(FUSE_LSEEK, 1, seek_to(2 * kSize, SEEK_DATA)).error, ENXIO);
+  EXPECT_EQ(ask(FUSE_LSEEK, 1, seek_to(2 * kExportBytes, SEEK_DATA)).error, ENXIO);
   close(hole);
 }
 

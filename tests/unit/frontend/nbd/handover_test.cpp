@@ -14,12 +14,12 @@ namespace {
 
 using testing::HasSubstr;
 
-constexpr Headers kAllHeaders[] = {Headers::simple, Headers::structured, Headers::extended};
+constexpr Headers kHandedHeaders[] = {Headers::simple, Headers::structured, Headers::extended};
 
 TEST_F(NbdHandoverTest, ConnectionsGoOnAsTheyWere) {
   begin("mem:4M", 2);
   std::vector<NbdClient> clients;
-  for (const Headers headers : kAllHeaders) clients.push_back(client(headers));
+  for (const Headers headers : kHandedHeaders) clients.push_back(client(headers));
   const auto data = bytes_of(100'000, 1);
   ASSERT_EQ(clients[0].write(77, data), 0);
   for (int i = 0; i < 3; ++i) {
@@ -42,7 +42,7 @@ TEST_F(NbdHandoverTest, ConnectionsGoOnAsTheyWere) {
 // A part of the stream is received by one server, the rest by the next, wherever the cut is.
 TEST_F(NbdHandoverTest, TheStreamMayBeCutAtEveryByte) {
   begin("mem:4M");
-  for (const Headers headers : kAllHeaders) {
+  for (const Headers headers : kHandedHeaders) {
     NbdClient one = client(headers);
     const bool extended = headers == Headers::extended;
     std::vector<std::byte> head(extended ? kExtendedRequestBytes : kCompactRequestBytes);
@@ -119,7 +119,7 @@ TEST_F(NbdHandoverTest, UnderLoad) {
   std::vector<std::thread> loads;
   for (uint64_t number = 0; number < 4; ++number) {
     loads.emplace_back([&, number] {
-      NbdClient one = client(kAllHeaders[number % 3]);
+      NbdClient one = client(kHandedHeaders[number % 3]);
       const uint64_t begin = number << 20;
       std::vector<std::byte> model(1 << 20);
       ASSERT_EQ(one.command(Command::write_zeroes, begin, model.size()).error, 0);

@@ -70,12 +70,12 @@ std::unique_ptr<Stack> volume_of(const std::shared_ptr<SharedStack>& pool, uint6
 }
 
 // Two volumes of a pool, with a queue each on one reactor.
-struct Rig {
-  explicit Rig(std::unique_ptr<Target> pooled) {
+struct SharedRig {
+  explicit SharedRig(std::unique_ptr<Target> pooled) {
     pool = *SharedStack::start("pool", std::make_unique<Stack>(std::move(pooled)));
     volumes = {volume_of(pool, 0), volume_of(pool, 512 << 10)};
   }
-  ~Rig() {
+  ~SharedRig() {
     leave();
     for (auto& volume : volumes) volume.reset();
   }
@@ -153,7 +153,7 @@ TEST(SharedStack, IsAttachedOnceToARing) {
   Diary diary;
   auto pooled = std::make_unique<LivingTarget>("pooled", diary, open_leaf("mem:1M"));
   pooled->behaviour.slow = "attach";
-  Rig rig(std::move(pooled));
+  SharedRig rig(std::move(pooled));
   diary.take();
   ASSERT_TRUE(rig.serve());
   EXPECT_THAT(diary.take(), ElementsAre("pooled attach"));
@@ -171,7 +171,7 @@ TEST(SharedStack, ARingThatCannotBeAttachedKeepsNothing) {
   Diary diary;
   auto pooled = std::make_unique<LivingTarget>("pooled", diary, open_leaf("mem:1M"));
   LivingTarget* const target = pooled.get();
-  Rig rig(std::move(pooled));
+  SharedRig rig(std::move(pooled));
   diary.take();
   target->behaviour.fails = "attach";
   EXPECT_FALSE(rig.serve());
@@ -183,7 +183,7 @@ TEST(SharedStack, ARingThatCannotBeAttachedKeepsNothing) {
 }
 
 TEST(SharedStack, AFailedFlushOfOneUserFailsAll) {
-  Rig rig(std::make_unique<Worn>());
+  SharedRig rig(std::make_unique<Worn>());
   ASSERT_TRUE(rig.serve());
   EXPECT_TRUE(rig.run(1, Op::write).ok());
   EXPECT_EQ(rig.run(0, Op::flush).error(), EIO);
