@@ -1,0 +1,54 @@
+// The snapshot table and the bitmap directory of an image: lists that are read as a whole.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "core/error.hpp"
+#include "target/qcow2/header.hpp"
+
+namespace sluice::qcow2 {
+
+inline constexpr uint64_t kSnapshotTableBytesMax = 64 << 20;
+inline constexpr uint32_t kBitmapsMax = 65535;
+inline constexpr uint64_t kBitmapDirectoryBytesMax = 64 << 20;
+
+struct Snapshot {
+  uint64_t l1_offset = 0;
+  uint32_t l1_entries = 0;
+  std::string id = {};
+  std::string name = {};
+  uint32_t date_seconds = 0;  // since the epoch
+  uint32_t date_nanoseconds = 0;
+  uint64_t vm_clock_nanoseconds = 0;
+  uint64_t vm_state_bytes = 0;
+  uint64_t disk_bytes = 0;  // the size of the disk then; the present one if not recorded
+};
+
+// One entry of the bitmap directory.
+struct BitmapEntry {
+  uint64_t table_offset = 0;
+  uint32_t table_entries = 0;
+  bool in_use = false;     // was not stored when the image was used last: not to be trusted
+  bool automatic = false;  // follows all writes
+  uint32_t granularity_bits = 0;
+  std::string name = {};
+};
+
+// Reads a snapshot table from its beginning; `bytes` may extend beyond it. EINVAL with a reason:
+// malformed, ends before its last entry, or beyond the limits; offsets are checked against
+// `file_bytes`. `table_bytes`: the length of the table.
+struct SnapshotTable {
+  std::vector<Snapshot> snapshots;
+  uint64_t table_bytes = 0;
+};
+Result<SnapshotTable> parse_snapshots(std::span<const std::byte> bytes, const Header& header,
+                                      uint64_t file_bytes);
+
+// `bytes` is the whole directory.
+Result<std::vector<BitmapEntry>> parse_bitmaps(std::span<const std::byte> bytes,
+                                               const Header& header, uint64_t file_bytes);
+
+}  // namespace sluice::qcow2
