@@ -2,7 +2,6 @@
 // reading a message from a buffer that may end anywhere.
 #pragma once
 
-#include <bit>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
@@ -14,15 +13,11 @@
 #include <utility>
 #include <vector>
 
+#include "core/big_endian.hpp"
+
 namespace sluice::nbd {
 
 using Bytes = std::span<const std::byte>;
-
-template <std::unsigned_integral Number>
-constexpr Number in_network_order(Number number) {
-  if constexpr (std::endian::native == std::endian::big || sizeof(Number) == 1) return number;
-  return std::byteswap(number);
-}
 
 // One of three: whole, with a message; incomplete; or invalid, with a reason.
 template <typename Message>
@@ -51,7 +46,7 @@ class Reader {
     Number number = 0;
     const Bytes bytes = take(sizeof(Number));
     if (!bytes.empty()) std::memcpy(&number, bytes.data(), sizeof(Number));
-    return in_network_order(number);
+    return big_endian(number);
   }
   // Borrows from the buffer.
   std::string_view text(size_t bytes) {
@@ -86,7 +81,7 @@ class HeaderWriter {
 
   template <std::unsigned_integral Number>
   HeaderWriter& put(Number number) {
-    number = in_network_order(number);
+    number = big_endian(number);
     std::memcpy(memory_.data() + written_, &number, sizeof(Number));
     written_ += sizeof(Number);
     return *this;
@@ -105,7 +100,7 @@ class Writer {
 
   template <std::unsigned_integral Number>
   Writer& put(Number number) {
-    number = in_network_order(number);
+    number = big_endian(number);
     return put(std::as_bytes(std::span(&number, 1)));
   }
   template <typename Enum>
