@@ -47,7 +47,7 @@ struct BitmapsExtension {
 struct Header {
   uint32_t version = 3;  // 2 or 3
   uint32_t cluster_bits = 16;
-  uint64_t size_bytes = 0;  // of the disk; a multiple of 512 after parse_header()
+  uint64_t size_bytes = 0;  // of the disk; parse_header() rounds it down to 512, as QEMU does
   uint32_t l1_entries = 0;
   uint64_t l1_offset = 0;
   uint64_t refcount_table_offset = 0;
@@ -61,10 +61,10 @@ struct Header {
   uint32_t header_bytes = 104;
   Compression compression = Compression::zlib;
 
-  std::string backing_name = {};    // empty: none
-  std::string backing_format = {};  // empty: not recorded
-  std::string data_file_name = {};  // empty: not recorded
-  std::optional<BitmapsExtension> bitmaps = {};
+  std::string backing_name = {};                 // empty: none
+  std::string backing_format = {};               // empty: not recorded
+  std::string data_file_name = {};               // empty: not recorded
+  std::optional<BitmapsExtension> bitmaps = {};  // only if kBitmapsValid
 
   uint64_t cluster_bytes() const { return uint64_t{1} << cluster_bits; }
   bool has(uint64_t incompatible_feature) const {
@@ -84,8 +84,9 @@ struct Header {
   uint64_t refcount_max() const {
     return refcount_order == 6 ? UINT64_MAX : (uint64_t{1} << (1U << refcount_order)) - 1;
   }
-  uint64_t l1_entries_needed() const {
-    return (size_bytes + table_span_bytes() - 1) / table_span_bytes();
+  uint64_t l1_entries_needed() const { return l1_entries_needed(size_bytes); }
+  uint64_t l1_entries_needed(uint64_t disk_bytes) const {
+    return disk_bytes / table_span_bytes() + (disk_bytes % table_span_bytes() != 0 ? 1 : 0);
   }
 };
 
