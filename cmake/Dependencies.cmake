@@ -6,6 +6,8 @@ find_package(Threads REQUIRED)
 pkg_check_modules(liburing REQUIRED IMPORTED_TARGET liburing>=2.3)
 pkg_check_modules(libxxhash REQUIRED IMPORTED_TARGET libxxhash>=0.8.0) # XXH3 is final since
 find_package(OpenSSL 3.0 REQUIRED) # only its headers: src/tls/openssl.hpp loads it
+find_package(ZLIB REQUIRED)
+pkg_check_modules(libzstd REQUIRED libzstd>=1.4.0) # only its header: src/target/qcow2/decompress.cpp loads it
 find_package(fmt REQUIRED)
 find_package(spdlog REQUIRED) # Debian's is built against its own package of fmt
 find_package(nlohmann_json REQUIRED)
@@ -14,5 +16,5 @@ find_package(CLI11 REQUIRED)
 add_library(sluice_dependencies INTERFACE)
 target_link_libraries(sluice_dependencies INTERFACE
   PkgConfig::liburing PkgConfig::libxxhash fmt::fmt spdlog::spdlog nlohmann_json::nlohmann_json
-  Threads::Threads ${CMAKE_DL_LIBS})
-target_include_directories(sluice_dependencies SYSTEM INTERFACE ${OPENSSL_INCLUDE_DIR})
+  ZLIB::ZLIB Threads::Threads ${CMAKE_DL_LIBS})
+target_include_directories(sluice_dependencies SYSTEM INTERFACE ${OPENSSL_INCLUDE_DIR} ${libzstd_INCLUDE_DIRS})
