@@ -25,6 +25,8 @@ struct Snapshot {
   uint64_t vm_clock_nanoseconds = 0;
   uint64_t vm_state_bytes = 0;
   uint64_t disk_bytes = 0;  // the size of the disk then; the present one if not recorded
+  // As in the image, for whoever writes the table again.
+  std::vector<std::byte> extra_data = {};
 };
 
 // One entry of the bitmap directory.
@@ -33,6 +35,7 @@ struct BitmapEntry {
   uint32_t table_entries = 0;
   bool in_use = false;     // was not stored when the image was used last: not to be trusted
   bool automatic = false;  // follows all writes
+  bool usable = true;      // false: it has unknown data that changes its meaning
   uint32_t granularity_bits = 0;
   std::string name = {};
 };
