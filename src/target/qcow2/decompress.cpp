@@ -6,9 +6,12 @@
 #include <zstd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <climits>
+#include <cstdint>
 #include <memory>
 #include <string>
+#include <type_traits>
 
 namespace sluice::qcow2 {
 namespace {
@@ -58,14 +61,12 @@ Status Inflater::inflate_all(std::span<const std::byte> stream, std::span<std::b
 // this one takes 0.75 MiB.
 constexpr const char* kZstdLibrary = "libzstd.so.1";
 
-#define SLUICE_ZSTD(each)                                                            \
-  each(ZSTD_createDCtx) each(ZSTD_decompressDCtx) each(ZSTD_findFrameCompressedSize) \
-      each(ZSTD_freeDCtx) each(ZSTD_isError)
-
 struct Zstd {
-#define SLUICE_DECLARE_ZSTD(name) decltype(&::name) name = nullptr;
-  SLUICE_ZSTD(SLUICE_DECLARE_ZSTD)
-#undef SLUICE_DECLARE_ZSTD
+  decltype(&ZSTD_createDCtx) create_context = nullptr;
+  decltype(&ZSTD_freeDCtx) free_context = nullptr;
+  decltype(&ZSTD_findFrameCompressedSize) frame_bytes = nullptr;
+  decltype(&ZSTD_decompressDCtx) decompress = nullptr;
+  decltype(&ZSTD_isError) is_error = nullptr;
   std::string fault = {};  // empty: loaded
 };
 
@@ -76,11 +77,15 @@ Zstd load_zstd() {
     zstd.fault = dlerror();
     return zstd;
   }
-#define SLUICE_FIND_ZSTD(name)                                            \
-  zstd.name = reinterpret_cast<decltype(&::name)>(dlsym(library, #name)); \
-  if (zstd.name == nullptr) zstd.fault = #name " is not in it";
-  SLUICE_ZSTD(SLUICE_FIND_ZSTD)
-#undef SLUICE_FIND_ZSTD
+  const auto find = [&](const char* name, auto& function) {
+    function = reinterpret_cast<std::remove_reference_t<decltype(function)>>(dlsym(library, name));
+    if (function == nullptr) zstd.fault = fmt::format("{} is not in it", name);
+  };
+  find("ZSTD_createDCtx", zstd.create_context);
+  find("ZSTD_freeDCtx", zstd.free_context);
+  find("ZSTD_findFrameCompressedSize", zstd.frame_bytes);
+  find("ZSTD_decompressDCtx", zstd.decompress);
+  find("ZSTD_isError", zstd.is_error);
   return zstd;
 }
 
@@ -90,7 +95,7 @@ const Zstd& the_zstd() {
 }
 
 struct ZstdContextDeleter {
-  void operator()(ZSTD_DCtx* context) const { the_zstd().ZSTD_freeDCtx(context); }
+  void operator()(ZSTD_DCtx* context) const { the_zstd().free_context(context); }
 };
 
 // Whether a frame of the format begins here. Without this check, libzstd would also read the
@@ -108,15 +113,15 @@ Status decompress_zstd(std::span<const std::byte> stream, std::span<std::byte> c
   const Zstd& zstd = the_zstd();
   if (!zstd.fault.empty()) return Status::from_errno(EOPNOTSUPP);
   static thread_local std::unique_ptr<ZSTD_DCtx, ZstdContextDeleter> context;
-  if (!context) context.reset(zstd.ZSTD_createDCtx());
+  if (!context) context.reset(zstd.create_context());
   if (!context) return kNoMemoryForStream;
   while (!cluster.empty()) {
     if (!is_zstd_frame(stream)) return kDamagedStream;
-    const size_t frame = zstd.ZSTD_findFrameCompressedSize(stream.data(), stream.size());
-    if (zstd.ZSTD_isError(frame) != 0 || frame == 0) return kDamagedStream;
-    const size_t filled = zstd.ZSTD_decompressDCtx(context.get(), cluster.data(), cluster.size(),
-                                                   stream.data(), frame);
-    if (zstd.ZSTD_isError(filled) != 0) return kDamagedStream;
+    const size_t frame = zstd.frame_bytes(stream.data(), stream.size());
+    if (zstd.is_error(frame) != 0 || frame == 0) return kDamagedStream;
+    const size_t filled =
+        zstd.decompress(context.get(), cluster.data(), cluster.size(), stream.data(), frame);
+    if (zstd.is_error(filled) != 0) return kDamagedStream;
     cluster = cluster.subspan(filled);
     stream = stream.subspan(frame);
   }

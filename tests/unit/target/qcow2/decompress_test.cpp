@@ -153,6 +153,7 @@ TEST_P(Qcow2Decompress, EveryThreadForItself) {
   const std::string text = numbers_until(65536);
   const std::string stream = compressed(text);
   std::vector<std::thread> threads;
+  threads.reserve(4);
   for (int i = 0; i < 4; ++i) {
     threads.emplace_back([&, type = GetParam()] {
       for (int round = 0; round < 20; ++round) {
