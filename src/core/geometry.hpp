@@ -3,6 +3,7 @@
 // passes the root's geometry to the client.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 
@@ -27,9 +28,15 @@ class SizeBytes {
 };
 
 struct Geometry {
-  SizeBytes size_bytes = 0;
+  SizeBytes size_bytes = 0;  // whole blocks
+  // With the bytes behind the last whole block, for a front end whose clients address bytes
+  // (OpenContext::to_the_byte()). If it is not 0, requests may end at any byte up to data_bytes().
+  SizeBytes exact_bytes = 0;
 
-  uint32_t logical_block_bytes = 512;    // offset and length of every request are multiples of it
+  // All that there is. It only grows, also while a resize changes one size after the other.
+  uint64_t data_bytes() const { return std::max<uint64_t>(size_bytes, exact_bytes); }
+
+  uint32_t logical_block_bytes = 512;    // of offset and length of every request
   uint32_t physical_block_bytes = 4096;  // written without a read-modify-write cycle
   uint32_t io_min_bytes = 0;             // preferred smallest request; 0: no preference
   uint32_t io_opt_bytes = 0;             // preferred request; 0: no preference

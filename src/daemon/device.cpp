@@ -17,6 +17,7 @@
 #include "daemon/open_when_there.hpp"
 #include "daemon/same_backing.hpp"
 #include "daemon/swap_risks.hpp"
+#include "target/open_context.hpp"
 
 namespace sluice {
 namespace {
@@ -71,7 +72,7 @@ Result<std::unique_ptr<Device>> Device::add(const ServeOptions& options) {
   if (!choice->reason.empty()) {
     spdlog::info("front end {}: {}", choice->type->name, choice->reason);
   }
-  const auto open = [&] { return open_when_there(options); };
+  const auto open = [&] { return open_when_there(options, choice->type->serves_bytes); };
   auto stack = options.resume ? once_let_go(open) : open();
   if (!stack) return std::unexpected(stack.error());
   step("stack opened");
@@ -81,7 +82,7 @@ Result<std::unique_ptr<Device>> Device::add(const ServeOptions& options) {
   std::unique_ptr<Device> device(new Device(std::move(*stack), record_of(options)));
   device->record_.frontend = choice->type->name;
   device->record_.files = std::move(*files);
-  device->record_.size_bytes = device->stack_->geometry().size_bytes;
+  device->record_.size_bytes = device->stack_->geometry().data_bytes();
   device->record_.block_bytes = device->stack_->geometry().logical_block_bytes;
   FrontendOptions frontend = options.frontend;
   frontend.type = choice->type;
@@ -157,7 +158,9 @@ Result<void> Device::claim_id(uint32_t wanted, bool named) {
 Result<std::unique_ptr<Device>> Device::recover(const DeviceRecord& record) {
   auto stack = once_let_go([&]() -> Result<std::unique_ptr<Stack>> {
     if (auto free = check_not_served(record); !free) return std::unexpected(free.error());
-    return Stack::open(record.spec, record.read_only, record.forced);
+    OpenContext context(record.read_only, record.forced);
+    context.let_clients_address_bytes(serves_bytes(record));
+    return Stack::open(record.spec, context);
   });
   if (!stack) return std::unexpected(stack.error());
   if (const auto same = (*stack)->check_recovery(); !same) {
@@ -181,9 +184,10 @@ Result<std::unique_ptr<Device>> Device::recover(const DeviceRecord& record) {
 
 Result<std::unique_ptr<Device>> Device::take_over(DeviceOffer offer) {
   const DeviceRecord& record = offer.record;
-  auto stack =
-      Stack::take_over(record.spec, record.read_only,
-                       {.files = std::move(offer.files), .missing = std::move(offer.missing)});
+  OpenContext context(record.read_only,
+                      {.files = std::move(offer.files), .missing = std::move(offer.missing)});
+  context.let_clients_address_bytes(serves_bytes(record));
+  auto stack = Stack::open(record.spec, context);
   if (!stack) return std::unexpected(stack.error());
   if (auto fits = check_fits((*stack)->geometry(), record); !fits) {
     return std::unexpected(fits.error());
@@ -308,7 +312,7 @@ void Device::note_server() {
   note_process();
   record_.mode = frontend_->mode_name();
   record_.mode_reason = frontend_->mode_reason();
-  record_.size_bytes = stack_->geometry().size_bytes;
+  record_.size_bytes = stack_->geometry().data_bytes();
   record_.block_bytes = stack_->geometry().logical_block_bytes;
   record_.threads.clear();
   const std::vector<QueueReport> reports = frontend_->reports();

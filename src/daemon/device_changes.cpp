@@ -24,6 +24,7 @@ Result<uint64_t> Device::resize(std::optional<uint64_t> size_bytes) {
   step("new size recorded");
   if (auto told = frontend_->resize(*resized); !told) return std::unexpected(told.error());
   step("new size told");
+  resized = stack_->geometry().data_bytes();
   record.size_bytes = *resized;
   if (auto written = write_record(record); !written) spdlog::warn("{}", written.error().text);
   const std::scoped_lock guard(mutex_);

@@ -76,6 +76,11 @@ bool outlives_server(const DeviceRecord& record) {
   return type != nullptr && type->outlives_server();
 }
 
+bool serves_bytes(const DeviceRecord& record) {
+  const FrontendType* const type = find_frontend(record.frontend);
+  return type != nullptr && type->serves_bytes;
+}
+
 bool is_block_device(const DeviceRecord& record) {
   const FrontendType* const type = find_frontend(record.frontend);
   return type == nullptr || type->is_block_device;

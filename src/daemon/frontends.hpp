@@ -29,6 +29,8 @@ Result<std::unique_ptr<Frontend>> adopt_frontend(Stack& stack, const DeviceRecor
 
 // True if the kernel keeps the device for the next server after its server has ended.
 bool outlives_server(const DeviceRecord& record);
+// True if its clients address bytes, not blocks.
+bool serves_bytes(const DeviceRecord& record);
 // True if the device's path is a block device rather than a file.
 bool is_block_device(const DeviceRecord& record);
 // Null: the kernel does not know the device by our number.

@@ -7,6 +7,8 @@
 #include <chrono>
 #include <csignal>
 
+#include "target/open_context.hpp"
+
 namespace sluice {
 namespace {
 
@@ -31,13 +33,15 @@ bool pause_for(nanoseconds time) {
 
 }  // namespace
 
-Result<std::unique_ptr<Stack>> open_when_there(const ServeOptions& options) {
+Result<std::unique_ptr<Stack>> open_when_there(const ServeOptions& options, bool to_the_byte) {
   using Clock = std::chrono::steady_clock;
   const auto begin = Clock::now();
   const pid_t caller = getppid();
   nanoseconds pause = std::chrono::milliseconds(50);
   while (true) {
-    auto stack = Stack::open(options.spec, options.read_only, options.force);
+    OpenContext context(options.read_only, options.force);
+    context.let_clients_address_bytes(to_the_byte);
+    auto stack = Stack::open(options.spec, context);
     if (stack || !may_appear(stack.error())) return stack;
     const nanoseconds left = options.wait - nanoseconds(Clock::now() - begin);
     if (left.count() <= 0 || !pause_for(std::min(pause, left))) return stack;

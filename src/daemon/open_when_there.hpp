@@ -11,7 +11,8 @@ namespace sluice {
 
 // Tries again for ServeOptions::wait while a file or a server that the stack needs is not there,
 // with pauses that grow to a second. The signals that tell the process to end are blocked (see
-// SignalWatch), and end the wait. On failure nothing stays open.
-Result<std::unique_ptr<Stack>> open_when_there(const ServeOptions& options);
+// SignalWatch), and end the wait. On failure nothing stays open. `to_the_byte`: for a front end
+// that serves bytes.
+Result<std::unique_ptr<Stack>> open_when_there(const ServeOptions& options, bool to_the_byte);
 
 }  // namespace sluice

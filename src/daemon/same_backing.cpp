@@ -42,10 +42,10 @@ Result<void> check_same_files(const Stack& stack, const DeviceRecord& record) {
 }
 
 Result<void> check_fits(const Geometry& stack, const DeviceRecord& record) {
-  if (stack.size_bytes < record.size_bytes) {
+  if (stack.data_bytes() < record.size_bytes) {
     return fail(EINVAL, fmt::format("device {} has {} bytes but its backing now only {}: restore "
                                     "the backing to its size first",
-                                    record.id, record.size_bytes, uint64_t{stack.size_bytes}));
+                                    record.id, record.size_bytes, stack.data_bytes()));
   }
   if (record.block_bytes != 0 && stack.logical_block_bytes > record.block_bytes) {
     return fail(EINVAL, fmt::format("device {} has blocks of {} bytes but its backing now of {}: "

@@ -85,6 +85,7 @@ struct FrontendType {
   uint32_t max_io_bytes = kIoBytesMax;  // of a request
   bool is_block_device = true;          // its path; otherwise a file
   bool serves_many = false;             // also several disks of one stack, see Stack::disks()
+  bool serves_bytes = false;            // its clients address bytes: OpenContext::to_the_byte()
   const KernelNumbers* numbers = nullptr;
 
   // Checks that the options are compatible, and sets the common options that its own options ask

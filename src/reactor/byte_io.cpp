@@ -39,17 +39,18 @@ Task ByteIo::complete_edges(Request& request, Tag& tag, Memory memory, const Cov
   std::memmove(memory.data + cover.lead, memory.data, length);
   Status status;
   if (cover.lead != 0) {
-    Task reading = transfer(request, tag, cover.begin, {memory.edges, block_bytes_}, Ends::part);
+    const uint64_t bytes = std::min<uint64_t>(cover.length, block_bytes_);
+    Task reading = transfer(request, tag, cover.begin, {memory.edges, bytes}, Ends::part);
     status = co_await reading;
     std::memcpy(memory.data, memory.edges, cover.lead);
   }
   if (status.ok() && cover.trail != 0) {
-    const uint64_t last = cover.begin + cover.length - block_bytes_;
+    const uint64_t last = last_block(cover);
+    const uint64_t bytes = cover.begin + cover.length - last;
     std::byte* const edge = memory.edges + kBlockBytesMax;
-    Task reading = transfer(request, tag, last, {edge, block_bytes_}, Ends::part);
+    Task reading = transfer(request, tag, last, {edge, bytes}, Ends::part);
     status = co_await reading;
-    std::memcpy(memory.data + cover.length - cover.trail, edge + block_bytes_ - cover.trail,
-                cover.trail);
+    std::memcpy(memory.data + cover.length - cover.trail, edge + bytes - cover.trail, cover.trail);
   }
   request.op = op;
   co_return status;
@@ -60,7 +61,7 @@ Task ByteIo::zero(Request& request, Tag& tag, Memory memory) {
   const Cover blocks = cover(request.offset, request.length);
   // The whole blocks within the range; none if it is within one block, or in parts of two.
   const uint64_t first = blocks.begin + (blocks.lead != 0 ? block_bytes_ : 0);
-  const uint64_t last = blocks.begin + blocks.length - (blocks.trail != 0 ? block_bytes_ : 0);
+  const uint64_t last = blocks.trail != 0 ? last_block(blocks) : blocks.begin + blocks.length;
   const uint64_t head_end = std::min(first, end);
   if (first < last) {  // before the edges: if it is refused (fast_only), nothing has changed
     RangeLock::Hold hold(lock_, *request.ring, first, last - first, RangeLock::Mode::shared);
@@ -111,11 +112,18 @@ Task ByteIo::transfer(Request& request, Tag& tag, uint64_t offset, std::span<std
 ByteIo::Cover ByteIo::cover(uint64_t offset, uint64_t length) const {
   const uint64_t mask = block_bytes_ - 1;
   const uint64_t begin = offset & ~mask;
-  const uint64_t end = (offset + length + mask) & ~mask;
+  const uint64_t data = disk_.geometry().data_bytes();
+  uint64_t end = (offset + length + mask) & ~mask;
+  if (end > data && (data & mask) != 0) end = std::max(data, offset + length);
   return {.begin = begin,
           .length = end - begin,
           .lead = static_cast<uint32_t>(offset - begin),
           .trail = static_cast<uint32_t>(end - offset - length)};
+}
+
+// Where the last block begins, of which the disk may have only a part.
+uint64_t ByteIo::last_block(const Cover& cover) const {
+  return (cover.begin + cover.length - 1) & ~(uint64_t{block_bytes_} - 1);
 }
 
 }  // namespace sluice

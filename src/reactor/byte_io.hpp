@@ -4,6 +4,9 @@
 // a write locks its blocks exclusively, others lock theirs shared, so that it never overwrites new
 // bytes with old ones.
 //
+// The last block of a disk may be a part of one (Geometry::exact_bytes): it counts as whole, and no
+// request goes beyond its end.
+//
 // One for each disk whose clients address bytes, used by the threads of all queues.
 #pragma once
 
@@ -25,7 +28,7 @@ class ByteIo {
   // The memory of a request, aligned for direct I/O.
   struct Memory {
     std::byte* data = nullptr;   // room for the blocks that cover the range
-    std::byte* edges = nullptr;  // 2 * kBlockBytesMax; only for ranges that are not whole blocks
+    std::byte* edges = nullptr;  // 2 * kBlockBytesMax; not for a range that is_whole()
   };
 
   // A byte range and the whole blocks that contain it.
@@ -55,7 +58,13 @@ class ByteIo {
   // Serves write zeroes. The memory has room for two blocks of data.
   Task zero(Request& request, Tag& tag, Memory memory);
 
+  // The end of the last block moves when the disk grows, and a range that was aligned may get
+  // edges.
   Cover cover(uint64_t offset, uint64_t length) const;
+  // True if that cannot happen.
+  bool is_whole(uint64_t offset, uint64_t length) const {
+    return ((offset | length) & (block_bytes_ - 1)) == 0;
+  }
 
  protected:
   ~ByteIo() = default;
@@ -70,6 +79,7 @@ class ByteIo {
   Task complete_edges(Request& request, Tag& tag, Memory memory, const Cover& cover,
                       uint32_t length);
   Task zero_bytes(Request& request, Tag& tag, Memory memory, uint64_t offset, uint64_t length);
+  uint64_t last_block(const Cover& cover) const;
 
   const uint32_t block_bytes_;
   RangeLock lock_;

@@ -54,7 +54,7 @@ class ExportedDisks final : public Target {
   uint64_t total_bytes() const {
     uint64_t total = 0;
     for (const auto& disk : children()) {
-      total += std::min<uint64_t>(disk->geometry().size_bytes, kSizeMax - total);
+      total += std::min<uint64_t>(disk->geometry().data_bytes(), kSizeMax - total);
     }
     return total;
   }
@@ -125,6 +125,7 @@ constinit const TargetType kExportsTarget = {
                .children_minimum = 1,
                .children_maximum = UINT32_MAX,
                .options = kExportsOptions},
-    .open = open_exports};
+    .open = open_exports,
+    .holds_disks = true};
 
 }  // namespace sluice

@@ -34,6 +34,13 @@ class OpenContext {
   // Open files even if loop devices of the kernel have them open.
   bool force() const { return force_; }
 
+  // The target that is being opened is a disk whose clients address bytes: it serves the bytes
+  // behind its last whole block if it can (Geometry::exact_bytes).
+  bool to_the_byte() const { return clients_address_bytes_ && opens_disk_; }
+  void let_clients_address_bytes(bool yes) { clients_address_bytes_ = yes; }
+  // Whether the next target is a disk, not a part of one.
+  void note_disk(bool is_disk) { opens_disk_ = is_disk; }
+
   bool inherits() const { return inherits_; }
   // The next inherited file; not valid if there is none left.
   Descriptor inherit();
@@ -64,6 +71,8 @@ class OpenContext {
  private:
   bool read_only_;
   bool force_ = false;
+  bool clients_address_bytes_ = false;
+  bool opens_disk_ = false;
   bool inherits_ = false;
   InheritedFiles inherited_;
   size_t next_ = 0;

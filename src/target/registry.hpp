@@ -23,6 +23,8 @@ struct TargetType {
   std::span<const TargetSyntax> verbs = {};
   // A child that cannot be opened is a Missing one. open() refuses if there are too many.
   bool accepts_missing = false;
+  // Each child is a disk of its own for clients (Target::disk_names()).
+  bool holds_disks = false;
 };
 
 // Null: there is none of that name.

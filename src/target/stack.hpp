@@ -57,11 +57,9 @@ class Stack {
  public:
   // Opens the targets from the leaves up; on failure nothing stays open. `force`: see OpenContext.
   static Result<std::unique_ptr<Stack>> open(const Spec& spec, bool read_only, bool force = false);
+  // The same with files that another process has opened, or for clients that address bytes. The
+  // locks of such files belong to the other process until own_files().
   static Result<std::unique_ptr<Stack>> open(const Spec& spec, OpenContext& context);
-  // The same with files that another process has opened, see OpenContext. Their locks belong to the
-  // other process until own_files().
-  static Result<std::unique_ptr<Stack>> take_over(const Spec& spec, bool read_only,
-                                                  InheritedFiles files);
   // For tests and embedding: a tree built by the program.
   explicit Stack(std::unique_ptr<Target> root);
   Stack(const Stack&) = delete;

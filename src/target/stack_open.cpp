@@ -34,13 +34,15 @@ class Opener {
  public:
   explicit Opener(OpenContext& context) : context_(context) {}
 
-  Result<std::unique_ptr<Target>> open(const Spec& spec, const std::string& path) {
+  // `is_disk`: clients see the target itself.
+  Result<std::unique_ptr<Target>> open(const Spec& spec, const std::string& path, bool is_disk) {
     const TargetType* const type = find_type(spec);
     if (type == nullptr) return fail(EINVAL, fmt::format("unknown target '{}'", spec.target));
     const size_t looked_at = context_.looked_at();
     Target::Children children;
     std::unique_ptr<Target> target;
-    auto opened = open_children(spec, path, *type, children);
+    auto opened = open_children(spec, path, *type, is_disk && type->holds_disks, children);
+    context_.note_disk(is_disk && !type->holds_disks);
     if (opened) opened = open_one(spec, *type, children, target);
     if (opened) return target;
     context_.end_look(looked_at);  // while the children are there
@@ -57,7 +59,7 @@ class Opener {
   }
 
   Result<void> open_children(const Spec& spec, const std::string& path, const TargetType& type,
-                             Target::Children& children) {
+                             bool are_disks, Target::Children& children) {
     for (size_t i = 0; i < spec.children.size(); ++i) {
       const Spec& child = spec.children[i];
       const std::string child_path = fmt::format("{}/{}", path, i);
@@ -65,7 +67,7 @@ class Opener {
       if (const Error* const missed = context_.missed_before(child_path)) {
         opened = std::unexpected(*missed);
       } else {
-        opened = open(child, child_path);
+        opened = open(child, child_path, are_disks);
         if (!opened && context_.inherits()) return std::unexpected(opened.error());
       }
       if (!opened && !type.accepts_missing) return std::unexpected(opened.error());
@@ -109,21 +111,12 @@ Result<std::unique_ptr<Stack>> Stack::open(const Spec& spec, bool read_only, boo
   return open(spec, context);
 }
 
-Result<std::unique_ptr<Stack>> Stack::take_over(const Spec& spec, bool read_only,
-                                                InheritedFiles files) {
-  OpenContext context(read_only, std::move(files));
-  auto stack = open(spec, context);
-  if (stack && !context.all_inherited()) {
-    return fail(EINVAL, "there are more files than the spec names");
-  }
-  return stack;
-}
-
 Result<std::unique_ptr<Stack>> Stack::open(const Spec& spec, OpenContext& context) {
   if (auto checked = check(spec, context); !checked) return std::unexpected(checked.error());
-  auto root = Opener(context).open(spec, "");
+  auto root = Opener(context).open(spec, "", /*is_disk=*/true);
   context.end_look();
   if (!root) return std::unexpected(root.error());
+  if (!context.all_inherited()) return fail(EINVAL, "there are more files than the spec names");
   auto stack = std::make_unique<Stack>(std::move(*root));
   stack->spec_ = spec;
   return stack;
@@ -136,7 +129,7 @@ Result<Target::Children> Stack::open_children(const Spec& verb, ControlOptions& 
                                       : OpenContext(read_only);
   Target::Children children;
   for (const Spec& child : verb.children) {
-    auto opened = Opener(context).open(child, "");
+    auto opened = Opener(context).open(child, "", /*is_disk=*/false);
     context.end_look();
     if (!opened) return std::unexpected(opened.error());
     if (auto checked = check_is_disk(**opened); !checked) return std::unexpected(checked.error());

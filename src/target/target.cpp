@@ -61,10 +61,11 @@ Status Target::check(const Request& request) const {
 }
 
 Status Target::check_range(const Request& request) const {
-  const uint64_t size = geometry_.size_bytes;
+  const uint64_t size = geometry_.data_bytes();
   const uint64_t block_mask = geometry_.logical_block_bytes - 1;
+  const uint64_t end_mask = geometry_.exact_bytes == 0 ? block_mask : 0;
   const bool fits = request.offset <= size && request.length <= size - request.offset &&
-                    ((request.offset | request.length) & block_mask) == 0;
+                    ((request.offset & block_mask) | (request.length & end_mask)) == 0;
   return Status::from_errno(fits ? 0 : EINVAL);
 }
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# `sluice serve`: several exports from one process, each with its own name, size and state; and
-# READs that go from the page cache to the socket.
+# `sluice serve`: several exports from one process, each with its own name, size and state; READs
+# that go from the page cache to the socket; and files of any number of bytes.
 # shellcheck source=tests/interop/lib_nbd.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib_nbd.sh"
 
@@ -17,6 +17,7 @@ main() {
     run_case "upgrade" goes_on_after_upgrade
     run_case "killed" is_killed
     run_case "page cache" reads_from_page_cache
+    run_case "any number of bytes" serves_any_number_of_bytes
     run_case "bad arguments" refuses_bad_arguments
     finish
 }
@@ -166,6 +167,91 @@ reads_from_page_cache() {
 
 copied() {
     "$SLUICE" stat "$ID" --json | grep -o '"copied_bytes": *[0-9]*' | tr '\n' ' '
+}
+
+# Each byte is read and written, none behind the end is, and no file changes its size.
+serves_any_number_of_bytes() {
+    local bytes
+    local sizes='1 513 1000 100001'
+    for bytes in $sizes; do head -c "$bytes" /dev/urandom > "$bytes.raw"; done
+    # shellcheck disable=SC2046
+    serve $(printf 'b%s=%s.raw ' 1 1 513 513 1000 1000) 'b100001=loop(100001.raw, buffered_io)'
+    for bytes in $sizes; do
+        same size "$(nbdinfo --size "$(uri "b$bytes")")" "$bytes"
+        nbdcopy "$(uri "b$bytes")" copied
+        cmp "$bytes.raw" copied
+        qemu-img convert -f raw -O raw "$(uri "b$bytes")" converted
+        cmp -n "$bytes" "$bytes.raw" converted
+        nbdinfo --map --totals --json "$(uri "b$bytes")" > map.json
+        grep -q "\"size\": $bytes," map.json || fail "another map: $(cat map.json)"
+    done
+    cat > check.py << 'PYTHON'
+import nbd, os, subprocess, sys
+
+def connected(size):
+    h = nbd.NBD()
+    h.connect_uri(sys.argv[1] % ('b%d' % size))
+    return h
+
+def check_every_byte(h, size):
+    data = bytearray(h.pread(size, 0))
+    for at in range(0, size, 1 if size < 5000 else 997):
+        assert h.pread(1, at) == data[at:at + 1]
+        data[at] = at * 7 % 251
+        h.pwrite(bytes(data[at:at + 1]), at, nbd.CMD_FLAG_FUA if at % 100 == 0 else 0)
+    last = min(size, 600)
+    data[size - last:] = b'x' * last
+    h.pwrite(b'x' * last, size - last)
+    data[size - 1:] = b'\0'
+    h.zero(1, size - 1)
+    assert h.pread(size, 0) == data
+    h.set_strict_mode(0)
+    for call in (lambda: h.pread(1, size), lambda: h.pwrite(b'x', size),
+                 lambda: h.zero(2, size - 1)):
+        try:
+            call()
+        except nbd.Error:
+            continue
+        raise AssertionError('served beyond the end')
+    h.flush()
+    assert open('%d.raw' % size, 'rb').read() == data
+    h.trim(size, 0)
+    h.cache(size, 0)
+    h.zero(size, 0)
+    assert h.pread(size, 0) == bytes(size)
+    h.pwrite(bytes(data), 0)
+    h.flush()
+    assert open('%d.raw' % size, 'rb').read() == data
+
+handles = [(size, connected(size)) for size in map(int, sys.argv[2].split())]
+for _ in range(2):
+    for size, h in handles:
+        check_every_byte(h, size)
+        assert os.stat('%d.raw' % size).st_size == size
+    subprocess.run(sys.argv[3:], check=True, stdout=subprocess.DEVNULL)
+assert connected(1000).get_size() == 1000
+PYTHON
+    /usr/bin/python3 check.py "$URI" "$sizes" "$SLUICE" upgrade "$ID"
+    note_server
+    head -c 1000 /dev/urandom > other.raw
+    nbdcopy other.raw "$(uri b1000)"
+    cmp other.raw 1000.raw
+    truncate -s 5001 1000.raw
+    "$SLUICE" resize "$ID" > /dev/null
+    same grown "$(nbdinfo --size "$(uri b1000)")" 5001
+    stop_server
+    for bytes in 1 513 100001; do same bytes "$(stat -c %s "$bytes.raw")" "$bytes"; done
+    same bytes "$(stat -c %s 1000.raw)" 5001
+    is_listed_with_its_size
+}
+
+is_listed_with_its_size() {
+    "$SLUICE" add --listen unix:sock 513.raw > add.txt
+    note_server
+    "$SLUICE" list --json > list.json
+    grep -q '"size_bytes": *513' list.json || fail "another size: $(cat list.json)"
+    stop_server
+    refused 'less than one block' "$SLUICE" add --frontend fuse --at at 1.raw
 }
 
 refuses_bad_arguments() {

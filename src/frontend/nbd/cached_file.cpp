@@ -28,7 +28,7 @@ std::unique_ptr<CachedFile> CachedFile::of(const Disk& disk) {
   std::unique_ptr<CachedFile> made(new CachedFile(*file));
   const std::string path = fmt::format("/proc/self/fd/{}", file->descriptor);
   made->reader_ = Descriptor(open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  const uint64_t bytes = file->begin_bytes + disk.geometry().size_bytes;
+  const uint64_t bytes = file->begin_bytes + disk.geometry().data_bytes();
   const bool is_usable = made->reader_.valid() && made->map(bytes) && made->tells_the_truth();
   return is_usable ? std::move(made) : nullptr;
 }

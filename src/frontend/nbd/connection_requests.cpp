@@ -121,13 +121,14 @@ Result<std::unique_ptr<PagePool>> Connection::make_pool() {
 size_t Connection::room_for(const RequestTag& tag) const {
   constexpr size_t kBlock = ByteIo::kBlockBytesMax;
   const ByteIo::Cover cover = chosen_->io->cover(tag.asked.offset, tag.length);
-  const size_t edges = cover.aligned() ? 0 : 2 * kBlock;
+  const bool whole = chosen_->io->is_whole(tag.asked.offset, tag.length);
+  const size_t edges = whole ? 0 : 2 * kBlock;
   switch (tag.asked.command) {
     case Command::read:
     case Command::write:
       return (cover.length + kBlock - 1) / kBlock * kBlock + edges;
     case Command::write_zeroes:
-      return cover.aligned() ? 0 : 2 * kBlock + edges;
+      return whole ? 0 : 2 * kBlock + edges;
     case Command::block_status:
       return Extents::kMax * status_extent_bytes(form_.headers);
     default:

@@ -44,7 +44,7 @@ std::vector<PromisedExport> NbdExport::promises() const {
     const auto flags =
         static_cast<uint16_t>(transmission_flags(geometry) & (kReadOnly | kSendTrim));
     promises.push_back(
-        {.name = export_name(*disk, options_.name), .size = geometry.size_bytes, .flags = flags});
+        {.name = export_name(*disk, options_.name), .size = geometry.data_bytes(), .flags = flags});
   }
   return promises;
 }

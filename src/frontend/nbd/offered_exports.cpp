@@ -49,7 +49,7 @@ std::vector<std::string> OfferedExports::names() const {
 const OfferedExport* OfferedExports::offered(std::string_view name) const {
   const auto found = std::ranges::find_if(exports_, [&](auto& each) { return each->name == name; });
   if (found == exports_.end()) return nullptr;
-  (*found)->size = (*found)->disk->geometry().size_bytes;
+  (*found)->size = (*found)->disk->geometry().data_bytes();
   return found->get();
 }
 

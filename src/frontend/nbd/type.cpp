@@ -222,6 +222,7 @@ constinit const FrontendType kNbdFrontend = {
     .max_io_bytes = kIoBytesMax,
     .is_block_device = false,
     .serves_many = true,
+    .serves_bytes = true,
     .check_options = nbd::check_options,
     .plan = nbd::plan,
     .adopt = nbd::adopt,

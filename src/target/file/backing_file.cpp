@@ -25,6 +25,7 @@ constexpr uint32_t kBlockBytesMax = 4096;
 
 Result<void> open_as_asked(BackingFile& file, const std::string& path, int flags, bool buffered);
 void settle_direct_io(BackingFile& file, const std::string& name, bool wanted);
+void reach_the_end(BackingFile& file, const std::string& name);
 void settle_use(BackingFile& file, const BackingFile::Options& options);
 void set_flag(int descriptor, int flag, bool on);
 int create_memory_file();
@@ -50,6 +51,7 @@ Result<BackingFile> BackingFile::open(const std::string& path, const Options& op
     return fail(EAGAIN, fmt::format("{} was replaced while it was opened: try again", shown(path)));
   }
   settle_direct_io(file, path, !options.buffered_io);
+  if (options.to_the_byte) reach_the_end(file, path);
   if (file.geometry.read_only && !options.read_only) {
     return cannot_open(path, EROFS, flags, file.block_device);
   }
@@ -133,6 +135,21 @@ void settle_direct_io(BackingFile& file, const std::string& name, bool wanted) {
   // the behaviour of tmpfs, which does not block.
   if (file.direct && is_in_memory(descriptor)) set_flag(descriptor, O_NONBLOCK, true);
   file.geometry = describe_file(descriptor, alignment);
+  file.swap_risk = swap_risk_of(descriptor, name, file.direct);
+}
+
+// Never both ways for one file: a page that is written back would undo direct writes beside it.
+void reach_the_end(BackingFile& file, const std::string& name) {
+  const uint64_t block = file.geometry.logical_block_bytes;
+  if (!file.direct || file.block_device || file.geometry.size_bytes % block == 0) return;
+  log().info(
+      "{} goes through the page cache: direct I/O takes whole blocks of {} bytes, and its size is "
+      "{}",
+      shown(name), block, uint64_t{file.geometry.size_bytes});
+  const int descriptor = file.descriptor.number();
+  set_flag(descriptor, O_DIRECT | O_NONBLOCK, false);
+  file.direct = false;
+  file.geometry = describe_file(descriptor, {});
   file.swap_risk = swap_risk_of(descriptor, name, file.direct);
 }
 

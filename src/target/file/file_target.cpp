@@ -49,7 +49,7 @@ Result<void> FileTarget::check_recovery() const {
 Result<void> FileTarget::check_handover() const {
   const auto available = available_bytes();
   if (!available) return std::unexpected(available.error());
-  const uint64_t needed = geometry_.size_bytes;
+  const uint64_t needed = geometry_.data_bytes();
   if (*available >= needed) return {};
   return fail(ESTALE, fmt::format("{} has become smaller than its served part, {} bytes instead of "
                                   "{}: restore it to its size first",
@@ -88,9 +88,25 @@ Result<uint64_t> FileTarget::do_resize(std::optional<uint64_t> wanted) {
   if (!wanted && !place_.whole) return uint64_t{geometry_.size_bytes};
   const auto available = available_bytes();
   if (!available) return available;
-  if (!wanted) return *available / geometry_.logical_block_bytes * geometry_.logical_block_bytes;
+  if (!wanted) return follow(*available);
   if (*wanted <= *available) return *wanted;
   return extend(place_.begin_bytes + *wanted);
+}
+
+// Up to the end of the file.
+Result<uint64_t> FileTarget::follow(uint64_t available_bytes) {
+  const uint64_t block = geometry_.logical_block_bytes;
+  if (place_.grain_bytes != 0) {
+    const uint64_t had = geometry_.data_bytes();
+    const uint64_t has = available_bytes / place_.grain_bytes * place_.grain_bytes;
+    if (has < had) {
+      return fail(EINVAL, fmt::format("it has {} bytes, but {} has now only {}: restore that to "
+                                      "its size",
+                                      had, shown(place_.name), available_bytes));
+    }
+    geometry_.exact_bytes = has;
+  }
+  return available_bytes / block * block;
 }
 
 Result<uint64_t> FileTarget::extend(uint64_t file_bytes) {

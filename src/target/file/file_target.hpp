@@ -23,8 +23,9 @@ class FileTarget final : public Target {
     int descriptor = -1;       // the same file, for other rings and the control path
     uint64_t begin_bytes = 0;  // offset of the target in the file
     bool block_device = false;
-    bool whole = false;      // up to the end of the file, also after growth
-    bool inherited = false;  // another process also has the file open, and its lock
+    bool whole = false;        // up to the end of the file, also after growth
+    uint32_t grain_bytes = 0;  // not 0: of the file's end, which need not be that of a block
+    bool inherited = false;    // another process also has the file open, and its lock
     std::string swap_risk = {};
   };
 
@@ -45,6 +46,7 @@ class FileTarget final : public Target {
   Task do_extents(Request& request, Extents& found) override;
   Result<uint64_t> do_resize(std::optional<uint64_t> wanted) override;
   Result<uint64_t> available_bytes() const;
+  Result<uint64_t> follow(uint64_t available_bytes);
   Result<uint64_t> extend(uint64_t file_bytes);
   Task read(Request& request);
   Task write(Request& request);

@@ -48,6 +48,7 @@ constexpr OptionSyntax kOptions[] = {
 // The served part of the file, and the block size.
 struct Cut {
   uint64_t begin_bytes = 0;
+  uint32_t grain_bytes = 0;  // see FileTarget::Place
   Geometry geometry;
 };
 // An option in bytes, with its valid range for this file.
@@ -58,7 +59,9 @@ struct Bytes {
   uint64_t highest;
 };
 
-Result<Cut> cut_to_range(const Spec& spec, const std::string& path, const BackingFile& file);
+uint32_t grain_of(const BackingFile& file, const BackingFile::Options& options);
+Result<Cut> cut_to_range(const Spec& spec, const std::string& path, const BackingFile& file,
+                         uint32_t grain);
 std::unique_ptr<Target> serve(const Cut& cut, FileTarget::Place place, const Geometry& whole);
 Result<void> check_block_multiple(const Bytes& bytes, const std::string& path,
                                   uint32_t block_bytes);
@@ -68,11 +71,12 @@ Result<std::unique_ptr<Target>> open(const Spec& spec, Target::Children&&, OpenC
   const std::string path = spec.text("file");
   const BackingFile::Options options{.read_only = spec.flag("read_only") || context.read_only(),
                                      .buffered_io = spec.flag("buffered_io"),
-                                     .force = context.force()};
+                                     .force = context.force(),
+                                     .to_the_byte = context.to_the_byte() && !spec.has("size")};
   auto backing = context.inherits() ? BackingFile::adopt(context.inherit(), path, options)
                                     : BackingFile::open(path, options);
   if (!backing) return std::unexpected(backing.error());
-  auto cut = cut_to_range(spec, path, *backing);
+  auto cut = cut_to_range(spec, path, *backing, grain_of(*backing, options));
   if (!cut) return std::unexpected(cut.error());
   // Logged by the first server only, not after a handover.
   if (cut->begin_bytes == 0 && !context.inherits()) tell_what_is_in(*backing, path, cut->geometry);
@@ -85,13 +89,21 @@ Result<std::unique_ptr<Target>> open(const Spec& spec, Target::Children&&, OpenC
                 .begin_bytes = cut->begin_bytes,
                 .block_device = backing->block_device,
                 .whole = !spec.has("size"),
+                .grain_bytes = cut->grain_bytes,
                 .inherited = context.inherits(),
                 .swap_risk = backing->swap_risk},
                backing->geometry);
 }
 
+// What the end of the file may be a multiple of, if it need not be the end of a block; else 0.
+uint32_t grain_of(const BackingFile& file, const BackingFile::Options& options) {
+  if (!options.to_the_byte || file.block_device) return 0;
+  return file.direct ? file.geometry.logical_block_bytes : 1;
+}
+
 // The part of the file that options `offset`, `size` and `block` select.
-Result<Cut> cut_to_range(const Spec& spec, const std::string& path, const BackingFile& file) {
+Result<Cut> cut_to_range(const Spec& spec, const std::string& path, const BackingFile& file,
+                         uint32_t grain) {
   const Geometry& whole = file.geometry;
   const uint32_t own_block = whole.logical_block_bytes;
   const auto block = static_cast<uint32_t>(spec.number("block", own_block));
@@ -106,12 +118,14 @@ Result<Cut> cut_to_range(const Spec& spec, const std::string& path, const Backin
   if (auto checked = check_block_multiple(offset, path, std::min(block, own_block)); !checked) {
     return std::unexpected(checked.error());
   }
-  const uint32_t least = std::max(block, own_block);
+  if (block < own_block) grain = 0;
+  const uint32_t least = grain != 0 ? grain : std::max(block, own_block);
   if (whole.size_bytes < least) {
     const std::string advice =
         file.block_device
             ? "is a medium in the drive?"
             : fmt::format("give it a size with truncate -s SIZE {}", shell_word(path));
+    if (grain != 0) return fail(EINVAL, fmt::format("{} is empty: {}", shown(path), advice));
     return fail(EINVAL, fmt::format("{} has {} bytes, less than one block of {}: {}", shown(path),
                                     whole.size_bytes, least, advice));
   }
@@ -136,14 +150,15 @@ Result<Cut> cut_to_range(const Spec& spec, const std::string& path, const Backin
                                     " {} on: give a smaller one, or make the file larger",
                                     part.size_bytes, shown(path), usable, begin));
   }
-  if (!spec.has("size") && left != part.size_bytes) {
+  if (grain != 0) part.exact_bytes = left / grain * grain;
+  if (!spec.has("size") && left != part.data_bytes()) {
     log().warn("{}: its last {} bytes are left out, its size is no multiple of {}", shown(path),
-               left - part.size_bytes, least);
+               left - part.data_bytes(), least);
   }
   // Alignment carries over to the file only up to that of the part's offset.
   part.physical_block_bytes =
       std::max(block, static_cast<uint32_t>(std::gcd(uint64_t{whole.physical_block_bytes}, begin)));
-  return Cut{.begin_bytes = begin, .geometry = part};
+  return Cut{.begin_bytes = begin, .grain_bytes = grain, .geometry = part};
 }
 
 // Blocks smaller than those of the file need read-modify-write of the file's blocks.

@@ -12,6 +12,7 @@
 
 #include "core/log.hpp"
 #include "spec/spec.hpp"
+#include "target/open_context.hpp"
 #include "target/registry.hpp"
 
 namespace sluice::test {
@@ -25,10 +26,12 @@ T value_or_throw(Result<T> result) {
 
 }  // namespace
 
-Result<std::unique_ptr<Stack>> open_stack(std::string_view text, bool read_only) {
+Result<std::unique_ptr<Stack>> open_stack(std::string_view text, bool read_only, bool to_the_byte) {
   auto spec = parse_spec(text, target_vocabulary());
   if (!spec) return std::unexpected(spec.error());
-  return Stack::open(*spec, read_only);
+  OpenContext context(read_only);
+  context.let_clients_address_bytes(to_the_byte);
+  return Stack::open(*spec, context);
 }
 
 std::string open_error(std::string_view text, bool read_only) {

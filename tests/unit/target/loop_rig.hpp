@@ -20,8 +20,8 @@ class logger;
 
 namespace sluice::test {
 
-Result<std::unique_ptr<Stack>> open_stack(std::string_view text, bool read_only = false);
-
+Result<std::unique_ptr<Stack>> open_stack(std::string_view text, bool read_only = false,
+                                          bool to_the_byte = false);  // OpenContext
 // The error of opening it; empty on success.
 std::string open_error(std::string_view text, bool read_only = false);
 

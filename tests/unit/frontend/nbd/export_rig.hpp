@@ -37,7 +37,7 @@ inline bool may_open(rlim_t descriptors) {
 
 struct NbdExportTest : testing::Test {
   void serve(std::string_view spec, bool read_only = false, uint16_t queues = 1) {
-    stack = std::move(*sluice::test::open_stack(spec, read_only));
+    stack = std::move(*sluice::test::open_stack(spec, read_only, /*to_the_byte=*/true));
     ASSERT_TRUE(stack->start());
     auto made = NbdExport::make(*stack, {.addresses = {*ListenAddress::parse("unix:" + path)},
                                          .name = "disk",

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "target/open_context.hpp"
 #include "target/registry.hpp"
 #include "unit/frontend/nbd/export_rig.hpp"
 
@@ -37,7 +38,9 @@ struct NbdHandoverTest : NbdExportTest {
   void prepare_next() {
     std::vector<Descriptor> files;
     for (const int file : stack->files()) files.emplace_back(fcntl(file, F_DUPFD_CLOEXEC, 0));
-    auto taken = Stack::take_over(spec, false, {.files = std::move(files), .missing = {}});
+    OpenContext context(false, {.files = std::move(files), .missing = {}});
+    context.let_clients_address_bytes(true);
+    auto taken = Stack::open(spec, context);
     ASSERT_TRUE(taken) << taken.error().text;
     next_stack = std::move(*taken);
     auto adopted = NbdExport::adopt(*next_stack, session->frontend().handover_state());
