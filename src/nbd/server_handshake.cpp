@@ -40,6 +40,25 @@ void ServerHandshake::greet(std::vector<std::byte>& output) {
   write_greeting(kFixedNewstyle | kNoZeroes, writer);
 }
 
+HandshakeProgress ServerHandshake::progress() const {
+  return {.has_client_flags = state_ != State::client_flags,
+          .fixed_newstyle = fixed_newstyle_,
+          .no_zeroes = no_zeroes_,
+          .headers = agreement_.headers,
+          .contexts = agreement_.contexts,
+          .contexts_of = contexts_of_};
+}
+
+void ServerHandshake::go_on(HandshakeProgress progress) {
+  goes_on_ = true;
+  state_ = progress.has_client_flags ? State::options : State::client_flags;
+  fixed_newstyle_ = progress.fixed_newstyle;
+  no_zeroes_ = progress.no_zeroes;
+  agreement_.headers = progress.headers;
+  agreement_.contexts = std::move(progress.contexts);
+  contexts_of_ = std::move(progress.contexts_of);
+}
+
 size_t ServerHandshake::feed(Bytes input, std::vector<std::byte>& output) {
   size_t used = 0;
   while (state_ == State::client_flags || state_ == State::options) {

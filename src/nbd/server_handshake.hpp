@@ -38,6 +38,16 @@ class Exports {
 
 enum class TlsPolicy : uint8_t { none, offered, required };
 
+// Where a handshake without TLS is, between two messages.
+struct HandshakeProgress {
+  bool has_client_flags = false;
+  bool fixed_newstyle = false;
+  bool no_zeroes = false;
+  Headers headers = Headers::simple;
+  std::vector<MetaContext> contexts{};
+  std::string contexts_of{};  // the export that they were chosen for
+};
+
 class ServerHandshake {
  public:
   // The longest option with its header: what a connection must be able to hold.
@@ -61,6 +71,11 @@ class ServerHandshake {
 
   // The first bytes that the client gets.
   static void greet(std::vector<std::byte>& output);
+  // For another server, while it waits for a message and TLS has not begun.
+  HandshakeProgress progress() const;
+  // Begins where another server was.
+  void go_on(HandshakeProgress progress);
+  bool goes_on() const { return goes_on_; }
 
   // Handles as many whole messages as `input` has, and writes the replies. Returns the bytes that
   // it has used; the connection feeds it the others again, followed by more. In `transmission` they
@@ -93,6 +108,7 @@ class ServerHandshake {
 
   const Exports& exports_;
   const TlsPolicy policy_;
+  bool goes_on_ = false;
   State state_ = State::client_flags;
   bool fixed_newstyle_ = false;
   bool no_zeroes_ = false;

@@ -15,6 +15,7 @@ main() {
     run_case "copies" with_servers under_copies
     run_case "libnbd, new size" with_servers grows
     run_case "options" with_servers keeps_its_options
+    run_case "handshakes" with_servers in_handshakes
     run_case "stuck client" with_servers stuck_client
     run_case "TLS" with_servers under_tls
     run_case "many idle connections" with_servers many_idle
@@ -183,6 +184,35 @@ keeps_its_options() {
     : > sock
     stop_server
     [ -f sock ] || fail "a file of another was removed"
+}
+
+# Clients that have only connected, or are between two options: nobody waits for them.
+in_handshakes() {
+    serve
+    cat > check.py << 'PYTHON'
+import nbd, socket, subprocess, sys, time
+
+silent = socket.socket(socket.AF_UNIX)
+silent.connect('sock')
+negotiating = nbd.NBD()
+negotiating.set_opt_mode(True)
+negotiating.add_meta_context(nbd.CONTEXT_BASE_ALLOCATION)
+negotiating.connect_uri(sys.argv[1])
+for _ in range(2):
+    begun = time.monotonic()
+    subprocess.run(sys.argv[2:], check=True, stdout=subprocess.DEVNULL)
+    assert time.monotonic() - begun < 2.5, 'the upgrade has waited'
+    assert negotiating.opt_list(lambda name, text: None) == 1
+negotiating.opt_go()
+assert negotiating.get_size() == 64 << 20
+assert negotiating.get_structured_replies_negotiated()
+assert negotiating.can_meta_context(nbd.CONTEXT_BASE_ALLOCATION)
+assert negotiating.pread(512, 0) == bytes(512)
+assert silent.recv(100) == b'NBDMAGICIHAVEOPT\0\x03'
+PYTHON
+    /usr/bin/python3 check.py "$URI" "$SLUICE" upgrade -n "$ID" || fail 'a handshake did not go on'
+    SERVER=$(field pid)
+    stop_server
 }
 
 stuck_client() {

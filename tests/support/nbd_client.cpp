@@ -4,7 +4,7 @@
 
 namespace sluice::test {
 
-std::string NbdClient::shake_hands(nbd::ClientHandshake::Wish wish) {
+std::string NbdClient::shake_hands(nbd::ClientHandshake::Wish wish, const Send& send) {
   nbd::ClientHandshake handshake(std::move(wish));
   Data input;
   while (handshake.state() == nbd::ClientHandshake::State::talking) {
@@ -15,7 +15,11 @@ std::string NbdClient::shake_hands(nbd::ClientHandshake::Wish wish) {
     Data output;
     const size_t used = handshake.feed(input, output);
     input.erase(input.begin(), input.begin() + static_cast<ptrdiff_t>(used));
-    send_bytes(output);
+    if (send) {
+      send(output);
+    } else {
+      send_bytes(output);
+    }
   }
   agreement_ = handshake.agreed();
   return handshake.why();

@@ -9,6 +9,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -43,8 +44,9 @@ class NbdClient {
   int socket() const { return socket_.number(); }
   const nbd::ClientHandshake::Agreement& agreed() const { return agreement_; }
 
-  // Returns why it fails; empty: requests can be sent.
-  std::string shake_hands(nbd::ClientHandshake::Wish wish = {});
+  using Send = std::function<void(nbd::Bytes)>;
+  // Returns why it fails; empty: requests can be sent. `send`: in place of send_bytes().
+  std::string shake_hands(nbd::ClientHandshake::Wish wish = {}, const Send& send = {});
 
   void send_bytes(nbd::Bytes bytes) const {
     while (!bytes.empty()) {

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -13,12 +14,15 @@
 #include "core/page_pool.hpp"
 #include "nbd/handshake.hpp"
 #include "nbd/protocol.hpp"
+#include "nbd/server_handshake.hpp"
 
 namespace sluice::nbd {
 
 struct ClientState {
   bool is_new = false;  // it has only connected: the rest is not known yet
   uint16_t queue = 0;   // that has served it
+  // It has been greeted, and has not agreed yet: nothing of the next part is known.
+  std::optional<HandshakeProgress> handshake{};
   // --- Agreed on in the handshake.
   std::string export_name{};
   uint64_t size = 0;   // in bytes, of the export, as the client was told
@@ -26,14 +30,15 @@ struct ClientState {
   Headers headers = Headers::simple;
   std::vector<MetaContext> contexts{};
   // ---
-  std::vector<std::byte> unread{};  // received and not yet used: the next request begins here
+  // Received and not yet used: the next request, or message of the handshake, begins here.
+  std::vector<std::byte> unread{};
 };
 
 // A client that has been handed over, with all that its connection needs to go on.
 struct HandedClient {
   ClientState state{};
   Descriptor socket{};
-  std::unique_ptr<PagePool> pool{};  // null for a new one
+  std::unique_ptr<PagePool> pool{};  // null: it has not agreed yet
 };
 
 }  // namespace sluice::nbd

@@ -18,7 +18,6 @@ namespace {
 
 constexpr size_t kPiece = 256 << 10;  // of a payload: that it comes shows in ConnectionProgress
 constexpr size_t kInputBytes = ServerHandshake::kMessageBytesMax;
-constexpr std::chrono::seconds kHandshakeTime{10};
 constexpr std::chrono::milliseconds kLingerTime{500};
 
 }  // namespace
@@ -92,63 +91,6 @@ Service Connection::run() {
     [[maybe_unused]] const Status lingered = co_await lingering;
   }
   listener_.ended(*this);
-}
-
-Task Connection::shake_hands(Request& own) {
-  Timeout limit(ring_, kHandshakeTime);
-  std::vector<std::byte> output;
-  ServerHandshake::greet(output);
-  while (true) {
-    if (!output.empty()) {
-      iovec piece{.iov_base = output.data(), .iov_len = output.size()};
-      Task sending = send(own, {&piece, 1}, &limit);
-      if (const Status sent = co_await sending; !sent.ok()) co_return sent;
-      output.clear();
-    }
-    if (handshake_.state() == ServerHandshake::State::starting_tls) {
-      Task starting = start_tls(own, limit);
-      if (const Status started = co_await starting; !started.ok()) co_return started;
-      handshake_.tls_started();
-    }
-    if (handshake_.state() == ServerHandshake::State::transmission) break;
-    if (handshake_.state() == ServerHandshake::State::ended) {
-      if (!handshake_.why().empty()) log().info("an NBD client was refused: {}", handshake_.why());
-      co_return Status::from_errno(ECONNABORTED);
-    }
-    Task filling = fill(own, &limit);
-    if (const Status filled = co_await filling; !filled.ok()) co_return filled;
-    begin_ += handshake_.feed(buffered(), output);
-    if (handshake_.state() != ServerHandshake::State::transmission) continue;
-    if (!prepare_transmission()) co_return Status::from_errno(ENOMEM);
-  }
-  co_return kOk;
-}
-
-Task Connection::start_tls(Request& own, Timeout& limit) {
-  tls_ = std::make_unique<tls::Stream>(socket_.number(), setup_.credentials);
-  Task shaking = tls_->shake_hands(own, {.ring = ring_, .limit = &limit, .pending = &receiving_});
-  const Status shaken = co_await shaking;
-  if (!shaken.ok() && !tls_->why().empty()) {
-    log().info("an NBD client was refused: TLS: {}", tls_->why());
-  }
-  co_return shaken;
-}
-
-// Before the client learns that it may send requests.
-bool Connection::prepare_transmission() {
-  const ServerHandshake::Agreement& agreed = handshake_.agreed();
-  form_ = {.headers = agreed.headers, .contexts = agreed.contexts};
-  chosen_ = static_cast<const OfferedExport*>(agreed.chosen);
-  size_ = chosen_->size;
-  flags_ = chosen_->flags;
-  auto pool = make_pool();
-  if (!pool) {
-    log().warn("{}", pool.error().text);
-    return false;
-  }
-  pool_ = std::move(*pool);
-  begin_transmission();
-  return true;
 }
 
 void Connection::begin_transmission() {

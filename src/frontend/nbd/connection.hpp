@@ -4,7 +4,6 @@
 // one at a time; a sender sends the replies that are ready, many with one call. Tags and the memory
 // for data belong to the connection, so that a client that does not read its replies delays no
 // other. An error of the protocol ends the connection: where it was, nobody knows what follows.
-//
 // Used by its ring's thread only. It reports its end, and is destroyed then.
 #pragma once
 
@@ -71,6 +70,7 @@ class Connection final {
   // --- The reader.
   Service run();
   Task shake_hands(Request& own);
+  Task wait_for_message(Request& own, Timeout& limit);
   Task start_tls(Request& own, Timeout& limit);
   Task send(Request& own, std::span<iovec> pieces, Timeout* limit, int message_flags = 0);
   bool prepare_transmission();
@@ -137,7 +137,7 @@ class Connection final {
   std::coroutine_handle<> drainer_;  // waits until all requests are answered
   std::coroutine_handle<> sender_;   // waits for replies
   Completion* receiving_ = nullptr;  // what stop() cancels
-  bool at_boundary_ = false;         // receives the header of a request
+  bool at_boundary_ = false;         // receives what a pause need not wait for
   bool stopping_ = false;
   bool broken_ = false;  // nothing can be sent any more
 

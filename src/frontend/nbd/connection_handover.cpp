@@ -9,14 +9,15 @@
 
 namespace sluice::nbd {
 
-// Only the wait for a request is cut short: the rest of one that has begun is still received. What
-// comes at the same time as the cancellation is kept.
+// Only the wait for a request, or for a message of a handshake without TLS, is cut short: the rest
+// of a request that has begun is still received. What comes at the same time as the cancellation is
+// kept.
 void Connection::pause() {
   pausing_ = true;
   if (at_boundary_ && receiving_ != nullptr) ring_.cancel(*std::exchange(receiving_, nullptr));
 }
 
-// The reader, between two requests. Replies are sent when no tag is busy.
+// The reader, between two requests or messages. Replies are sent when no tag is busy.
 Task Connection::rest(Request& own) {
   // With TLS the requests that have been received are served: no other server will.
   while (tls_ && read_request(buffered(), form_.headers).is_whole()) {
@@ -69,6 +70,11 @@ void Connection::leave() {
 
 ClientState Connection::state() const {
   const Bytes unread = buffered();
+  if (!has_agreed()) {
+    return {.queue = setup_.queue,
+            .handshake = handshake_.progress(),
+            .unread = {unread.begin(), unread.end()}};
+  }
   return {.queue = setup_.queue,
           .export_name = chosen_->name,
           .size = size_,
@@ -80,12 +86,16 @@ ClientState Connection::state() const {
 
 void Connection::go_on(HandedClient client) {
   ClientState& state = client.state;
+  end_ = state.unread.size();
+  if (end_ != 0) std::memcpy(input_.get(), state.unread.data(), end_);
+  if (state.handshake) {
+    handshake_.go_on(std::move(*state.handshake));
+    return begin();
+  }
   form_ = {.headers = state.headers, .contexts = std::move(state.contexts)};
   chosen_ = setup_.exports.offered(state.export_name);
   size_ = state.size;
   flags_ = state.flags;
-  end_ = state.unread.size();
-  if (end_ != 0) std::memcpy(input_.get(), state.unread.data(), end_);
   pool_ = std::move(client.pool);
   begin_transmission();
   run();

@@ -169,7 +169,7 @@ Result<void> NbdExport::take(Handover handover) {
   for (size_t i = 0; i < state->connections.size(); ++i) {
     HandedClient client{.state = std::move(state->connections[i]),
                         .socket = std::move((*sockets)[first_client + i])};
-    if (!client.state.is_new) {
+    if (!client.state.is_new && !client.state.handshake) {
       const auto kept = check_promise({.name = client.state.export_name,
                                        .size = client.state.size,
                                        .flags = client.state.flags});

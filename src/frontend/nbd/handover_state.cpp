@@ -61,18 +61,56 @@ ListenerState listener_from(const JsonValue& value) {
   return {.address = std::move(*address), .inode = value.at("inode").get<uint64_t>()};
 }
 
+JsonValue to_json(std::span<const MetaContext> contexts) {
+  JsonValue value = JsonValue::array();
+  for (const MetaContext& each : contexts) value.push_back({{"id", each.id}, {"name", each.name}});
+  return value;
+}
+
+std::vector<MetaContext> contexts_from(const JsonValue& value) {
+  std::vector<MetaContext> contexts;
+  for (const JsonValue& each : value.items) {
+    contexts.push_back(
+        {.id = each.at("id").get<uint32_t>(), .name = each.at("name").get<std::string>()});
+  }
+  return contexts;
+}
+
+JsonValue to_json(const HandshakeProgress& progress) {
+  JsonValue value = {{"headers", to_word(kHeaders, progress.headers)},
+                     {"contexts", to_json(progress.contexts)},
+                     {"contexts_of", progress.contexts_of}};
+  const unsigned flags =
+      (progress.fixed_newstyle ? kFixedNewstyle : 0U) | (progress.no_zeroes ? kNoZeroes : 0U);
+  if (progress.has_client_flags) value.set("client_flags", flags);
+  return value;
+}
+
+HandshakeProgress progress_from(const JsonValue& value) {
+  HandshakeProgress progress{.headers = from_word(kHeaders, value.at("headers")),
+                             .contexts = contexts_from(value.at("contexts")),
+                             .contexts_of = value.at("contexts_of").get<std::string>()};
+  if (const JsonValue* const flags = value.find("client_flags")) {
+    progress.has_client_flags = true;
+    progress.fixed_newstyle = (flags->get<uint32_t>() & kFixedNewstyle) != 0;
+    progress.no_zeroes = (flags->get<uint32_t>() & kNoZeroes) != 0;
+  }
+  return progress;
+}
+
 JsonValue to_json(const ClientState& client) {
   if (client.is_new) return {{"new", true}, {"queue", client.queue}};
-  JsonValue contexts = JsonValue::array();
-  for (const MetaContext& each : client.contexts) {
-    contexts.push_back({{"id", each.id}, {"name", each.name}});
+  if (client.handshake) {
+    return {{"queue", client.queue},
+            {"handshake", to_json(*client.handshake)},
+            {"unread", client.unread.size()}};
   }
   return {{"queue", client.queue},
           {"export", client.export_name},
           {"size_bytes", client.size},
           {"flags", client.flags},
           {"headers", to_word(kHeaders, client.headers)},
-          {"contexts", std::move(contexts)},
+          {"contexts", to_json(client.contexts)},
           {"unread", client.unread.size()}};
 }
 
@@ -80,17 +118,18 @@ ClientState client_from(const JsonValue& value) {
   ClientState client{.is_new = value.value("new", false),
                      .queue = value.value("queue", uint16_t{0})};
   if (client.is_new) return client;
+  const auto unread = value.at("unread").get<size_t>();
+  if (unread > kUnreadBytesMax) throw JsonMismatch();
+  client.unread.resize(unread);
+  if (const JsonValue* const handshake = value.find("handshake")) {
+    client.handshake = progress_from(*handshake);
+    return client;
+  }
   client.export_name = value.at("export").get<std::string>();
   client.size = value.at("size_bytes").get<uint64_t>();
   client.flags = value.at("flags").get<uint16_t>();
   client.headers = from_word(kHeaders, value.at("headers"));
-  for (const JsonValue& each : value.at("contexts").items) {
-    client.contexts.push_back(
-        {.id = each.at("id").get<uint32_t>(), .name = each.at("name").get<std::string>()});
-  }
-  const auto unread = value.at("unread").get<size_t>();
-  if (unread > kUnreadBytesMax) throw JsonMismatch();
-  client.unread.resize(unread);
+  client.contexts = contexts_from(value.at("contexts"));
   return client;
 }
 

@@ -90,6 +90,7 @@ void NbdQueue::go_on(std::span<const int> listeners, std::vector<HandedClient> c
       welcome(std::move(client.socket));
     } else {
       Connection& connection = add(std::move(client.socket));
+      if (client.state.handshake) shaking_hands_.push_back(&connection);
       connection.go_on(std::move(client));
     }
   }
