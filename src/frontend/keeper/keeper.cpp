@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <poll.h>
-#include <spawn.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -11,8 +10,10 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <string>
 #include <vector>
 
+#include "core/own_program.hpp"
 #include "core/passing.hpp"
 #include "core/retry.hpp"
 #include "frontend/keeper/keeper_process.hpp"
@@ -49,9 +50,9 @@ Result<std::unique_ptr<Keeper>> Keeper::start() {
   }
   keeper->socket_ = Descriptor(ends[0]);
   Descriptor theirs(ends[1]);
-  if (auto spawned = keeper->spawn(theirs.number()); !spawned) {
-    return std::unexpected(spawned.error());
-  }
+  const auto started = start_own_program(std::string(kKeeperWord), theirs.number());
+  if (!started) return std::unexpected(started.error());
+  keeper->process_ = *started;
   theirs = Descriptor();  // so that the keeper's death closes the socket
   auto line = LifeLine::make();
   if (!line) return std::unexpected(line.error());
@@ -60,31 +61,6 @@ Result<std::unique_ptr<Keeper>> Keeper::start() {
   auto met = keeper->ask({{"do", "meet"}}, descriptors);
   if (!met) return std::unexpected(met.error());
   return keeper;
-}
-
-// Starts the same program, even if its file has been replaced meanwhile.
-Result<void> Keeper::spawn(int socket) const {
-  posix_spawn_file_actions_t actions;
-  posix_spawnattr_t attributes;
-  posix_spawn_file_actions_init(&actions);
-  posix_spawnattr_init(&attributes);
-  posix_spawn_file_actions_adddup2(&actions, socket, kKeeperSocket);
-  sigset_t signals;
-  sigemptyset(&signals);
-  posix_spawnattr_setsigmask(&attributes, &signals);
-  sigfillset(&signals);
-  posix_spawnattr_setsigdefault(&attributes, &signals);
-  posix_spawnattr_setflags(&attributes,
-                           POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSID);
-  const char* const arguments[] = {"sluice", kKeeperWord.data(), nullptr};
-  const int error = posix_spawn(&process_, "/proc/self/exe", &actions, &attributes,
-                                const_cast<char* const*>(arguments), environ);
-  posix_spawn_file_actions_destroy(&actions);
-  posix_spawnattr_destroy(&attributes);
-  if (error == 0) return {};
-  process_ = -1;
-  return fail(error,
-              fmt::format("cannot start the helper process of a device: {}", std::strerror(error)));
 }
 
 Keeper::~Keeper() {

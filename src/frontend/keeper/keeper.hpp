@@ -59,13 +59,12 @@ class Keeper {
 
  private:
   Keeper() = default;
-  Result<void> spawn(int socket) const;
   Result<void> begin(const JsonValue& request, std::span<const int> descriptors);
   Result<JsonValue> finish(std::chrono::milliseconds timeout);
 
   Descriptor socket_;
   LifeLine life_line_;
-  mutable pid_t process_ = -1;
+  pid_t process_ = -1;
   uint64_t asked_ = 0;
 };
 

@@ -6,11 +6,13 @@
 #include <string>
 #include <string_view>
 
+#include "core/own_program.hpp"
+
 namespace sluice {
 
 // The first argument, by which main() detects a keeper. Not for users.
 inline constexpr std::string_view kKeeperWord = "keep-a-device";
-inline constexpr int kKeeperSocket = 3;  // the number of its end of the socket
+inline constexpr int kKeeperSocket = kHelperSocket;
 inline constexpr size_t kKeeperMessageBytes = 64 * 1024;
 
 // True if a program with these arguments, without its name, must call run_keeper().
