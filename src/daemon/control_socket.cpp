@@ -37,26 +37,32 @@ std::optional<ino_t> inode_of(const std::string& path) {
   return status.st_ino;
 }
 
-bool may_ask(int socket) {
-  ucred peer{};
-  socklen_t size = sizeof(peer);
-  if (getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0) return false;
-  return peer.uid == 0 || peer.uid == geteuid();
-}
-
 }  // namespace
 
 Result<std::unique_ptr<ControlSocket>> ControlSocket::open(const std::string& path,
                                                            ControlCommands commands,
                                                            const ControlLimits& limits) {
+  auto socket = listen(path, std::move(commands), limits);
+  if (!socket) return socket;
+  if (auto begun = (*socket)->begin(); !begun) return std::unexpected(begun.error());
+  return socket;
+}
+
+Result<std::unique_ptr<ControlSocket>> ControlSocket::listen(const std::string& path,
+                                                             ControlCommands commands,
+                                                             const ControlLimits& limits) {
   std::unique_ptr<ControlSocket> socket(new ControlSocket(path, std::move(commands), limits));
   if (auto listening = socket->listen_at_path(); !listening) {
     return std::unexpected(listening.error());
   }
-  auto thread = start_thread("sluice-control", [raw = socket.get()] { raw->run(); });
-  if (!thread) return std::unexpected(thread.error());
-  socket->thread_ = std::move(*thread);
   return socket;
+}
+
+Result<void> ControlSocket::begin() {
+  auto thread = start_thread("sluice-control", [this] { run(); });
+  if (!thread) return std::unexpected(thread.error());
+  thread_ = std::move(*thread);
+  return {};
 }
 
 ControlSocket::ControlSocket(std::string path, ControlCommands commands,
@@ -64,6 +70,7 @@ ControlSocket::ControlSocket(std::string path, ControlCommands commands,
     : path_(std::move(path)),
       commands_(std::move(commands)),
       limits_(limits),
+      owner_(geteuid()),
       answers_(std::make_shared<AnswerBox>()) {}
 
 ControlSocket::~ControlSocket() {
@@ -93,7 +100,7 @@ Result<void> ControlSocket::listen_at_path() {
   }
   chmod(fresh.c_str(), kFileMode);
   inode_ = inode_of(fresh).value_or(0);
-  if (listen(listener_.number(), kBacklog) == 0 && rename(fresh.c_str(), path_.c_str()) == 0) {
+  if (::listen(listener_.number(), kBacklog) == 0 && rename(fresh.c_str(), path_.c_str()) == 0) {
     return {};
   }
   const int cause = errno;
@@ -183,6 +190,13 @@ bool ControlSocket::close_most_silent(Clock::time_point now) {
   if (most_silent == connections_.end()) return false;
   connections_.erase(most_silent);
   return true;
+}
+
+bool ControlSocket::may_ask(int client) const {
+  ucred peer{};
+  socklen_t size = sizeof(peer);
+  if (getsockopt(client, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0) return false;
+  return peer.uid == 0 || peer.uid == owner_;
 }
 
 // `now` was taken before the silent clients were polled. False: no descriptor or memory for a

@@ -1,10 +1,10 @@
 // ControlSocket: the Unix stream socket of a running server, beside its record.
 //
 // Owned by the control path. It has one thread, which sleeps until a client connects and is
-// independent of the data path. Only root and the server's own user are accepted. Limits bound the
-// length of a request, the silence of a client, and the number of clients. If there are too many,
-// the one silent for the longest time is closed: a client with a request never waits for an idle
-// one. Only its own client waits for a slow command.
+// independent of the data path. Only root and the server's first user are accepted. Limits bound
+// the length of a request, the silence of a client, and the number of clients. If there are too
+// many, the one silent for the longest time is closed: a client with a request never waits for an
+// idle one. Only its own client waits for a slow command.
 #pragma once
 
 #include <sys/types.h>
@@ -41,6 +41,11 @@ class ControlSocket {
   static Result<std::unique_ptr<ControlSocket>> open(const std::string& path,
                                                      ControlCommands commands,
                                                      const ControlLimits& limits = {});
+  // In two steps: clients can connect after the first, and are served after the second.
+  static Result<std::unique_ptr<ControlSocket>> listen(const std::string& path,
+                                                       ControlCommands commands,
+                                                       const ControlLimits& limits = {});
+  Result<void> begin();
   ControlSocket(const ControlSocket&) = delete;
   ControlSocket& operator=(const ControlSocket&) = delete;
   // Returns when no command runs on its thread. Sends given answers as far as possible without
@@ -64,6 +69,7 @@ class ControlSocket {
   bool somebody_has_to_go(Clock::time_point now) const;
   Clock::time_point may_go_at(const ControlConnection& client) const;
   bool close_most_silent(Clock::time_point now);
+  bool may_ask(int client) const;
   bool accept_all(Clock::time_point now);
   bool take_spares();
   bool release_spares();
@@ -72,6 +78,7 @@ class ControlSocket {
   const std::string path_;
   const ControlCommands commands_;
   const ControlLimits limits_;
+  const uid_t owner_;  // the user of this process when it was made
   Descriptor listener_;
   const std::shared_ptr<AnswerBox> answers_;
   std::atomic<bool> ending_ = false;
