@@ -11,6 +11,7 @@
 
 #include "cli/values.hpp"
 #include "daemon/device_name.hpp"
+#include "daemon/user.hpp"
 #include "spec/duration.hpp"
 #include "spec/nearest.hpp"
 #include "spec/shown.hpp"
@@ -26,6 +27,7 @@ void declare_targets(CommandLine& line, std::string_view type);
 void add_target_option(CommandLine& line, const OptionSyntax& option);
 void refuse_what_ublk_has(CommandLine& line);
 Outcome<void> read_companions(const CommandLine& line, AddRequest& request);
+Outcome<void> read_user(const CommandLine& line, AddRequest& request);
 
 }  // namespace
 
@@ -65,6 +67,9 @@ void declare_device_options(CommandLine& line) {
   line.add({.name = "ready_fd",
             .value = "FD",
             .help = "write the path or URI to this descriptor when the device is ready"});
+  line.add({.name = "privilege-drop",
+            .value = "USER",
+            .help = "with nbd: serve with the rights of this user, and few system calls"});
   line.add({.name = "json", .help = "print the new device as JSON"});
   line.add({.name = "quiet", .help = "print only its path, and only warnings"});
 }
@@ -134,6 +139,7 @@ Outcome<AddRequest> with_spec(const CommandLine& line, AddRequest request, Spec 
   if (auto read = read_listeners(line, passed, request); !read) {
     return std::unexpected(read.error());
   }
+  if (auto read = read_user(line, request); !read) return std::unexpected(read.error());
   return request;
 }
 
@@ -167,6 +173,33 @@ Outcome<void> read_companions(const CommandLine& line, AddRequest& request) {
   const auto number = read_number(line, "ready_fd", 0, {STDERR_FILENO + 1, INT_MAX});
   if (!number) return std::unexpected(number.error());
   request.ready_fd = static_cast<int>(*number);
+  return {};
+}
+
+// The user whose rights the server has while it serves. Asked for before anything is made.
+Outcome<void> read_user(const CommandLine& line, AddRequest& request) {
+  if (!line.has("privilege-drop")) return {};
+  const FrontendType* const type = request.serve.frontend.type;
+  if (type == nullptr) {
+    return usage(
+        "--privilege-drop is for front end 'nbd', which nothing asks for: add --frontend "
+        "nbd, or drop the option");
+  }
+  if (!type->needs_no_rights) {
+    return usage(
+        fmt::format("--privilege-drop is for front end 'nbd', not for '{}', whose server "
+                    "needs root's rights: drop one of them",
+                    type->name));
+  }
+  if (!request.run.empty()) {
+    return usage(
+        "--privilege-drop does not go with --run: the server could not end the command, "
+        "which keeps its caller's rights");
+  }
+  request.serve.frontend.user = line.text("privilege-drop");
+  if (const auto user = find_user(request.serve.frontend.user); !user) {
+    return usage(user.error().text);
+  }
   return {};
 }
 

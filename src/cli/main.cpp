@@ -13,6 +13,7 @@
 #include "cli/cli.hpp"
 #include "cli/file_output.hpp"
 #include "core/log.hpp"
+#include "daemon/clerk_process.hpp"
 #include "frontend/keeper/keeper_process.hpp"
 
 namespace {
@@ -42,6 +43,7 @@ int main(int count, char** arguments) {
   log_beside_errors();
   const std::vector<std::string> words(arguments + (count > 0 ? 1 : 0), arguments + count);
   if (sluice::is_for_keeper(words)) std::_Exit(sluice::run_keeper());
+  if (sluice::is_for_clerk(words)) std::_Exit(sluice::run_clerk());
   // SIGPIPE and SIGXFSZ are ignored: a closed reader or a file size limit makes writes fail, but
   // never ends a device.
   for (const int each : {SIGPIPE, SIGXFSZ}) std::signal(each, SIG_IGN);

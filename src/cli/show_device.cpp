@@ -140,6 +140,7 @@ Json record_json(const DeviceListing& device, const std::vector<Processors>& bou
       {"mode_reason", record.mode_reason},
       {"recovery", record.recovery},
       {"unprivileged", record.unprivileged},
+      {"user", record.user.empty() ? Json() : Json(record.user)},
       {"debug_mask", record.debug_mask},
       {"threads", record.threads},
       {"affinities", bound},

@@ -58,6 +58,7 @@ DeviceRecord record_of(const ServeOptions& options) {
   record.reserve_bytes = frontend.reserve_bytes;
   record.recovery = to_string(frontend.recovery);
   record.unprivileged = frontend.unprivileged;
+  record.user = frontend.user;
   record.debug_mask = options.debug_mask;
   return record;
 }
@@ -247,7 +248,7 @@ Result<void> Device::hire_keeper() {
 }
 
 Result<void> Device::mind_keeper() {
-  if (keeper_->alive()) return {};
+  if (!keeper_ || keeper_->alive()) return {};
   spdlog::warn("device {}: its keeper has died and is replaced", id_);
   auto next = Keeper::start();
   if (!next) return std::unexpected(next.error());
@@ -266,7 +267,7 @@ Result<void> Device::mind_keeper() {
 
 // Not alive(): a dying keeper has closed its descriptors before its end can be seen.
 bool Device::revive() {
-  if (keeper_->answers()) return false;
+  if (!keeper_ || keeper_->answers()) return false;
   const auto minded = mind_keeper();
   if (!minded) spdlog::error("device {} is lost: {}", id_, minded.error().text);
   return minded && !has_ended();

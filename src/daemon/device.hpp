@@ -51,6 +51,8 @@ class Device {
 
   // Starts the keeper, in the caller's mount namespace.
   Result<void> hire_keeper();
+  // For a server that gives up its rights: its device needs no keeper, which would keep them.
+  void dismiss_keeper() { keeper_.reset(); }
   // Replaces a dead keeper, and restores what ended with it. Error: the device is lost.
   Result<void> mind_keeper();
   // See Frontend::prepare(). The listener outlives the device.

@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <cstring>
 
+#include "daemon/clerk.hpp"
 #include "daemon/state_lock.hpp"
 #include "daemon/state_names.hpp"
 
@@ -53,6 +54,7 @@ bool ends_within_a_line(const Descriptor& file, off_t size) {
 }  // namespace
 
 Result<void> append_event(const DeviceEvent& event) {
+  if (Clerk* const clerk = Clerk::in_charge()) return clerk->append_event(event);
   auto directory = StateDirectory::open();
   if (!directory) return std::unexpected(directory.error());
   std::string line = event_line(event);

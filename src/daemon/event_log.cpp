@@ -18,9 +18,9 @@ namespace sluice {
 namespace {
 
 constexpr size_t kWaitingBytes = 32 * 1024;
-constexpr size_t kKindMax = 32;
+constexpr size_t kQueuedKindMax = 32;
 constexpr char kDivider = '\0';  // between kind, target and text in the queue
-static_assert(kKindMax + kEventTargetMax + kEventTextMax + 2 < LogQueue::kLineBytesMax);
+static_assert(kQueuedKindMax + kEventTargetMax + kEventTextMax + 2 < LogQueue::kLineBytesMax);
 
 // Used by the writing thread and the control thread.
 class HealthWatch {
@@ -91,7 +91,7 @@ class QueuedEvents final : public EventSink {
     const auto add = [&end](std::string_view part, size_t most) {
       end = std::ranges::copy(part.substr(0, most), end).out;
     };
-    add(event.kind, kKindMax);
+    add(event.kind, kQueuedKindMax);
     *end++ = kDivider;
     add(event.target, kEventTargetMax);
     *end++ = kDivider;

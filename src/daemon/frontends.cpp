@@ -17,6 +17,7 @@ FrontendRecord part_of_frontend(const DeviceRecord& record) {
           .at = record.at,
           .mode = record.mode,
           .reserve_bytes = record.reserve_bytes,
+          .user = record.user,
           .traces = record.traces};
 }
 

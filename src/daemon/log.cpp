@@ -1,5 +1,6 @@
 #include "daemon/log.hpp"
 
+#include <spdlog/details/log_msg.h>
 #include <spdlog/sinks/rotating_file_sink.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/sinks/syslog_sink.h>
@@ -7,6 +8,7 @@
 #include <unistd.h>
 
 #include "core/log.hpp"
+#include "daemon/clerk.hpp"
 #include "daemon/log_queue.hpp"
 #include "daemon/state.hpp"
 
@@ -16,16 +18,31 @@ namespace {
 constexpr uint32_t kLogBytes = 1 << 20;
 constexpr size_t kKeptLines = 64;
 
+// For a server that could not open a file again when this one is full.
+class ClerkSink final : public spdlog::sinks::sink {
+ public:
+  explicit ClerkSink(Clerk& clerk) : clerk_(clerk) {}
+
+  void log(const spdlog::details::log_msg& line) override {
+    [[maybe_unused]] const auto written = clerk_.write_log(
+        line.time, static_cast<int>(line.level), {line.payload.data(), line.payload.size()});
+  }
+  void flush() override {}
+  void set_pattern(const std::string&) override {}
+  void set_formatter(std::unique_ptr<spdlog::formatter>) override {}
+
+ private:
+  Clerk& clerk_;
+};
+
 // The final sink. Opens files; syslog() connects at its first line.
 spdlog::sink_ptr make_sink(bool foreground, const std::string& path) {
   if (foreground) return std::make_shared<spdlog::sinks::stderr_sink_mt>();
   if (access("/dev/log", F_OK) == 0) {
     return std::make_shared<spdlog::sinks::syslog_sink_mt>("sluice", LOG_PID, LOG_DAEMON, true);
   }
-  spdlog::file_event_handlers handlers;
-  handlers.before_open = make_log_file;
-  return std::make_shared<spdlog::sinks::rotating_file_sink_mt>(path, kLogBytes, 1, false,
-                                                                handlers);
+  if (Clerk* const clerk = Clerk::hired()) return std::make_shared<ClerkSink>(*clerk);
+  return make_log_file_sink(path);
 }
 
 // The engine uses the log of the process.
@@ -65,6 +82,13 @@ Result<void> start_logging(bool foreground, const std::string& path, uint32_t de
   if (!queue) return std::unexpected(queue.error());
   log_to(std::move(*queue), debug_mask, quiet);
   return {};
+}
+
+spdlog::sink_ptr make_log_file_sink(const std::string& path) {
+  spdlog::file_event_handlers handlers;
+  handlers.before_open = make_log_file;
+  return std::make_shared<spdlog::sinks::rotating_file_sink_mt>(path, kLogBytes, 1, false,
+                                                                handlers);
 }
 
 void finish_logging() { spdlog::default_logger()->flush(); }

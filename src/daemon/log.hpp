@@ -2,6 +2,7 @@
 #pragma once
 
 #include <spdlog/sinks/ringbuffer_sink.h>
+#include <spdlog/sinks/sink.h>
 
 #include <cstdint>
 #include <memory>
@@ -32,6 +33,9 @@ class LogKeeper {
 // thread. `quiet`: only warnings and errors.
 Result<void> start_logging(bool foreground, const std::string& path, uint32_t debug_mask,
                            bool quiet = false);
+
+// Writes to a file of the state directory, and starts another one when it is full. Throws.
+std::shared_ptr<spdlog::sinks::sink> make_log_file_sink(const std::string& path);
 
 // Call before _exit().
 void finish_logging();

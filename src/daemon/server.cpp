@@ -1,20 +1,16 @@
 #include "daemon/server.hpp"
 
 #include <fmt/format.h>
-#include <signal.h>
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
 #include <chrono>
 #include <cstdlib>
-#include <functional>
 #include <memory>
-#include <new>
 #include <optional>
 #include <utility>
 
 #include "core/step.hpp"
-#include "core/thread.hpp"
 #include "daemon/caller.hpp"
 #include "daemon/companion.hpp"
 #include "daemon/control_socket.hpp"
@@ -27,6 +23,7 @@
 #include "daemon/name_link.hpp"
 #include "daemon/notify.hpp"
 #include "daemon/server_death.hpp"
+#include "daemon/server_end.hpp"
 #include "daemon/settling.hpp"
 #include "daemon/signal_watch.hpp"
 #include "daemon/taking_over.hpp"
@@ -59,7 +56,10 @@ class Server final : private FrontendListener {
 
   // Everything that may fail before clients notice.
   Result<void> prepare();
-  // From here on this server answers on the control socket, and no other server of the device does.
+  // Everything that only root may do. From here on no other server of the device answers on the
+  // control socket.
+  Result<void> give_up_rights();
+  // From here on this server does.
   Result<void> open_control_socket();
   Device& device() { return *device_; }
   // From here on the events of the device are recorded, `event` as the first.
@@ -71,6 +71,7 @@ class Server final : private FrontendListener {
 
  private:
   void frontend_changed() override { mailbox_.put({.kind = Letter::Kind::look}); }
+  Result<void> listen_for_control();
   void close_control_socket();
   bool may_stop(bool even_if_used) const;
   Result<void> handle(Letter letter);
@@ -102,9 +103,21 @@ Result<void> Server::prepare() {
   return device_->prepare(*this);
 }
 
+Result<void> Server::give_up_rights() {
+  if (device_->record().user.empty()) return {};
+  auto listening = listen_for_control();
+  return listening ? settle_for_rights(*device_) : listening;
+}
+
 Result<void> Server::open_control_socket() {
+  auto listening = listen_for_control();
+  return listening ? control_->begin() : listening;
+}
+
+Result<void> Server::listen_for_control() {
+  if (control_ != nullptr) return {};
   auto socket =
-      ControlSocket::open(control_path(device_->id()), device_commands(*device_, mailbox_));
+      ControlSocket::listen(control_path(device_->id()), device_commands(*device_, mailbox_));
   if (!socket) return std::unexpected(socket.error());
   control_ = std::move(*socket);
   return {};
@@ -264,7 +277,7 @@ Result<void> Server::leave() {
   if (quiesced) emit({.kind = kQuiesced, .text = "its server has ended; its requests wait"});
   if (!record || quiesced) return {};
   notify_manager(fmt::format("MAINPID={}", record->pid));
-  if (should_stop_ && life_of(mark_of(*record)) == Life::alive) kill(record->pid, SIGTERM);
+  if (should_stop_) tell_to_end(*record);
   return {};
 }
 
@@ -275,23 +288,6 @@ void announce(const Device& device) {
                              record.path, record.mode));
 }
 
-// Runs `make` in a thread that ends afterwards. If it waits for the ublk driver, the kernel gives
-// the thread io_uring workers, which live as long and stay in the mount namespace of the caller.
-Result<std::unique_ptr<Device>> begin(
-    const std::function<Result<std::unique_ptr<Device>>()>& make) {
-  Result<std::unique_ptr<Device>> device;
-  auto thread = start_thread("sluice-begin", [&] {
-    try {
-      device = make();
-    } catch (const std::bad_alloc&) {
-      device = fail(ENOMEM, "out of memory");
-    }
-  });
-  if (!thread) return std::unexpected(thread.error());
-  thread->join();
-  return device;
-}
-
 // Serves until the end of the device, then frees its resources. Of the options only those for the
 // process count.
 Result<void> serve(std::unique_ptr<Device> device, std::string_view event,
@@ -300,6 +296,7 @@ Result<void> serve(std::unique_ptr<Device> device, std::string_view event,
   keeper.repeat();
   Server server(std::move(device), options.companion);
   if (auto prepared = server.prepare(); !prepared) return prepared;
+  if (auto given = server.give_up_rights(); !given) return given;
   if (auto served = server.device().serve(); !served) {
     if (!server.device().is_served()) return served;
     return std::unexpected(server.end(served.error()));
@@ -332,7 +329,7 @@ Result<void> serve_in_place_of(const DeviceRecord& record, const Ready& ready) {
   auto offer = old.begin();
   if (!offer) return std::unexpected(offer.error());
   join_cgroup_of(record.pid);
-  auto device = begin([&] { return Device::take_over(std::move(*offer)); });
+  auto device = make_aside([&] { return Device::take_over(std::move(*offer)); });
   if (!device) return std::unexpected(old.give_back(device.error()));
   auto prepared = settle_down(**device, {});
   auto server = std::make_unique<Server>(std::move(*device));
@@ -348,6 +345,9 @@ Result<void> serve_in_place_of(const DeviceRecord& record, const Ready& ready) {
     return std::unexpected(old.give_back(served.error()));
   }
   if (auto committed = old.commit(); !committed) return committed;
+  if (auto given = server->give_up_rights(); !given) {
+    return std::unexpected(server->end(given.error()));
+  }
   server->device().settle();
   if (const auto opened = server->open_control_socket(); !opened) {
     spdlog::warn("this server has no control socket: {}", opened.error().text);  // but it serves
@@ -365,7 +365,7 @@ Result<void> serve_in_place_of(const DeviceRecord& record, const Ready& ready) {
 Result<void> serve_new_device(const ServeOptions& options, const Ready& ready) {
   const LogKeeper keeper(options.debug_mask, options.quiet);
   SignalWatch::block_signals();
-  auto device = begin([&] { return Device::add(options); });
+  auto device = make_aside([&] { return Device::add(options); });
   if (!device) return std::unexpected(device.error());
   for (const int each : named_descriptors(options.spec)) close(each);  // it has its own copies
   return serve(std::move(*device), kAdded, options, keeper, ready);
@@ -375,7 +375,7 @@ Result<void> serve_recovered_device(const DeviceRecord& record, bool foreground,
                                     const Ready& ready) {
   const LogKeeper keeper(record.debug_mask);
   SignalWatch::block_signals();
-  auto device = begin([&] { return Device::recover(record); });
+  auto device = make_aside([&] { return Device::recover(record); });
   if (!device) return std::unexpected(device.error());
   ServeOptions options;
   options.foreground = foreground;

@@ -1,8 +1,11 @@
 #include "daemon/server_end.hpp"
 
 #include <fmt/format.h>
+#include <signal.h>
+#include <spdlog/spdlog.h>
 
 #include "core/retry.hpp"
+#include "daemon/clerk.hpp"
 #include "daemon/device_name.hpp"
 
 namespace sluice {
@@ -23,6 +26,14 @@ Result<void> wait_for_end(const DeviceRecord& record) {
               fmt::format("the server of {}, process {}, was killed and does not end: something "
                           "behind the device hangs in the kernel",
                           described(record), record.pid));
+}
+
+void tell_to_end(const DeviceRecord& next) {
+  if (Clerk* const clerk = Clerk::in_charge()) {
+    if (auto told = clerk->end_next_server(); !told) spdlog::warn("{}", told.error().text);
+  } else if (life_of(mark_of(next)) == Life::alive) {
+    kill(next.pid, SIGTERM);
+  }
 }
 
 }  // namespace sluice

@@ -11,6 +11,7 @@
 #include <optional>
 #include <utility>
 
+#include "daemon/clerk.hpp"
 #include "daemon/device_name.hpp"
 #include "daemon/frontends.hpp"
 #include "daemon/record_fields.hpp"
@@ -168,6 +169,7 @@ std::string log_path(uint32_t id) { return path_in_state(log_name(id)); }
 std::string control_path(uint32_t id) { return path_in_state(socket_name(id)); }
 
 Result<void> write_record(const DeviceRecord& record) {
+  if (Clerk* const clerk = Clerk::in_charge()) return clerk->write_record(record);
   auto draft = RecordDraft::write(record);
   return draft ? draft->publish() : std::unexpected(draft.error());
 }
@@ -202,6 +204,7 @@ Result<void> RecordDraft::publish() {
 }
 
 Result<DeviceRecord> read_record(uint32_t id) {
+  if (Clerk* const clerk = Clerk::in_charge()) return clerk->read_record();
   const auto directory = StateDirectory::open();
   if (directory) return read_record_in(*directory, id);
   if (directory.error().error == ENOENT) return no_record(id);
@@ -209,6 +212,7 @@ Result<DeviceRecord> read_record(uint32_t id) {
 }
 
 Result<void> remove_record(const DeviceRecord& record) {
+  if (Clerk* const clerk = Clerk::in_charge()) return clerk->remove_device();
   const bool own = record.pid == getpid() && counts_as_here(mark_of(record));
   // No other device takes the number of a living server. Go on if the lock cannot be taken: only
   // its holder could take the number.
@@ -247,6 +251,12 @@ void make_log_file(const std::string& path) {
 
 Result<StateFiles> read_state_files() {
   StateFiles files;
+  if (Clerk* const clerk = Clerk::in_charge()) {  // shows its own device only
+    auto record = clerk->read_record();
+    if (!record) return std::unexpected(record.error());
+    files.records.push_back(std::move(*record));
+    return files;
+  }
   const auto directory = StateDirectory::open();
   if (!directory && directory.error().error == ENOENT) return files;
   if (!directory) return std::unexpected(directory.error());
@@ -298,6 +308,7 @@ std::string to_json(const DeviceRecord& record) {
       {"swap_risks", record.swap_risks},
   };
   for (const auto& [name, trace] : record.traces.all()) value.set(name, trace_json(trace));
+  if (!record.user.empty()) value.set("user", record.user);
   if (record.reserve_bytes) value.set("reserve_bytes", *record.reserve_bytes);
   if (record.health != HealthState::ok) {
     value.set("health", to_string(record.health));
@@ -330,6 +341,7 @@ Result<DeviceRecord> record_from_json(std::string_view text) {
   fields->text("mode_reason", record.mode_reason);
   fields->text("recovery", record.recovery);
   fields->flag("unprivileged", record.unprivileged);
+  fields->text("user", record.user, Presence::optional);
   fields->number("debug_mask", record.debug_mask, 0, UINT32_MAX);
   fields->processes("threads", record.threads, kQueuesMax);
   fields->texts("swap_risks", record.swap_risks, Presence::optional);

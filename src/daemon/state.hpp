@@ -48,6 +48,8 @@ struct DeviceRecord {
   std::string mode_reason;
   std::string recovery;  // none, wait, reissue, fail_io
   bool unprivileged = false;
+  std::string
+      user;  // whose rights its server has (--privilege-drop); empty: those that it began with
   uint32_t debug_mask = 0;
   std::vector<std::string> swap_risks;   // see swap_risks()
   std::vector<int> threads;              // of the queues, in order; none: the device is being made

@@ -32,7 +32,10 @@ Result<Message> read(const JsonValue& body, Result<Message> (*from)(const JsonVa
 
 Result<DeviceOffer> OldServer::begin() {
   auto begun = ask(id, to_json(HandoverRequest{.successor = this_process()}));
-  if (!begun && begun.error().error == ENOSYS) {
+  // Whoever has taken over a server without rights gets no record of his own to this one.
+  auto kept = read_record(id);
+  if (!kept) return std::unexpected(begun ? give_back(kept.error()) : kept.error());
+  if (!begun && begun.error().error == ENOSYS && kept->user.empty()) {
     auto offer = offer_of_version_0(id);
     if (offer) first_release = offer->record;
     return offer;
@@ -41,7 +44,7 @@ Result<DeviceOffer> OldServer::begin() {
   auto said = read(*begun, handover_offer_from);
   if (!said) return std::unexpected(give_back(said.error()));
   manager = said->manager;
-  auto record = record_from_json(said->record);
+  auto record = kept->user.empty() ? record_from_json(said->record) : std::move(kept);
   if (!record) return std::unexpected(give_back(record.error()));
   DeviceOffer offer{.record = std::move(*record),
                     .frontend_state = std::move(said->frontend_state),

@@ -44,7 +44,8 @@ struct FrontendOptions {
   std::string mode{};  // how bytes reach the server; empty: the best possible mode
   Recovery recovery = Recovery::none;
   bool unprivileged = false;
-  NamedValues own{};  // see FrontendType::options
+  std::string user{};  // whose rights the server has while it serves; empty: its own
+  NamedValues own{};   // see FrontendType::options
   // In place of the option FrontendOption::Kind::listeners, at most one of these:
   std::vector<int> sockets{};   // listening, passed by another process; the front end takes them
   bool private_socket = false;  // in a place that only those know who are told the path

@@ -50,6 +50,7 @@ struct FrontendRecord {
   std::string at{};    // see FrontendPlan
   std::string mode{};
   std::optional<uint32_t> reserve_bytes{};
+  std::string user{};  // see FrontendOptions
   NamedValues traces{};
 };
 
@@ -86,6 +87,7 @@ struct FrontendType {
   bool is_block_device = true;          // its path; otherwise a file
   bool serves_many = false;             // also several disks of one stack, see Stack::disks()
   bool serves_bytes = false;            // its clients address bytes: OpenContext::to_the_byte()
+  bool needs_no_rights = false;         // once it is prepared; see FrontendOptions::user
   const KernelNumbers* numbers = nullptr;
 
   // Checks that the options are compatible, and sets the common options that its own options ask

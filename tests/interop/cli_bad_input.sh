@@ -204,6 +204,9 @@ front_ends_that_do_not_fit() {
     refuse 2 "--loop_direct_io is for front end 'loop'" add -t null --at x --loop_direct_io 0
     refuse 2 "-z is for front end 'ublk'" add -t null --frontend loop -z
     refuse 2 "is for front end 'ublk'" add -t null --at x -r 1
+    refuse 2 "add --frontend nbd" add -t null --privilege-drop nobody
+    refuse 2 "whose server needs root's rights" add -t null --at x --privilege-drop nobody
+    refuse 2 "does not go with --run" add -t null --frontend nbd --run true --privilege-drop nobody
     refuse 2 "does not have: it has" add -t null --frontend loop --mode auto
     refuse 2 "does not have: it has" add -t null --frontend ublk --mode passthrough
     refuse 1 "make its directory first" add a.img --at missing/folder

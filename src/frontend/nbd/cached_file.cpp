@@ -22,10 +22,10 @@ constexpr uint64_t kUnlockBytes = uint64_t{1} << 42;
 
 }  // namespace
 
-std::unique_ptr<CachedFile> CachedFile::of(const Disk& disk) {
+std::unique_ptr<CachedFile> CachedFile::of(const Disk& disk, bool loses_rights) {
   const auto file = disk.target().bare_file();
   if (!file || !file->through_page_cache) return nullptr;
-  std::unique_ptr<CachedFile> made(new CachedFile(*file));
+  std::unique_ptr<CachedFile> made(new CachedFile(*file, loses_rights));
   const std::string path = fmt::format("/proc/self/fd/{}", file->descriptor);
   made->reader_ = Descriptor(open(path.c_str(), O_RDONLY | O_CLOEXEC));
   const uint64_t bytes = file->begin_bytes + disk.geometry().data_bytes();
@@ -67,6 +67,7 @@ bool CachedFile::has(uint64_t offset, uint32_t length) {
   const uint64_t begin = (file_.begin_bytes + offset) / kPageBytes * kPageBytes;
   const uint64_t end = file_.begin_bytes + offset + length;
   if (end > mapped_bytes_ && !map(end)) return false;
+  if (loses_rights_ && !tells_the_truth()) return false;
   std::array<unsigned char, kRangeBytesMax / kPageBytes + 2> pages;
   const uint64_t count = (end - begin + kPageBytes - 1) / kPageBytes;
   if (count > pages.size()) return false;

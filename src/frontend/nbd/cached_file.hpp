@@ -19,8 +19,8 @@ class CachedFile {
   static constexpr uint32_t kRangeBytesMax = PipeStock::kPipeBytes;  // of one call
 
   // Null: the disk is more than one file, or that file is not read through the page cache, or this
-  // process may not know what is in the cache.
-  static std::unique_ptr<CachedFile> of(const Disk& disk);
+  // process may not know what is in the cache. `loses_rights`: it may lose that right later.
+  static std::unique_ptr<CachedFile> of(const Disk& disk, bool loses_rights = false);
   CachedFile(const CachedFile&) = delete;
   CachedFile& operator=(const CachedFile&) = delete;
   ~CachedFile();
@@ -32,12 +32,13 @@ class CachedFile {
   bool add_to(int pipe, uint64_t offset, uint32_t length) const;
 
  private:
-  explicit CachedFile(BareFile file) : file_(file) {}
+  CachedFile(BareFile file, bool loses_rights) : file_(file), loses_rights_(loses_rights) {}
   bool map(uint64_t bytes);
   void unmap();
   bool tells_the_truth() const;
 
   const BareFile file_;
+  const bool loses_rights_;
   Descriptor reader_;        // the file again, without O_DIRECT
   void* address_ = nullptr;  // of all of it; only mincore() uses the mapping
   uint64_t mapped_bytes_ = 0;

@@ -55,14 +55,16 @@ Result<void> NbdExport::prepare(FrontendListener& listener, Keeper& /*keeper*/) 
 }
 
 Reactor::Setup NbdExport::plan_reactor(uint16_t number) {
-  NbdQueue::Setup queue{
-      .id = number,
-      .depth = options_.depth,
-      .exports = {.stack = &stack_, .name = options_.name, .description = options_.description},
-      .newcomers = &newcomers_,
-      .allowed = options_.allowed,
-      .tls = options_.tls,
-      .credentials = options_.credentials};
+  NbdQueue::Setup queue{.id = number,
+                        .depth = options_.depth,
+                        .exports = {.stack = &stack_,
+                                    .name = options_.name,
+                                    .description = options_.description,
+                                    .loses_rights = options_.loses_rights},
+                        .newcomers = &newcomers_,
+                        .allowed = options_.allowed,
+                        .tls = options_.tls,
+                        .credentials = options_.credentials};
   for (const auto& io : ios_) queue.exports.ios.push_back(io.get());
   if (number == 0 && !handed_over_) {
     for (const Listener& listener : listeners_) queue.listeners.push_back(listener.socket.number());

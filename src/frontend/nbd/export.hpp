@@ -35,6 +35,7 @@ struct ExportOptions {
   AccessList allowed{};
   size_t clients = SIZE_MAX;    // at a time, beside the limits of descriptors and queues
   bool until_deserted = false;  // ends when its last client has gone
+  bool loses_rights = false;    // before it serves: this process will be another user's
   TlsPolicy tls = TlsPolicy::none;
   std::shared_ptr<const tls::Credentials> credentials{};  // if there is TLS
   tls::ServerFiles tls_files{};                           // that they come from
@@ -46,7 +47,8 @@ class NbdExport final : public Frontend {
   static Result<std::unique_ptr<NbdExport>> make(Stack& stack, ExportOptions options);
   // For take(), with the handover_state() of another server. ESTALE: the stack is less than clients
   // were promised.
-  static Result<std::unique_ptr<NbdExport>> adopt(Stack& stack, const std::string& state);
+  static Result<std::unique_ptr<NbdExport>> adopt(Stack& stack, const std::string& state,
+                                                  bool loses_rights = false);
   ~NbdExport() override;
 
   Result<void> prepare(FrontendListener& listener, Keeper& keeper) override;

@@ -94,7 +94,8 @@ void NbdExport::leave() {
 
 // --- The new server.
 
-Result<std::unique_ptr<NbdExport>> NbdExport::adopt(Stack& stack, const std::string& text) {
+Result<std::unique_ptr<NbdExport>> NbdExport::adopt(Stack& stack, const std::string& text,
+                                                    bool loses_rights) {
   auto state = export_state_from_json(text);
   if (!state) return std::unexpected(state.error());
   auto allowed = AccessList::parse(state->allowed);
@@ -107,6 +108,7 @@ Result<std::unique_ptr<NbdExport>> NbdExport::adopt(Stack& stack, const std::str
                         .allowed = std::move(*allowed),
                         .clients = state->clients.value_or(SIZE_MAX),
                         .until_deserted = state->until_deserted,
+                        .loses_rights = loses_rights,
                         .tls = state->tls,
                         .tls_files = state->tls_files};
   if (state->tls != TlsPolicy::none) {

@@ -35,7 +35,7 @@ OfferedExports::OfferedExports(const Setup& setup) {
     offered->contexts = {std::string(kAllocationContext)};
     offered->disk = &disk;
     offered->io = setup.ios.at(i);
-    offered->cached = CachedFile::of(disk);
+    offered->cached = CachedFile::of(disk, setup.loses_rights);
     exports_.push_back(std::move(offered));
   }
 }

@@ -33,6 +33,7 @@ class OfferedExports final : public Exports {
     std::vector<ByteIo*> ios{};  // of its disks, in their order
     std::string name{};          // of an only disk
     std::string description{};   // of each
+    bool loses_rights = false;   // see ExportOptions
   };
 
   explicit OfferedExports(const Setup& setup);

@@ -118,6 +118,7 @@ void NbdQueue::welcome(Descriptor socket) {
   set_option(socket.number(), IPPROTO_TCP, TCP_NODELAY);
   set_option(socket.number(), SOL_SOCKET, SO_KEEPALIVE);
   if (is_local(socket.number())) {  // TCP sizes its buffers itself
+    set_option(socket.number(), SOL_SOCKET, SO_SNDBUF, kLocalSendBytes);  // what all may have
     set_option(socket.number(), SOL_SOCKET, SO_SNDBUFFORCE, kLocalSendBytes);
   }
   if (shaking_hands_.size() >= kHandshakesMax) {

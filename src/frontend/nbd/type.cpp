@@ -177,6 +177,7 @@ Result<std::unique_ptr<FrontendPlan>> plan(Stack& stack, const FrontendOptions& 
                      .allowed = *AccessList::parse(options.own.text("allow")),
                      .clients = *read_clients(options.own),
                      .until_deserted = options.own.flag("exit_after_last"),
+                     .loses_rights = !options.user.empty(),
                      .tls = *policy};
   if (*policy != TlsPolicy::none) {
     plan.tls_files = {.certificates = options.own.text("tls-certificates"),
@@ -189,9 +190,9 @@ Result<std::unique_ptr<FrontendPlan>> plan(Stack& stack, const FrontendOptions& 
   return std::make_unique<Plan>(stack, std::move(plan));
 }
 
-Result<std::unique_ptr<Frontend>> adopt(Stack& stack, const FrontendRecord& /*record*/,
+Result<std::unique_ptr<Frontend>> adopt(Stack& stack, const FrontendRecord& record,
                                         const std::string& state) {
-  return NbdExport::adopt(stack, state);
+  return NbdExport::adopt(stack, state, !record.user.empty());
 }
 
 bool has_remains(const FrontendRecord& record) {
@@ -223,6 +224,7 @@ constinit const FrontendType kNbdFrontend = {
     .is_block_device = false,
     .serves_many = true,
     .serves_bytes = true,
+    .needs_no_rights = true,
     .check_options = nbd::check_options,
     .plan = nbd::plan,
     .adopt = nbd::adopt,

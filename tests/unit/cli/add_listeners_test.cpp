@@ -131,5 +131,24 @@ TEST(AddReadyFd, GetsTheLineAndIsClosed) {
   EXPECT_FALSE(check_ready_descriptor(ends[1], {})) << "it is closed";
 }
 
+TEST_F(AddListeners, TheServerMayGiveUpItsRights) {
+  if (geteuid() != 0) GTEST_SKIP() << "needs root";
+  const Words nbd = {"--frontend", "nbd", "--listen", "unix:sock", "null:1M"};
+  const auto with = [&](Words more) {
+    more.insert(more.end(), nbd.begin(), nbd.end());
+    return read_passed(more, {});
+  };
+  const auto request = with({"--privilege-drop", "nobody"});
+  ASSERT_TRUE(request) << request.error().text;
+  EXPECT_EQ(request->serve.frontend.user, "nobody");
+  EXPECT_EQ(with({})->serve.frontend.user, "");
+  expect_usage(with({"--privilege-drop", "no such user"}), "there is no such user");
+  expect_usage(with({"--privilege-drop", "root"}), "this is root");
+  expect_usage(with({"--privilege-drop", "nobody", "--run", "true"}), "does not go with --run");
+  expect_usage(read_passed({"--privilege-drop", "nobody", "null:1M"}, {}), "add --frontend nbd");
+  expect_usage(read_passed({"--privilege-drop", "nobody", "--at", "x", "null:1M"}, {}),
+               "--privilege-drop is for front end 'nbd', not for 'fuse'");
+}
+
 }  // namespace
 }  // namespace sluice::cli::test
