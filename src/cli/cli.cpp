@@ -23,7 +23,7 @@ constexpr const Command* kCommands[] = {
     &kAddCommand,     &kServeCommand,   &kDelCommand,         &kListCommand,     &kStatCommand,
     &kInspectCommand, &kEventsCommand,  &kCtlCommand,         &kResizeCommand,   &kRecoverCommand,
     &kQuiesceCommand, &kUpgradeCommand, &kSetAffinityCommand, &kFeaturesCommand, &kTargetsCommand,
-    &kBenchCommand,   &kHelpCommand,
+    &kInfoCommand,    &kCheckCommand,   &kCreateCommand,      &kBenchCommand,    &kHelpCommand,
 };
 
 // `sluice udev loop0`, for udev/60-sluice.rules.in. Not for users, so not in the help.
@@ -117,7 +117,9 @@ Outcome<void> run_command(const std::vector<std::string>& arguments, const Strea
   if (command == nullptr) return std::unexpected(unknown_command(word));
   CommandLine line(std::string(command->name), grammar);
   command->declare(line, rest);
-  if (auto parsed = line.parse(rest); !parsed) return parsed;
+  if (auto parsed = line.parse(rest); !parsed) {
+    return std::unexpected(Failure{command->usage_exit, std::move(parsed.error().text)});
+  }
   if (line.has("help")) {
     streams.out << command_help(*command, rest);
     return {};

@@ -21,7 +21,8 @@ struct Command {
   // Declares the options, which may depend on `arguments`.
   void (*declare)(CommandLine& line, std::span<const std::string> arguments);
   Outcome<void> (*run)(const CommandLine& line, const Streams& streams);
-  bool has_state = true;  // uses the state directory
+  bool has_state = true;          // uses the state directory
+  Exit usage_exit = Exit::usage;  // for a malformed command line
 };
 
 extern const Command kAddCommand;
@@ -39,6 +40,9 @@ extern const Command kResizeCommand;
 extern const Command kSetAffinityCommand;
 extern const Command kFeaturesCommand;
 extern const Command kTargetsCommand;
+extern const Command kInfoCommand;
+extern const Command kCheckCommand;
+extern const Command kCreateCommand;
 extern const Command kBenchCommand;
 extern const Command kHelpCommand;
 

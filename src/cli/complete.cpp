@@ -83,6 +83,7 @@ std::string next_word(const CommandLine& line, std::span<const std::string> argu
   const auto names = line.word_names();
   // -n DEVICE replaces the first word.
   if (names_device && !names.empty() && names.front() == kDeviceWord) ++words;
+  if (words >= names.size() && !names.empty() && names.back() == "FILE...") return names.back();
   return words < names.size() ? names[words] : std::string();
 }
 
@@ -112,7 +113,8 @@ Candidates values_of(std::string_view placeholder) {
   if (placeholder == kDeviceWord) return devices();
   if (placeholder == "0|1") return {"0", "1"};
   if (placeholder == "yes|no") return {"yes", "no"};
-  if (placeholder == "FILE" || placeholder == "SPEC") return {std::string(kFilesWanted)};
+  if (placeholder == "FILE" || placeholder == "FILE..." || placeholder == "SPEC")
+    return {std::string(kFilesWanted)};
   Candidates words;
   if (placeholder == "TYPE" || placeholder == "TARGET") {
     for (const TargetSyntax& target : target_vocabulary()) {
@@ -122,6 +124,11 @@ Candidates values_of(std::string_view placeholder) {
     for (const std::string_view name : mode_names()) words.emplace_back(name);
   } else if (placeholder == "FRONTEND") {
     for (const std::string_view name : frontend_names()) words.emplace_back(name);
+  } else if (placeholder == "leaks|all") {
+    words.emplace_back("leaks\tclusters that nobody uses");
+    words.emplace_back("all\tand wrong refcounts");
+  } else if (placeholder == "raw|qcow2") {
+    words = {"raw", "qcow2"};
   } else if (placeholder == "lend|stack") {
     words.emplace_back("lend\ta page to an operation");
     words.emplace_back("stack\ta load on a stack in this process");

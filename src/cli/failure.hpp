@@ -13,7 +13,15 @@
 
 namespace sluice::cli {
 
-enum class Exit : uint8_t { success = 0, failure = 1, usage = 2 };
+enum class Exit : uint8_t {
+  success = 0,
+  failure = 1,
+  usage = 2,
+  // Of `check`, as in qemu-img:
+  corruptions = 2,
+  leaks = 3,
+  unsupported = 63,
+};
 
 struct Failure {
   Exit exit = Exit::failure;

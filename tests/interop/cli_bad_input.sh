@@ -119,6 +119,31 @@ lines_that_are_wrong() {
         refuse 2 "not a list of processors" set_affinity -n 0 -q 0 --cpuset "$list"
     done
     refuse 2 "did you mean 'add'" help ad
+    refuse 2 "needs a FILE" info
+    refuse 1 "needs a FILE" check
+    refuse 1 "unexpected argument" check a.img b.img
+    refuse 1 "did you mean '--repair'" check --repai all a.img
+    refuse 1 "'leaks' or 'all'" check -r everything a.img
+    refuse 2 "needs a FILE" create --size 1M
+    refuse 2 "the size is missing" create new
+    refuse 2 "not a size" create --size 10X new
+    refuse 2 "'raw' or 'qcow2'" create -f vmdk --size 1M new
+    refuse 2 "go together" create -f qcow2 --size 1M -b a.img new
+    refuse 2 "go together" create -f qcow2 --size 1M -F raw new
+    refuse 2 "'raw' or 'qcow2'" create -f qcow2 --size 1M -b a.img -F vmdk new
+    refuse 2 "add -f qcow2" create --size 1M -b a.img -F raw new
+    refuse 2 "a raw file has no cluster_size" create --size 1M -o cluster_size=4k new
+    refuse 2 "found 'metadata'" create --size 1M -o preallocation=metadata new
+    local option
+    for option in cluster_size=3k cluster_size=256 cluster_size=4M cluster_size refcount_bits=3 \
+        refcount_bits=128 compat=2 lazy_refcounts=yes compression_type=lzma preallocation=some \
+        data_file= compat=0.10,refcount_bits=8 cluster_size=512,extended_l2=on data_file_raw=on; do
+        refuse 2 "" create -f qcow2 --size 1M -o "$option" new
+    done
+    refuse 2 "did you mean 'cluster_size'" create -f qcow2 --size 1M -o cluster_siz=4k new
+    refuse 2 "there are cluster_size, " create -f qcow2 --size 1M -o frobnicate=1 new
+    refuse 2 "no multiple of 512" create -f qcow2 --size 1000 new
+    [ ! -e new ] || problem "a malformed command line has made a file"
 }
 
 specs_that_are_wrong() {
@@ -166,6 +191,11 @@ files_that_are_wrong() {
     ln -sf "$SLUICE" ublk
     SLUICE=./ublk refuse 1 "offset 1048576 leaves nothing" add -t loop -f a.img -o 2048
     SLUICE_STATE_DIR=state refuse 1 "absolute path" add -t null
+    refuse 1 "does not exist" info missing.img
+    refuse 1 "does not exist" check missing.img
+    refuse 1 "is a directory" info folder
+    refuse 1 "a.img' exists" create --size 1M a.img
+    refuse 63 "nothing to check" check a.img
 }
 
 # With a ublk driver the last of these commands succeed; tests/device tests that.

@@ -29,7 +29,7 @@ main() {
 
 words_and_values() {
     offers "add serve del list stat inspect events ctl resize recover quiesce upgrade set_affinity\
- features targets bench help --help --version" ''
+ features targets info check create bench help --help --version" ''
     offers 'features' fe
     offers '' nonsense ''
     offers 'lend stack' bench ''
@@ -37,6 +37,11 @@ words_and_values() {
     offers '--help --seconds --runs --pattern --block --depth --queues --overwrite --json' \
         bench stack --
     offers 'read write randread randwrite' bench stack --pattern ''
+    offers 'leaks all' check --repair ''
+    offers 'raw qcow2' create -f ''
+    offers '--size' create --s
+    offers "$folder/images/a.img" check "$folder/images/a"
+    offers "$folder/images/a.img" info x.img "$folder/images/a"
     offers '--max_io_buf_bytes' add --max
     offers '--help --number --all --async --force' del --
     offers 'loop linear' add -t l
