@@ -29,6 +29,9 @@ bool count_references(Check& check, uint64_t offset, uint64_t length, ClusterUse
                       uint64_t times, std::string_view what) {
   const auto counted = check.references.add(offset, length, use, times);
   if (!counted) {
+    check.beyond.insert(offset >> check.header.cluster_bits);
+    check.beyond.insert((offset + length - 1) >> check.header.cluster_bits);
+    check.complete &= check.beyond.size() <= Check::kBeyondMax;
     check.corrupt(times,
                   fmt::format("{} at offset {} is beyond the end of the file", what, offset));
     return false;

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -47,6 +48,8 @@ struct L2Use {
 
 // All that a check finds; for the repair.
 struct Check {
+  static constexpr size_t kBeyondMax = size_t{1} << 20;  // with more, `complete` is false
+
   Check(const Header& image_header, uint64_t image_file_bytes)
       : header(image_header),
         file_bytes(image_file_bytes),
@@ -61,6 +64,8 @@ struct Check {
   // The refcount blocks that can be used, by their place in the refcount table.
   std::map<uint64_t, uint64_t> refcount_blocks = {};
   std::vector<uint64_t> counted_blocks = {};  // the offsets of those that `references` counts
+  // Clusters beyond the end of the file that entries refer to: a longer file would have them.
+  std::set<uint64_t> beyond = {};
   bool complete = true;  // every table was found and read: there are no other references
   bool rebuild = false;  // the refcounts cannot be corrected where they are
 

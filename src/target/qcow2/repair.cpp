@@ -19,23 +19,30 @@ uint64_t how_many_fewer(uint64_t before, uint64_t after) {
 
 }  // namespace
 
+// Building refcounts anew makes the file longer. Entries that pointed behind its end may point to
+// clusters of the file then, whose refcounts the second turn corrects.
 Result<CheckResult> repair_image(int descriptor, Repair what) {
+  constexpr int kTurns = 2;
   auto found = check_image(descriptor);
   if (!found) return std::unexpected(found.error());
-  CheckResult after = found->result;
-  if (!after.clean()) {
+  const CheckResult before = found->result;
+  const Header header = found->header;
+  CheckResult after = before;
+  for (int turn = 0; turn < kTurns && !after.clean(); ++turn) {
     if (auto repaired = repair_found(descriptor, what, *found); !repaired) {
       return std::unexpected(repaired.error());
     }
     auto again = check_image(descriptor);
     if (!again) return std::unexpected(again.error());
-    after = std::move(again->result);
+    after = again->result;
+    if (!found->rebuild) break;
+    found.emplace(std::move(*again));
   }
-  after.corruptions_fixed = how_many_fewer(found->result.corruptions, after.corruptions);
-  after.leaks_fixed = how_many_fewer(found->result.leaks, after.leaks);
+  after.corruptions_fixed = how_many_fewer(before.corruptions, after.corruptions);
+  after.leaks_fixed = how_many_fewer(before.leaks, after.leaks);
   if (after.corruptions == 0 && after.check_errors == 0) {
     step("repair: consistent");
-    if (auto cleared = clear_damage_bits(descriptor, found->header); !cleared) {
+    if (auto cleared = clear_damage_bits(descriptor, header); !cleared) {
       return std::unexpected(cleared.error());
     }
   }

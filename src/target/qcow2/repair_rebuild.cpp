@@ -16,7 +16,7 @@ namespace {
 constexpr size_t kRefcountTablePlace = 48;  // its offset and its clusters in the header
 
 // Where the new table and its blocks go: behind all clusters that are used, those of the old ones
-// included.
+// included; and where no entry refers to that pointed behind the end of the file before.
 struct NewPlace {
   uint64_t first = 0;  // cluster of the table, which the blocks follow
   uint64_t table_clusters = 1;
@@ -26,6 +26,7 @@ struct NewPlace {
 };
 
 uint64_t end_of_use(const Check& check);
+NewPlace find_place(const Check& check, uint64_t first);
 NewPlace plan_rebuild(const Check& check, uint64_t first);
 Result<void> write_new_blocks(int descriptor, const Check& check, const NewPlace& place);
 
@@ -35,11 +36,11 @@ Result<void> write_new_blocks(int descriptor, const Check& check, const NewPlace
 Result<void> rebuild_refcounts(int descriptor, Check& check) {
   const Header& header = check.header;
   const uint64_t cluster_bytes = header.cluster_bytes();
-  const uint64_t first = end_of_use(check);
+  const uint64_t end = end_of_use(check);
   check.references.remove(header.refcount_table_offset,
                           header.refcount_table_clusters * cluster_bytes);
   for (const uint64_t each : check.counted_blocks) check.references.remove(each, cluster_bytes);
-  const NewPlace place = plan_rebuild(check, first);
+  const NewPlace place = find_place(check, end);
   if (place.table_clusters * cluster_bytes > kRefcountTableBytesMax ||
       place.end() > uint64_t{INT64_MAX} / cluster_bytes) {
     return fail(EFBIG,
@@ -72,6 +73,22 @@ uint64_t end_of_use(const Check& check) {
     }
   }
   return 1;
+}
+
+// The first one from `first` on.
+NewPlace find_place(const Check& check, uint64_t first) {
+  NewPlace place = plan_rebuild(check, first);
+  while (true) {
+    const uint64_t length = place.end() - place.first;
+    const auto hit = check.beyond.lower_bound(first);
+    if (hit != check.beyond.end() && *hit < first + length) {
+      first = *hit + 1;
+    } else if (place.first == first) {
+      return place;
+    } else {
+      place = plan_rebuild(check, first);
+    }
+  }
 }
 
 // The blocks count themselves, which may take more blocks.

@@ -79,6 +79,21 @@ TEST(Qcow2Repair, LostRefcountsAreBuiltAnew) {
   }
 }
 
+// The file becomes longer: an entry that pointed behind its end does not point to the new
+// refcounts.
+TEST(Qcow2Repair, NewRefcountsAreNotWhereAnEntryPoints) {
+  const MemoryImage image(small_and_full());
+  const uint64_t end = image.size() / image.header.cluster_bytes();
+  for (const uint64_t ahead : {1U, 2U, 4U}) {
+    image.set_number(image.l2_place(ahead), (end + ahead) * image.header.cluster_bytes());
+  }
+  image.set_number(image.block_place(image.host_cluster(900)), 0);
+  EXPECT_TRUE(repair(image, Repair::all).clean());
+  for (const uint64_t ahead : {1U, 2U, 4U}) {
+    EXPECT_EQ(image.host_cluster(ahead), end + ahead);
+  }
+}
+
 TEST(Qcow2Repair, ABlockAmongDataIsReplaced) {
   const MemoryImage image(small_and_full());
   const uint64_t cluster = image.host_cluster(900);
