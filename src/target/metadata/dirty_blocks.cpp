@@ -49,6 +49,12 @@ bool DirtyBlocks::add_data_order(CachedBlock& slot) {
   return true;
 }
 
+bool DirtyBlocks::add_child_order(CachedBlock& slot) {
+  if (waited_for(slot)) return false;
+  slot.after_flush = flushes_.next;
+  return true;
+}
+
 uint64_t DirtyBlocks::flush_for(BlockVersion version) const {
   const CachedBlock& slot = *version.slot;
   // The block was written before it was evicted.

@@ -42,6 +42,8 @@ class DirtyBlocks {
   bool add_order(CachedBlock& slot, BlockVersion before);
   // The same for all data written until now. False: flush the data first.
   bool add_data_order(CachedBlock& slot);
+  // The same for all that was written to the child without the cache.
+  bool add_child_order(CachedBlock& slot);
 
   // --- Write-back, one round at a time. A round wants the blocks that were dirty at version
   // `until`, the blocks passed to want(), and all blocks that must be durable before these.

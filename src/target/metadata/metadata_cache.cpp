@@ -163,9 +163,22 @@ Task MetadataCache::order_after_data(Request& request, WritePin& pin) {
   return write_back_.make_data_durable(request);
 }
 
+Task MetadataCache::order_after_child(Request& request, WritePin& pin) {
+  assert(pin.held());
+  {
+    const std::scoped_lock guard(state_.mutex);
+    if (state_.dirty.add_child_order(*pin.slot_)) return kOk;
+  }
+  return write_back_.make_child_durable(request);
+}
+
 Task MetadataCache::make_durable(Request& request, BlockVersion version) {
   assert(version.slot != nullptr);
   return write_back_.make_durable(request, version);
+}
+
+Task MetadataCache::make_data_durable(Request& request) {
+  return write_back_.make_data_durable(request);
 }
 
 Task MetadataCache::flush(Request& request) { return write_back_.flush(request); }

@@ -76,10 +76,16 @@ class MetadataCache {
   Task order_after(Request& request, WritePin& pin, BlockVersion version);
   // The same for all data written until now, as covered by a flush of the data's target.
   Task order_after_data(Request& request, WritePin& pin);
+  // The same for all that was written to the child until now without this cache.
+  Task order_after_child(Request& request, WritePin& pin);
 
   // --- Durability. make_durable() is for actions that must wait until the version is on the disk,
   // such as writes that do not go through this cache.
   Task make_durable(Request& request, BlockVersion version);
+  // A flush of the data's target: makes all data written before durable. Blocks ordered after that
+  // data may then be written. Must be used instead of the target's own flush: if that failed, the
+  // cache would not know that data is lost to which such blocks lead.
+  Task make_data_durable(Request& request);
   // Makes all versions published before durable. Returns the first error, of this or an earlier
   // attempt; all blocks that could be written are durable nevertheless, unless a flush has failed.
   Task flush(Request& request);

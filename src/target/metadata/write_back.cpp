@@ -89,10 +89,27 @@ Task WriteBack::wait_durable(Request& request, BlockVersion version) {
   }
 }
 
+// Those who wait at the same time share a flush.
 Task WriteBack::make_data_durable(Request& request) {
+  uint64_t wanted = 0;
+  {
+    const std::scoped_lock guard(state_.mutex);
+    wanted = state_.dirty.data_flushes().next;
+  }
   AsyncMutex::Hold hold(round_, *request.ring);
   co_await hold;
+  {
+    const std::scoped_lock guard(state_.mutex);
+    if (state_.dirty.data_flushes().succeeded >= wanted) co_return kOk;
+  }
   Task flushing = options_.data != nullptr ? flush_data(request) : flush_child(request);
+  co_return co_await flushing;
+}
+
+Task WriteBack::make_child_durable(Request& request) {
+  AsyncMutex::Hold hold(round_, *request.ring);
+  co_await hold;
+  Task flushing = flush_child(request);
   co_return co_await flushing;
 }
 

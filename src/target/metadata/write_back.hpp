@@ -38,6 +38,7 @@ class WriteBack {
   // Makes this version, and all that must come before it, durable. Does not wait if it already is.
   Task make_durable(Request& request, BlockVersion version);
   Task make_data_durable(Request& request);
+  Task make_child_durable(Request& request);
   // Writes some unused blocks, so that they can be evicted.
   Task make_room(Request& request);
 

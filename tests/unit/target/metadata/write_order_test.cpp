@@ -289,6 +289,32 @@ TEST_F(WriteOrderTest, DataThatCannotBeFlushedKeepTheirBlockBack) {
   EXPECT_EQ(on_disk(1, VolatileDisk::Left::newest), 0);
 }
 
+TEST_F(WriteOrderTest, FlushesOfDataThatWaitShareOneAndMayNotFail) {
+  std::vector<std::unique_ptr<Job>> jobs;
+  for (int i = 0; i < 5; ++i) {
+    jobs.push_back(start([&](Request& request) { return cache->make_data_durable(request); }));
+  }
+  ring.perform_all();
+  for (const auto& job : jobs) EXPECT_EQ(job->error(), 0);
+  EXPECT_EQ(disk.flushes(), 2U) << "the first had begun before the others came";
+  disk.fails = [](const Request&) { return EIO; };
+  EXPECT_EQ(run([&](Request& request) { return cache->make_data_durable(request); }), EIO);
+  EXPECT_TRUE(cache->failed());
+}
+
+// With data elsewhere, what is written to the child without the cache has another flush.
+TEST_F(WriteOrderTest, ABlockAfterWhatIsOnTheChild) {
+  open({.blocks = 8, .data = &data});
+  WritePin pin;
+  ASSERT_EQ(write(1, pin), 0);
+  ASSERT_EQ(run([&](Request& request) { return cache->order_after_child(request, pin); }), 0);
+  fill(pin, 1);
+  pin.publish();
+  ASSERT_EQ(flush(), 0);
+  EXPECT_EQ(disk.flushes(), 2U);
+  EXPECT_EQ(data.flushes(), 0U);
+}
+
 // --- Errors.
 
 TEST_F(WriteOrderTest, AFailedWriteKeepsBackWhatComesAfterIt) {
