@@ -5,14 +5,31 @@
 #include <tuple>
 
 namespace sluice::test {
+namespace {
+
+constexpr std::byte kGarbage{0xD5};  // where something was discarded
+
+}  // namespace
 
 VolatileDisk::VolatileDisk(Power& power, uint64_t size_bytes, bool fua)
-    : power_(power), durable_(size_bytes / kSector) {
+    : power_(power), durable_(size_bytes / kSector), durable_sectors_(durable_.size()) {
   geometry_.size_bytes = size_bytes;
   geometry_.logical_block_bytes = kSector;
   geometry_.volatile_cache = true;
   geometry_.can_fua = fua;
   geometry_.needs_bytes = true;
+}
+
+void VolatileDisk::offer_discard() {
+  geometry_.can_discard = true;
+  geometry_.can_write_zeroes = true;
+}
+
+Result<uint64_t> VolatileDisk::do_resize(std::optional<uint64_t> wanted) {
+  const std::scoped_lock guard(power_.mutex);
+  if (wanted && *wanted > most_bytes) return sluice::fail(ENOSPC, "the disk is full");
+  if (wanted) durable_.resize(*wanted / kSector);
+  return durable_.size() * kSector;
 }
 
 void VolatileDisk::load(std::span<const std::byte> bytes) {
@@ -28,6 +45,10 @@ std::vector<std::byte> VolatileDisk::after_cut(Left left, std::mt19937_64& rando
     const size_t chosen = left == Left::newest ? all : random() % (all + 1);
     if (left != Left::durable && chosen != 0) sectors[sector] = written[chosen - 1].bytes;
   }
+  const size_t grown = sectors.size() - durable_sectors_;
+  if (left != Left::newest && grown != 0) {
+    sectors.resize(durable_sectors_ + (left == Left::any ? random() % (grown + 1) : 0));
+  }
   std::vector<std::byte> bytes(sectors.size() * kSector);
   std::memcpy(bytes.data(), sectors.data(), bytes.size());
   return bytes;
@@ -41,6 +62,10 @@ Task VolatileDisk::do_submit(Request& request) {
       return write(request);
     case Op::flush:
       return flush(request);
+    case Op::discard:
+      return fill(request, kGarbage);
+    case Op::write_zeroes:
+      return fill(request, std::byte{0});
     default:
       return Status::from_errno(EOPNOTSUPP);
   }
@@ -70,6 +95,15 @@ Task VolatileDisk::write(Request& request) {
   auto copying = request.ring->copy_out(request.data, bytes);
   const Status copied = co_await copying;
   if (!copied.ok()) co_return copied;
+  Task changing = change(request, std::move(bytes));
+  co_return co_await changing;
+}
+
+Task VolatileDisk::fill(Request& request, std::byte value) {
+  return change(request, std::vector<std::byte>(request.length, value));
+}
+
+Task VolatileDisk::change(Request& request, std::vector<std::byte> bytes) {
   uint64_t id = 0;
   int error = 0;
   {
@@ -116,17 +150,20 @@ void VolatileDisk::end_write(const Request& request, uint64_t id, int error) {
 
 Task VolatileDisk::flush(Request& request) {
   uint64_t began = 0;
+  size_t size = 0;
   int error = 0;
   {
     const std::scoped_lock guard(power_.mutex);
     ++flushes_;
     began = time_;
+    size = durable_.size();
     if (fails) error = fails(request);
     event();
   }
   auto sleeping = request.ring->sleep(std::chrono::nanoseconds(1000));
   std::ignore = co_await sleeping;
   const std::scoped_lock guard(power_.mutex);
+  if (error == 0) durable_sectors_ = std::max(durable_sectors_, size);
   std::vector<uint64_t> sectors;
   for (const auto& [sector, written] : pending_) sectors.push_back(sector);
   for (const uint64_t sector : sectors) {

@@ -5,6 +5,8 @@
 // one, so that blocks of several sectors tear. The disk continues afterwards. Each request sleeps
 // on its ring, so requests end in the order in which these sleeps end.
 //
+// It can grow like a file: after a cut it has any size since the last flush.
+//
 // Several disks share a Power: one lock, one cut. Any thread.
 #pragma once
 
@@ -37,6 +39,12 @@ class VolatileDisk final : public Target {
 
   VolatileDisk(Power& power, uint64_t size_bytes, bool fua);
 
+  // The size up to which it grows. ENOSPC beyond.
+  uint64_t most_bytes = uint64_t{1} << 40;
+
+  // It also serves discard, which leaves garbage, and write_zeroes. Before it becomes a child.
+  void offer_discard();
+
   // Returns the errno of a request; 0: it succeeds. A failed request may be done in part.
   std::function<int(const Request&)> fails;
 
@@ -57,8 +65,11 @@ class VolatileDisk final : public Target {
   };
 
   Task do_submit(Request& request) override;
+  Result<uint64_t> do_resize(std::optional<uint64_t> wanted) override;
   Task read(Request& request);
   Task write(Request& request);
+  Task fill(Request& request, std::byte value);
+  Task change(Request& request, std::vector<std::byte> bytes);
   Task flush(Request& request);
   void begin_write(uint64_t offset, std::span<const std::byte> bytes, uint64_t id);
   void end_write(const Request& request, uint64_t id, int error);
@@ -70,6 +81,7 @@ class VolatileDisk final : public Target {
 
   Power& power_;
   std::vector<Sector> durable_;  // guarded by the power's mutex, as are all below
+  size_t durable_sectors_;       // the size that a cut leaves at least
   std::map<uint64_t, std::deque<Written>> pending_;
   uint64_t time_ = 0;
   uint64_t next_id_ = 0;
