@@ -30,7 +30,8 @@ void declare_del(CommandLine& line, std::span<const std::string>) {
 Outcome<void> del(const CommandLine& line, const Streams& streams) {
   const auto id = read_only_device(line);
   if (!id) return std::unexpected(id.error());
-  const DeleteOptions options{.force = line.has("force"), .wait = !line.has("async")};
+  const bool force = line.has("force") || line.grammar() == Grammar::ublk;  // which never refuses
+  const DeleteOptions options{.force = force, .wait = !line.has("async")};
   if (*id && line.has("all")) return usage("a DEVICE and -a exclude each other: choose one");
   if (line.has("all")) return delete_all(options, streams);
   if (!*id) return usage("'sluice del' needs a DEVICE, or -a for all devices");

@@ -126,7 +126,12 @@ as_ublk() {
     same "where it begins" "$(head -c 4 "$DEV")" mark
     ./ublk list > out
     grep -q "^dev id $ID: nr_hw_queues" out || fail "$(cat out)"
-    ./ublk del -n "$ID"
+    # It deletes devices in use.
+    exec 5< "$DEV"
+    refuses 'in use' "$SLUICE" del -n "$ID"
+    ./ublk del -n "$ID" --async
+    fails 'error|Invalid' dd of=/dev/null bs=4k count=1 skip=9 iflag=direct <&5
+    exec 5<&-
 }
 
 shown_as_table() {
