@@ -19,17 +19,17 @@ namespace {
 constexpr const char* kVariable = "NOTIFY_SOCKET";
 constexpr std::chrono::seconds kTimeout{1};
 
-std::optional<std::string> inherited;
+std::optional<std::string> inherited_socket;
 
 }  // namespace
 
 std::string manager_socket() {
-  if (inherited) return *inherited;
+  if (inherited_socket) return *inherited_socket;
   const char* const path = std::getenv(kVariable);
   return path != nullptr ? path : "";
 }
 
-void use_manager_socket(const std::string& path) { inherited = path; }
+void use_manager_socket(const std::string& path) { inherited_socket = path; }
 
 void notify_manager(const std::string& lines) {
   const std::string path = manager_socket();
