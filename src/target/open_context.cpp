@@ -16,12 +16,21 @@ const Error* OpenContext::missed_before(std::string_view path) const {
 
 Result<void> OpenContext::look_at(Target& target) {
   if (!target.is_living()) return {};
-  if (control_ == nullptr) {
-    auto control = ControlReactor::start();
-    if (!control) return std::unexpected(control.error());
-    control_ = std::move(*control);
-  }
+  if (auto started = start_control(); !started) return started;
   return looked_at_.look_at(target, *control_);
+}
+
+Result<void> OpenContext::start_control() {
+  if (control_ != nullptr) return {};
+  auto control = ControlReactor::start();
+  if (!control) return std::unexpected(control.error());
+  control_ = std::move(*control);
+  return {};
+}
+
+Status OpenContext::perform(const ControlReactor::Work& work) {
+  if (auto started = start_control(); !started) return Status::from_errno(started.error().error);
+  return control_->perform(work, ControlReactor::Clock::now() + StackLife::kTimeout);
 }
 
 void OpenContext::end_look(size_t kept) {

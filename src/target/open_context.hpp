@@ -31,6 +31,8 @@ class OpenContext {
   // The whole device is read-only, whatever the target's own option.
   bool read_only() const { return read_only_; }
 
+  void set_read_only(bool read_only) { read_only_ = read_only; }
+
   // Open files even if loop devices of the kernel have them open.
   bool force() const { return force_; }
 
@@ -54,6 +56,15 @@ class OpenContext {
   // The same, for a descriptor that no request uses: of a key, or of state for the next server.
   void add_private_file(int descriptor);
 
+  // Opens a target that the spec does not name, but a target of the spec needs: the file of an
+  // image, for instance.
+  Result<std::unique_ptr<Target>> open(const Spec& spec);
+  // Runs `work`, which uses an open target, on the control reactor.
+  Status perform(const ControlReactor::Work& work);
+  // While an image's own files are opened: their format is no surprise.
+  bool opens_image() const { return opens_image_; }
+  void set_opens_image(bool opens) { opens_image_ = opens; }
+
   // The files since the last call.
   std::vector<OpenFile> take_files() { return std::exchange(files_, {}); }
 
@@ -69,6 +80,8 @@ class OpenContext {
   void allow_only(std::span<const TargetType> types) { types_ = types; }
 
  private:
+  Result<void> start_control();
+
   bool read_only_;
   bool force_ = false;
   bool clients_address_bytes_ = false;
@@ -77,6 +90,7 @@ class OpenContext {
   InheritedFiles inherited_;
   size_t next_ = 0;
   std::vector<OpenFile> files_;
+  bool opens_image_ = false;
   std::span<const TargetType> types_ = target_types();
   StackLife looked_at_;
   std::unique_ptr<ControlReactor> control_;  // where it is needed

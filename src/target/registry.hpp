@@ -23,6 +23,8 @@ struct TargetType {
   std::span<const TargetSyntax> verbs = {};
   // A child that cannot be opened is a Missing one. open() refuses if there are too many.
   bool accepts_missing = false;
+  // Its children hold an image format that it reads: no surprise, wherever it is found.
+  bool reads_images = false;
   // Each child is a disk of its own for clients (Target::disk_names()).
   bool holds_disks = false;
 };

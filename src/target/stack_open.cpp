@@ -67,7 +67,7 @@ class Opener {
       if (const Error* const missed = context_.missed_before(child_path)) {
         opened = std::unexpected(*missed);
       } else {
-        opened = open(child, child_path, are_disks);
+        opened = open_child(spec, type, child, child_path, are_disks);
         if (!opened && context_.inherits()) return std::unexpected(opened.error());
       }
       if (!opened && !type.accepts_missing) return std::unexpected(opened.error());
@@ -76,6 +76,21 @@ class Opener {
       children.push_back(std::move(*opened));
     }
     return {};
+  }
+
+  // The storage of an image that is only read is not to be written either.
+  Result<std::unique_ptr<Target>> open_child(const Spec& spec, const TargetType& type,
+                                             const Spec& child, const std::string& path,
+                                             bool is_disk) {
+    if (!type.reads_images) return open(child, path, is_disk);
+    const bool was_read_only = context_.read_only();
+    const bool only_reads = spec.flag("read_only") || spec.has("snapshot");
+    context_.set_read_only(was_read_only || only_reads);
+    context_.set_opens_image(true);
+    auto opened = open(child, path, is_disk);
+    context_.set_opens_image(false);
+    context_.set_read_only(was_read_only);
+    return opened;
   }
 
   std::unique_ptr<Target> missing(const Spec& spec, const Error& why) const {
@@ -105,6 +120,10 @@ Result<void> check(const Spec& spec, const OpenContext& context) {
 }
 
 }  // namespace
+
+Result<std::unique_ptr<Target>> OpenContext::open(const Spec& spec) {
+  return Opener(*this).open(spec, "", /*is_disk=*/false);
+}
 
 Result<std::unique_ptr<Stack>> Stack::open(const Spec& spec, bool read_only, bool force) {
   OpenContext context(read_only, force);

@@ -148,10 +148,10 @@ void tell_what_is_in(const BackingFile& file, const std::string& path, const Geo
   if (got <= 0) return;  // later reads will report the error
   const Head head = buffer.bytes().first(static_cast<size_t>(got));
   if (const std::string_view format = image_format(head); !format.empty()) {
-    log().warn(
-        "{} is a {} image, but its raw bytes are served, not the disk inside: convert it with "
-        "qemu-img convert -O raw first",
-        shown(path), format);
+    const std::string advice = format == "qcow2" ? fmt::format("give qcow2:{}", shell_word(path))
+                                                 : "convert it with qemu-img convert -O raw first";
+    log().warn("{} is a {} image, but its raw bytes are served, not the disk inside: {}",
+               shown(path), format, advice);
     return;
   }
   const uint32_t block = served.logical_block_bytes;

@@ -61,7 +61,7 @@ struct Bytes {
 
 uint32_t grain_of(const BackingFile& file, const BackingFile::Options& options);
 Result<Cut> cut_to_range(const Spec& spec, const std::string& path, const BackingFile& file,
-                         uint32_t grain);
+                         uint32_t grain, bool is_image);
 std::unique_ptr<Target> serve(const Cut& cut, FileTarget::Place place, const Geometry& whole);
 Result<void> check_block_multiple(const Bytes& bytes, const std::string& path,
                                   uint32_t block_bytes);
@@ -76,10 +76,12 @@ Result<std::unique_ptr<Target>> open(const Spec& spec, Target::Children&&, OpenC
   auto backing = context.inherits() ? BackingFile::adopt(context.inherit(), path, options)
                                     : BackingFile::open(path, options);
   if (!backing) return std::unexpected(backing.error());
-  auto cut = cut_to_range(spec, path, *backing, grain_of(*backing, options));
+  auto cut = cut_to_range(spec, path, *backing, grain_of(*backing, options), context.opens_image());
   if (!cut) return std::unexpected(cut.error());
   // Logged by the first server only, not after a handover.
-  if (cut->begin_bytes == 0 && !context.inherits()) tell_what_is_in(*backing, path, cut->geometry);
+  if (cut->begin_bytes == 0 && !context.inherits() && !context.opens_image()) {
+    tell_what_is_in(*backing, path, cut->geometry);
+  }
   const int descriptor = backing->descriptor.release();
   return serve(*cut,
                {.name = path,
@@ -103,7 +105,7 @@ uint32_t grain_of(const BackingFile& file, const BackingFile::Options& options) 
 
 // The part of the file that options `offset`, `size` and `block` select.
 Result<Cut> cut_to_range(const Spec& spec, const std::string& path, const BackingFile& file,
-                         uint32_t grain) {
+                         uint32_t grain, bool is_image) {
   const Geometry& whole = file.geometry;
   const uint32_t own_block = whole.logical_block_bytes;
   const auto block = static_cast<uint32_t>(spec.number("block", own_block));
@@ -151,7 +153,7 @@ Result<Cut> cut_to_range(const Spec& spec, const std::string& path, const Backin
                                     part.size_bytes, shown(path), usable, begin));
   }
   if (grain != 0) part.exact_bytes = left / grain * grain;
-  if (!spec.has("size") && left != part.data_bytes()) {
+  if (!spec.has("size") && left != part.data_bytes() && !is_image) {
     log().warn("{}: its last {} bytes are left out, its size is no multiple of {}", shown(path),
                left - part.data_bytes(), least);
   }
