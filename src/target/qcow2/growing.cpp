@@ -1,0 +1,93 @@
+// Qcow2Target: growth.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <system_error>
+
+#include "core/private_loan.hpp"
+#include "target/life/control_reactor.hpp"
+#include "target/life/stack_life.hpp"
+#include "target/qcow2/image_request.hpp"
+#include "target/qcow2/qcow2_target.hpp"
+
+namespace sluice::qcow2 {
+namespace {
+
+alignas(4096) constexpr std::array<std::byte, 64 << 10> kZeroes{};
+
+}  // namespace
+
+Result<uint64_t> Qcow2Target::do_resize(std::optional<uint64_t> wanted) {
+  const uint64_t now = geometry_.size_bytes;
+  if (!wanted || *wanted == now) return now;
+  if (geometry_.read_only || control_ == nullptr) {
+    return fail(EROFS, "the image is read-only: add it for writing to change its size");
+  }
+  if (image_.header().version == 2 && image_.header().snapshots != 0) {
+    return fail(EOPNOTSUPP,
+                "an image of version 2 with snapshots cannot grow, as these do not record their"
+                " size: delete them, or convert the image with qemu-img amend -o compat=1.1");
+  }
+  if (data_ != &child(0)) {
+    if (auto grown = data().resize(*wanted); !grown) return grown;
+  }
+  const uint64_t size = *wanted;
+  const Status grown =
+      control_->perform([this, size](Request& request) { return grow(request, size); },
+                        ControlReactor::Clock::now() + StackLife::kTimeout);
+  if (!grown.ok()) {
+    return fail(grown.error(), fmt::format("the image cannot grow to {} bytes: {}", size,
+                                           std::generic_category().message(grown.error())));
+  }
+  return size;
+}
+
+// What clients see of the new part is zeroes, which are durable before the size is.
+Task Qcow2Target::grow(Request& request, uint64_t size_bytes) {
+  const uint64_t old = geometry_.size_bytes;
+  {
+    RangeLock::Hold all(ranges_, *request.ring, 0, UINT64_MAX / 2, RangeLock::Mode::exclusive);
+    co_await all;
+    Task growing = image_.grow_l1(request, size_bytes);
+    if (const Status grown = co_await growing; !grown.ok()) co_return grown;
+  }
+  Request rest = plain(request, Op::write_zeroes, old, 0);
+  const uint64_t cluster_end = (old + cluster_bytes() - 1) & ~(cluster_bytes() - 1);
+  rest.length = std::min(size_bytes, cluster_end) - old;
+  Task clearing = clear_new(rest);
+  if (const Status cleared = co_await clearing; !cleared.ok()) co_return cleared;
+  const uint64_t below = backing_ == nullptr ? 0 : uint64_t{backing_->geometry().size_bytes};
+  const auto up = [mask = cluster_bytes() - 1](uint64_t end) { return (end + mask) & ~mask; };
+  const bool by_entry = image_.header().version >= 3 && !image_.rules().external;
+  const uint64_t visible = std::min(by_entry ? up(size_bytes) : size_bytes, up(below));
+  if (visible > cluster_end) {
+    Request more = plain(request, Op::write_zeroes, cluster_end, visible - cluster_end);
+    Task hiding = by_entry ? unmap(more) : clear_new(more);
+    if (const Status hidden = co_await hiding; !hidden.ok()) co_return hidden;
+  }
+  Task flushing = image_.flush(request);
+  if (const Status flushed = co_await flushing; !flushed.ok()) co_return flushed;
+  Task storing = image_.store_size(request, size_bytes);
+  co_return co_await storing;
+}
+
+// Zeroes as data, behind the present end of the disk; where there is nothing, there are zeroes.
+Task Qcow2Target::clear_new(Request& request) {
+  Run run;
+  for (uint64_t done = 0; done < request.length; done += run.length) {
+    const uint64_t offset = request.offset + done;
+    Task looking = image_.look_up(request, offset, request.length - done, run);
+    if (const Status found = co_await looking; !found.ok()) co_return found;
+    run.length = std::min<uint64_t>(run.length, kZeroes.size());
+    if (run.kind == Kind::zero || (run.kind == Kind::unallocated && backing_ == nullptr)) continue;
+    // Lent as a source: never written to.
+    PrivateLoan loan(Direction::source, {const_cast<std::byte*>(kZeroes.data()), run.length});
+    Request writing = transfer(request, Op::write, offset, loan.view());
+    Task written = write(writing);
+    if (const Status status = co_await written; !status.ok()) co_return status;
+  }
+  co_return kOk;
+}
+
+}  // namespace sluice::qcow2

@@ -1,0 +1,123 @@
+// Image: the metadata of an open qcow2 image: where each part of the disk is, and how that changes.
+//
+// An entry that leads to a cluster is written after the cluster's refcount and its contents; a
+// cluster to which no entry leads any more is used again only when that is durable
+// (docs/formats/qcow2.md). Locks are taken in this order: the range of the disk (of the target),
+// the tables' mutex, that of the refcounts, one block of the cache.
+//
+// Used by the coroutines of all reactors, between load() and close().
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "core/health.hpp"
+#include "ring/async_mutex.hpp"
+#include "target/life/life_call.hpp"
+#include "target/qcow2/clusters.hpp"
+#include "target/qcow2/mapping.hpp"
+#include "target/qcow2/snapshot_table.hpp"
+#include "target/target.hpp"
+
+namespace sluice::qcow2 {
+
+class Image {
+ public:
+  struct Options {
+    std::string name = {};  // for messages
+    bool writable = false;
+    uint64_t cache_bytes = 0;   // for blocks of tables
+    std::string snapshot = {};  // name or id; empty: the disk as it is now
+  };
+
+  // `data`: where guest data is, which is `storage` except with an external data file.
+  Image(Options options, Header header, Target& storage, Target& data);
+
+  // Reads and checks the tables. For `serve`, and then again after close().
+  Task load(Request& request, LifeCall& call);
+  // Makes all metadata durable, and frees what is not used.
+  Task close(Request& request);
+
+  // The first run of a range of the disk. EIO: the image is corrupt there, and from now on
+  // read-only.
+  Task look_up(Request& request, uint64_t offset, uint64_t length, Run& run);
+
+  // --- Changes. The caller holds the range of the disk, whole clusters, exclusively; the clusters
+  // have their entries in one block of the cache: see clusters_together().
+  Task prepare_table(Request& request, uint64_t offset);
+  bool has_table(uint64_t offset) const;
+  Task load_entries(Request& request, uint64_t offset, std::span<L2Entry> entries);
+  // After prepare_table(). `counted`: refcounts that the entries rely on.
+  Task store_entries(Request& request, uint64_t offset, std::span<const L2Entry> entries,
+                     std::span<const BlockVersion> counted, BlockVersion& stored);
+  // How many clusters from `offset` on have their entries in one block.
+  uint64_t clusters_together(uint64_t offset) const;
+
+  Task flush(Request& request);
+
+  // --- Growth, one call at a time, and nobody else uses the disk during the first.
+  Task grow_l1(Request& request, uint64_t size_bytes);
+  // Durable at once.
+  Task store_size(Request& request, uint64_t size_bytes);
+
+  Clusters& clusters() { return *clusters_; }
+  // Whether a write of guest data there would overwrite metadata.
+  bool is_metadata(uint64_t host, uint64_t bytes) const { return metadata_->touches(host, bytes); }
+  const Header& header() const { return header_; }
+  MappingRules rules() const;
+  bool corrupt() const { return corrupt_.load(std::memory_order_relaxed); }
+  Health health() const;
+  // Says that the image is corrupt, also in the image itself. Returns EIO.
+  Task report_corruption(Request& request, uint64_t offset);
+
+ private:
+  using Table = std::vector<std::atomic<uint64_t>>;
+
+  Task load_header(Request& request, LifeCall& call);
+  Task load_l1(Request& request, LifeCall& call);
+  Task load_refcount_table(Request& request, LifeCall& call);
+  Task load_snapshots(Request& request, LifeCall& call, SnapshotTable& list);
+  Task find_snapshot(Request& request, LifeCall& call, uint64_t& offset, uint32_t& entries);
+  Task begin_writing(Request& request, LifeCall& call);
+  Task set_features(Request& request, uint64_t incompatible, uint64_t autoclear);
+  Task look_up_in_table(Request& request, uint64_t offset, uint64_t length, Run& run);
+  void try_again();
+  Task release_table(Request& request, uint64_t table, BlockVersion gone);
+  Task copy_cluster(Request& request, uint64_t from, uint64_t to);
+  Result<void> create_cache();
+  bool leads_to_metadata(const L2Entry& entry) const;
+  Status check_table_offset(uint64_t offset) const;
+  Status collect_metadata(const std::vector<uint64_t>& refcount_blocks,
+                          const SnapshotTable& snapshots);
+
+  uint64_t l1_index(uint64_t offset) const { return offset / header_.table_span_bytes(); }
+  uint64_t table_of(uint64_t offset) const {
+    return l1_[l1_index(offset)].load(std::memory_order_acquire) & kOffsetMask;
+  }
+  // The place of the entry for `offset`, in bytes of the image.
+  uint64_t entry_place(uint64_t table, uint64_t offset) const {
+    const uint64_t index = offset >> header_.cluster_bits & (header_.l2_entries() - 1);
+    return table + index * header_.l2_entry_bytes();
+  }
+
+  const Options options_;
+  Header header_;
+  MappingRules rules_;
+  Target& storage_;
+  Target& data_;
+  uint64_t block_bytes_ = 0;    // of the cache
+  mutable std::mutex opening_;  // of the cache, which health() looks at
+  std::unique_ptr<MetadataCache> cache_;
+  std::unique_ptr<ClusterSet> metadata_;  // if writable, as is what follows
+  std::unique_ptr<Clusters> clusters_;
+  AsyncMutex tables_;  // changes of l1_
+  Table l1_;
+  std::atomic<bool> corrupt_ = false;
+};
+
+}  // namespace sluice::qcow2

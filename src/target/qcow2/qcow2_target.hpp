@@ -1,0 +1,97 @@
+// Qcow2Target: the disk in a qcow2 image.
+//
+// Its children: the image's storage; the external data file, if the image has one; the backing
+// file, if it has one. Data that is mapped moves between the request's pages and a child, one
+// operation for each run of clusters. Zeroes, and the parts of compressed clusters, are copied.
+//
+// A request for mapped data holds its range shared, so that no change of the mapping comes in
+// between; every change holds whole clusters exclusively.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "ring/range_lock.hpp"
+#include "target/error_log.hpp"
+#include "target/qcow2/change.hpp"
+#include "target/qcow2/image.hpp"
+#include "target/target.hpp"
+
+namespace sluice::qcow2 {
+
+class Qcow2Target final : public Target {
+ public:
+  struct Parts {
+    std::unique_ptr<Target> storage;
+    std::unique_ptr<Target> data;     // null: guest data is in the storage
+    std::unique_ptr<Target> backing;  // null: what is not allocated reads as zeroes
+  };
+
+  Qcow2Target(Image::Options options, const Header& header, Parts parts);
+
+  bool is_living() const override { return true; }
+  Task start(Request& request, LifeCall& call) override;
+  Task stop(Request& request, LifeCall& call) override;
+  Health health() const override { return image_.health(); }
+  std::string swap_risk() const override;
+
+ private:
+  Qcow2Target(Image::Options options, const Header& header, bool has_data, bool has_backing,
+              Parts&& parts);
+
+  Task do_submit(Request& request) override;
+  Task do_extents(Request& request, Extents& found) override;
+  Result<uint64_t> do_resize(std::optional<uint64_t> wanted) override;
+
+  // --- Reading (reading.cpp).
+  Task read(Request& request);
+  Task read_runs(Request& request);
+  Task read_run(Request& request, const Run& run);
+  Task read_host(Request& request, uint64_t host);
+  Task read_cut(Request& request, Target& from, uint64_t offset);
+  Task read_over_end(Request& request, Target& from, uint64_t offset);
+  Task read_compressed(Request& request, L2Entry entry);
+  Task fill_with_zeroes(Request& request);
+  Task find_below(Request& request, uint64_t offset, Extents& found);
+
+  // --- Writing (writing.cpp).
+  Task write(Request& request);
+  uint64_t step_bytes(uint64_t offset) const;
+  Task write_steps(Request& request);
+  Task write_step(Request& request);
+  Task write_in_place(Request& request, bool& written);
+  Task write_changing(Request& request);
+  Task allocate(Request& request, Change& change);
+  Task write_data(Request& request, Change& change);
+  Task fill_edge(Request& request, Edge edge);
+  Task drop_replaced(Request& request, const Change& change, BlockVersion stored);
+  bool overwrites_metadata(uint64_t host, uint64_t bytes) const;
+  Task judge(Request& request, Status status);
+  Task drop_entry(Request& request, L2Entry old, BlockVersion stored);
+
+  // --- Discard and zeroes (zeroing.cpp).
+  Task discard(Request& request);
+  Task discard_clusters(Request& request);
+  uint64_t whole_end(const Request& request) const;
+  Task write_zeroes(Request& request);
+  Task write_zeroes_by_entry(Request& request);
+  Task unmap(Request& request);
+  Task unmap_step(Request& request, uint64_t offset, uint64_t clusters);
+  L2Entry unmapped(const L2Entry& old, const Request& request) const;
+
+  // --- Growth (growing.cpp).
+  Task grow(Request& request, uint64_t size_bytes);
+  Task clear_new(Request& request);
+
+  Target& data() const { return *data_; }
+  uint64_t cluster_bytes() const { return image_.header().cluster_bytes(); }
+
+  Target* const data_;
+  Target* const backing_;  // null: none
+  Image image_;
+  RangeLock ranges_;                   // of the disk
+  ControlReactor* control_ = nullptr;  // while it is served
+  ErrorLog errors_;
+};
+
+}  // namespace sluice::qcow2

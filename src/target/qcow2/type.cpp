@@ -1,0 +1,290 @@
+// qcow2: opens an image with all that it needs.
+#include <fcntl.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstring>
+#include <filesystem>
+#include <utility>
+
+#include "core/descriptor.hpp"
+#include "core/log.hpp"
+#include "spec/shown.hpp"
+#include "target/open.hpp"
+#include "target/qcow2/decompress.hpp"
+#include "target/qcow2/named_files.hpp"
+#include "target/qcow2/qcow2_target.hpp"
+#include "target/qcow2/repair.hpp"
+#include "target/qcow2/storage_bytes.hpp"
+
+namespace sluice {
+namespace qcow2 {
+namespace {
+
+constexpr size_t kChainMax = 256;  // images
+constexpr uint64_t kCacheBytes = 32 << 20;
+
+constexpr OptionSyntax kQcow2Options[] = {
+    {.name = "file", .kind = OptionKind::path, .help = "the image, if it is a file"},
+    {.name = "snapshot",
+     .kind = OptionKind::text,
+     .help = "name or id of an internal snapshot, to be read"},
+    {.name = "backing",
+     .kind = OptionKind::text,
+     .fallback = "same-dir",
+     .help = "which files the image may name: none, same-dir (its own directory) or any"},
+    {.name = "backing_format",
+     .kind = OptionKind::text,
+     .help = "raw or qcow2: format of the backing file, if the image does not record it"},
+    {.name = "data_file",
+     .kind = OptionKind::path,
+     .help = "the external data file, instead of the one that the image names"},
+    {.name = "cache",
+     .kind = OptionKind::size,
+     .fallback = "32M",
+     .minimum = 256 << 10,
+     .maximum = uint64_t{4} << 30,
+     .help = "memory for tables of the image, at most twice as much"},
+    {.name = "buffered_io",
+     .kind = OptionKind::flag,
+     .fallback = "no",
+     .help = "use the page cache for the image's files"},
+    {.name = "read_only", .kind = OptionKind::flag, .fallback = "no", .help = "refuse writes"},
+};
+
+// One image of a chain.
+struct Level {
+  std::unique_ptr<Target> storage;
+  std::unique_ptr<Target> data;
+  std::string path;  // empty: not a file
+  Header header;
+  bool writable = false;
+};
+
+class ChainOpener {
+ public:
+  ChainOpener(const Spec& spec, OpenContext& context, NamePolicy policy)
+      : spec_(spec), context_(context), policy_(policy) {}
+
+  Result<std::unique_ptr<Target>> open(Target::Children&& children) {
+    const bool writable =
+        !spec_.flag("read_only") && !spec_.has("snapshot") && !context_.read_only();
+    auto opened = children.empty() ? open_file(spec_.text("file"), writable)
+                                   : Result<std::unique_ptr<Target>>(std::move(children.front()));
+    if (!opened) return std::unexpected(opened.error());
+    const bool may_write = writable && !(*opened)->geometry().read_only;
+    std::unique_ptr<Target> backing;
+    if (auto added = add(std::move(*opened), path_of_image(), may_write); !added) {
+      return std::unexpected(added.error());
+    }
+    while (backing == nullptr && !levels_.back().header.backing_name.empty()) {
+      if (auto followed = follow(backing); !followed) return std::unexpected(followed.error());
+    }
+    return assemble(std::move(backing));
+  }
+
+ private:
+  std::string path_of_image() const {
+    if (spec_.children.empty()) return spec_.text("file");
+    const Spec& child = spec_.children.front();
+    return child.target == "loop" && !child.has("offset") ? child.text("file") : std::string();
+  }
+
+  // In blocks of 512 bytes, which is what images are made of.
+  Result<std::unique_ptr<Target>> open_file(const std::string& path, bool writable) {
+    Spec file{.target = "loop"};
+    file.set("file", path);
+    file.set("block", uint64_t{512});
+    file.set("buffered_io", spec_.flag("buffered_io"));
+    file.set("read_only", !writable);
+    context_.set_opens_image(true);
+    auto opened = context_.open(file);
+    context_.set_opens_image(false);
+    return opened;
+  }
+
+  Result<void> add(std::unique_ptr<Target> storage, const std::string& path, bool writable) {
+    Level level{.storage = std::move(storage),
+                .data = {},
+                .path = path,
+                .header = {},
+                .writable = writable};
+    auto header = read_header(*level.storage, path);
+    if (!header) return std::unexpected(header.error());
+    level.header = std::move(*header);
+    if (auto loaded = load_decompressor(level.header.compression); !loaded) {
+      return refuse(path, loaded.error());
+    }
+    if (writable && level.header.has(kDirty) && !level.header.has(kCorrupt)) {
+      auto closed = close_image(level);
+      if (!closed) return closed;
+    }
+    if (level.header.has(kExternalData)) {
+      auto data = open_data_file(level);
+      if (!data) return std::unexpected(data.error());
+      level.data = std::move(*data);
+    }
+    levels_.push_back(std::move(level));
+    return {};
+  }
+
+  // An image that its last user has not closed: with lazy refcounts, these may be wrong.
+  Result<void> close_image(Level& level) {
+    const auto file = level.storage->bare_file();
+    if (!file || file->begin_bytes != 0 || context_.inherits()) return {};  // start() refuses it
+    log().info("{} was not closed: its refcounts are repaired", shown(level.path));
+    // Without O_DIRECT.
+    const std::string path = fmt::format("/proc/self/fd/{}", file->descriptor);
+    const Descriptor image(::open(path.c_str(), O_RDWR | O_CLOEXEC));
+    if (!image.valid()) {
+      return fail(errno,
+                  fmt::format("cannot repair {}: {}", shown(level.path), std::strerror(errno)));
+    }
+    const auto repaired = repair_image(image.number(), Repair::all);
+    if (!repaired) return refuse(level.path, repaired.error());
+    if (!repaired->clean()) {
+      return fail(EUCLEAN, fmt::format("{} cannot be repaired: sluice check {} says what is wrong",
+                                       shown(level.path), shell_word(level.path)));
+    }
+    auto header = read_header(*level.storage, level.path);
+    if (!header) return std::unexpected(header.error());
+    level.header = std::move(*header);
+    return {};
+  }
+
+  Result<Header> read_header(Target& storage, const std::string& path) {
+    StorageBytes bytes(storage);
+    std::vector<std::byte> start(512);
+    const auto read = [&](Request& request) { return bytes.read(request, 0, start); };
+    Status status = context_.perform(read);
+    if (status.ok()) {
+      const auto needed = header_bytes_needed(start);
+      if (!needed) return refuse(path, needed.error());
+      start.resize(std::max<uint64_t>(*needed, 512));
+      status = context_.perform(read);
+    }
+    if (!status.ok()) {
+      return fail(status.error(), fmt::format("cannot read the header of {}", shown(path)));
+    }
+    auto header = parse_header(start, bytes.exact_size());
+    if (!header) return refuse(path, header.error());
+    return header;
+  }
+
+  static std::unexpected<Error> refuse(const std::string& path, const Error& why) {
+    return fail(why.error, path.empty() ? why.text : fmt::format("{}: {}", shown(path), why.text));
+  }
+
+  Result<std::unique_ptr<Target>> open_data_file(const Level& level) {
+    const bool is_top = levels_.empty();
+    std::string path = is_top ? spec_.text("data_file") : std::string();
+    if (path.empty() && level.header.data_file_name.empty()) {
+      return fail(EINVAL,
+                  fmt::format("the data of {} is in another file, which it does not name: give"
+                              " data_file=PATH",
+                              shown(level.path)));
+    }
+    if (path.empty()) {
+      auto named = resolve_name(level.path, level.header.data_file_name, policy_, "data file");
+      if (!named) return std::unexpected(named.error());
+      path = std::move(*named);
+    }
+    return open_file(path, level.writable);
+  }
+
+  // Opens the backing file of the last image: one more image of the chain, or its raw end.
+  Result<void> follow(std::unique_ptr<Target>& end) {
+    const Level& last = levels_.back();
+    const std::string format = levels_.size() == 1 && spec_.has("backing_format")
+                                   ? spec_.text("backing_format")
+                                   : last.header.backing_format;
+    const std::string named = fmt::format("{}, the backing file of {},",
+                                          shown(last.header.backing_name), shown(last.path));
+    if (format.empty()) {
+      return fail(EINVAL,
+                  fmt::format("{} has no recorded format, and is never guessed: give"
+                              " backing_format=raw or qcow2, or record it with qemu-img rebase"
+                              " -u -F",
+                              named));
+    }
+    if (format != "raw" && format != "qcow2") {
+      return fail(ENOTSUP, fmt::format("{} has the format {}: only raw and qcow2 are read", named,
+                                       shown(format)));
+    }
+    if (levels_.size() == kChainMax) {
+      return fail(ELOOP,
+                  fmt::format("{} is below {} images, which is the limit", named, kChainMax));
+    }
+    auto path = resolve_name(last.path, last.header.backing_name, policy_, "backing file");
+    if (!path) return std::unexpected(path.error());
+    std::error_code error;
+    const bool loops = std::ranges::any_of(levels_, [&](const Level& each) {
+      return std::filesystem::equivalent(each.path, *path, error);
+    });
+    if (loops) return fail(ELOOP, fmt::format("{} is itself above it: a loop", named));
+    auto opened = open_file(*path, false);
+    if (!opened) return std::unexpected(opened.error());
+    if (format == "qcow2") return add(std::move(*opened), *path, false);
+    end = std::move(*opened);
+    return {};
+  }
+
+  // From the end of the chain up.
+  Result<std::unique_ptr<Target>> assemble(std::unique_ptr<Target> backing) {
+    for (size_t i = levels_.size(); i-- != 0;) {
+      Level& level = levels_[i];
+      Image::Options options{.name = level.path.empty() ? "qcow2" : level.path,
+                             .writable = level.writable,
+                             .cache_bytes = spec_.number("cache", kCacheBytes),
+                             .snapshot = i == 0 ? spec_.text("snapshot") : std::string()};
+      auto target =
+          std::make_unique<Qcow2Target>(std::move(options), level.header,
+                                        Qcow2Target::Parts{.storage = std::move(level.storage),
+                                                           .data = std::move(level.data),
+                                                           .backing = std::move(backing)});
+      if (i != 0) {
+        const std::string name = std::filesystem::path(level.path).filename();
+        target->set_name(fmt::format("qcow2({})", printable(name, 64)));
+      }
+      backing = std::move(target);
+    }
+    return backing;
+  }
+
+  const Spec& spec_;
+  OpenContext& context_;
+  const NamePolicy policy_;
+  std::vector<Level> levels_;
+};
+
+Result<std::unique_ptr<Target>> open_qcow2(const Spec& spec, Target::Children&& children,
+                                           OpenContext& context) {
+  if (children.empty() == spec.text("file").empty()) {
+    return fail(EINVAL, children.empty() ? "qcow2 has no image: give qcow2:FILE, or qcow2(SPEC)"
+                                         : "qcow2 has two images, a file and a spec: give one");
+  }
+  const std::string backing = spec.has("backing") ? spec.text("backing") : "same-dir";
+  const auto policy = parse_policy(backing);
+  if (!policy) {
+    return fail(EINVAL, fmt::format("backing is none, same-dir or any, found {}", shown(backing)));
+  }
+  return ChainOpener(spec, context, *policy).open(std::move(children));
+}
+
+}  // namespace
+}  // namespace qcow2
+
+constinit const TargetType kQcow2Target = {
+    .syntax =
+        {
+            .name = "qcow2",
+            .summary = "the disk in a qcow2 image",
+            .children_maximum = 1,
+            .leaf_option = "file",
+            .options = qcow2::kQcow2Options,
+        },
+    .open = qcow2::open_qcow2,
+    .reads_images = true,
+};
+
+}  // namespace sluice
