@@ -118,7 +118,8 @@ Outcome<void> run_command(const std::vector<std::string>& arguments, const Strea
   CommandLine line(std::string(command->name), grammar);
   command->declare(line, rest);
   if (auto parsed = line.parse(rest); !parsed) {
-    return std::unexpected(Failure{command->usage_exit, std::move(parsed.error().text)});
+    if (parsed.error().exit == Exit::usage) parsed.error().exit = command->usage_exit;
+    return parsed;
   }
   if (line.has("help")) {
     streams.out << command_help(*command, rest);

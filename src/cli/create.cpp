@@ -44,11 +44,13 @@ class NewFile {
 Outcome<void> NewFile::open(const std::string& path, bool force) {
   constexpr mode_t kMode = 0644;
   file_.path = path;
-  file_.descriptor = Descriptor(::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, kMode));
-  is_new_ = file_.descriptor.valid();
+  const int created = ::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, kMode);
+  const int error = created < 0 ? errno : 0;
+  file_.descriptor = Descriptor(created);
+  is_new_ = created >= 0;
   if (is_new_) return claim_image(file_);
-  if (errno != EEXIST) {
-    return failed(fmt::format("cannot create {}: {}", shown(path), std::strerror(errno)));
+  if (error != EEXIST) {
+    return failed(fmt::format("cannot create {}: {}", shown(path), std::strerror(error)));
   }
   if (!force) {
     return failed(

@@ -32,6 +32,7 @@ Outcome<void> info(const CommandLine& line, const Streams& streams) {
   const bool is_list = line.has("backing_chain") || line.words().size() > 1;
   if (line.has("json")) {
     std::vector<Json> list;
+    list.reserve(images.size());
     for (const ImageFacts& each : images) list.push_back(image_json(each));
     streams.out << written(is_list ? Json::array(std::move(list)) : list.front());
     return {};

@@ -102,26 +102,39 @@ raw_images() {
 # --- Other programs, and other files.
 
 images_in_use() {
+    local qemu
     make used "cluster_size=64k" 5
-    coproc qemu-io used >/dev/null 2>&1
-    local qemu=$!
-    for _ in {1..100}; do qemu-img info used >/dev/null 2>&1 || break; sleep 0.05; done
+    hold_open used
     expect 1 "or read it as it is now with -U" info used
     expect 0 "virtual size" info -U used
     expect 1 "attached for writing" check used
     expect 1 "in use elsewhere" check --repair all used
     expect 1 "in use elsewhere" create --size 1M --force used
-    kill $qemu
-    wait $qemu 2>/dev/null
+    let_go
     expect 0 "no errors" check used
-    qemu-io -r used < <(sleep 2) >/dev/null 2>&1 &
-    local reader=$!
-    for _ in {1..40}; do [ -e "/proc/$reader/fd/3" ] && break; sleep 0.05; done
-    sleep 0.3
+    hold_open -r used
     expect 0 "no errors" check used
     expect 1 "in use elsewhere" check --repair all used
-    kill $reader
-    wait $reader 2>/dev/null
+    let_go
+}
+
+# hold_open ARGUMENT...: qemu-io has the image open when it answers. Looking for its locks with
+# qemu-img instead could make it fail.
+hold_open() {
+    : >held.out
+    coproc qemu-io "$@" >held.out 2>&1
+    qemu=$!
+    echo "read 0 512" >&"${COPROC[1]}"
+    for _ in {1..200}; do
+        grep -q "read 512/512" held.out && return
+        sleep 0.05
+    done
+    problem "qemu-io does not open the image: $(cat held.out)"
+}
+
+let_go() {
+    kill "$qemu"
+    wait "$qemu" 2>/dev/null
 }
 
 backing_chains() {
