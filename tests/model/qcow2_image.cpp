@@ -1,0 +1,196 @@
+#include "model/qcow2_image.hpp"
+
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <span>
+#include <utility>
+
+namespace sluice::test {
+namespace {
+
+using ImageContent = std::vector<std::byte>;
+
+constexpr uint64_t kBlockBytes = BlockOracle::kBlock;
+
+// What is written to the image before the run: files for the commands of qemu-io.
+class Filling {
+ public:
+  Filling(const WorkFolder& folder, std::mt19937_64& random, Qcow2Image& image, BlockOracle& oracle)
+      : folder_(folder),
+        random_(random),
+        image_(image),
+        oracle_(oracle),
+        touched_(image.size_bytes / image.cluster_bytes + 1) {}
+
+  void make_backing();
+  void fill(int writes, bool compressed);
+  void compress_nothing() { touched_.assign(touched_.size(), true); }
+
+ private:
+  std::string write_command(bool compressed);
+  void put(uint64_t number, uint64_t offset, std::span<std::byte> bytes);
+
+  const WorkFolder& folder_;
+  std::mt19937_64& random_;
+  Qcow2Image& image_;
+  BlockOracle& oracle_;
+  std::vector<bool> touched_;  // clusters, which QEMU does not compress any more
+  int files_ = 0;
+};
+
+void Filling::put(uint64_t number, uint64_t offset, std::span<std::byte> bytes) {
+  BlockOracle::fill(number, offset, bytes);
+  oracle_.begin(number, offset, bytes.size());
+  oracle_.end(offset, bytes.size(), true);
+}
+
+// Of any length, with data in about half of it.
+void Filling::make_backing() {
+  uint64_t length = image_.size_bytes;
+  if (random_() % 3 == 0) length = (1 + random_() % (length / kBlockBytes)) * kBlockBytes;
+  ImageContent bytes(length);
+  const uint64_t number = oracle_.new_number();
+  for (uint64_t offset = 0; offset < length;) {
+    const uint64_t part = std::min((1 + random_() % 64) * kBlockBytes, length - offset);
+    if (random_() % 2 == 0) put(number, offset, std::span(bytes).subspan(offset, part));
+    offset += part;
+  }
+  folder_.write("base.raw", bytes);
+  image_.backing_format = random_() % 2 == 0 ? "raw" : "qcow2";
+  image_.backing = "base." + image_.backing_format;
+  if (image_.backing_format == "raw") return;
+  EXPECT_EQ(folder_.run("qemu-img convert -f raw -O qcow2 -o cluster_size=4k base.raw base.qcow2"),
+            0)
+      << folder_.output();
+}
+
+void Filling::fill(int writes, bool compressed) {
+  std::string command = "qemu-io -f qcow2";
+  for (int i = 0; i < writes; ++i) command += " -c '" + write_command(compressed) + "'";
+  EXPECT_EQ(folder_.run(command + " image.qcow2"), 0) << command << '\n' << folder_.output();
+}
+
+// Compressed clusters are zeroes but for one block, because the patterns cannot be compressed.
+std::string Filling::write_command(bool compressed) {
+  const uint64_t unit = compressed ? image_.cluster_bytes : kBlockBytes;
+  const uint64_t units = image_.size_bytes / unit;
+  const uint64_t first = random_() % units;
+  const uint64_t most = compressed ? 4 : 3 * image_.cluster_bytes / kBlockBytes;
+  const uint64_t length = std::min(1 + random_() % most, units - first) * unit;
+  const uint64_t offset = first * unit;
+  ImageContent bytes(length);
+  const uint64_t last = (offset + length - 1) / image_.cluster_bytes;
+  for (uint64_t i = offset / image_.cluster_bytes; i <= last; ++i) {
+    compressed = compressed && !touched_[i];
+    touched_[i] = true;
+  }
+  if (!compressed && random_() % 6 == 0) {
+    put(0, offset, bytes);
+    return fmt::format("write -z {} {} {}", random_() % 2 == 0 ? "-u" : "", offset, length);
+  }
+  const uint64_t number = oracle_.new_number();
+  if (compressed) {
+    put(0, offset, bytes);
+    for (uint64_t begin = 0; begin < length; begin += unit) {
+      const uint64_t block = begin + random_() % (unit / kBlockBytes) * kBlockBytes;
+      put(number, offset + block, std::span(bytes).subspan(block, kBlockBytes));
+    }
+  } else {
+    put(number, offset, bytes);
+  }
+  const std::string name = fmt::format("data{}", files_++);
+  folder_.write(name, bytes);
+  return fmt::format("write {} -s {} {} {}", compressed ? "-c" : "", name, offset, length);
+}
+
+// Version 2 has no options.
+std::string random_options(std::mt19937_64& random, Qcow2Image& image, uint32_t& refcount_bits) {
+  constexpr uint64_t kClusterBytes[] = {512, 1024, 4096, 65536};
+  image.cluster_bytes = kClusterBytes[random() % 4];
+  std::string options = fmt::format("cluster_size={}", image.cluster_bytes);
+  refcount_bits = 16;
+  if (random() % 4 == 0) {
+    image.version = 2;
+    return options + ",compat=0.10";
+  }
+  refcount_bits = 1U << random() % 7;
+  if (image.cluster_bytes >= 16384 && random() % 2 == 0) options += ",extended_l2=on";
+  if (random() % 3 == 0) options += ",compression_type=zstd";
+  if (random() % 4 == 0) options += ",lazy_refcounts=on";
+  if (random() % 6 == 0) {
+    image.data_file = "data.raw";
+    options += ",data_file=data.raw";
+  }
+  return options + fmt::format(",compat=1.1,refcount_bits={}", refcount_bits);
+}
+
+}  // namespace
+
+Qcow2Image make_random_image(const WorkFolder& folder, std::mt19937_64& random,
+                             std::optional<BlockOracle>& oracle) {
+  Qcow2Image image;
+  uint32_t refcount_bits = 0;
+  image.options = random_options(random, image, refcount_bits);
+  const uint64_t most_mib = image.cluster_bytes == 512 ? 3 : 7;
+  image.size_bytes = (2048 + random() % (most_mib * 2048)) * kBlockBytes;
+  oracle.emplace(image.size_bytes);
+  Filling filling(folder, random, image, *oracle);
+  std::string backing;
+  if (random() % 2 == 0) {
+    filling.make_backing();
+    backing = fmt::format(" -b {} -F {}", image.backing, image.backing_format);
+  } else if (image.data_file.empty() && random() % 5 == 0) {
+    image.options += ",preallocation=metadata";
+    filling.compress_nothing();
+  }
+  const std::string command = fmt::format("qemu-img create -q -f qcow2 -o {}{} image.qcow2 {}",
+                                          image.options, backing, image.size_bytes);
+  EXPECT_EQ(folder.run(command), 0) << command << '\n' << folder.output();
+  // Many compressed clusters share a host cluster, and a snapshot doubles its refcount.
+  uint32_t refcount_bits_min = 4;
+  for (int round = static_cast<int>(random() % 3); round > 0; --round) {
+    const bool compressed = image.data_file.empty() && random() % 3 == 0;
+    filling.fill(static_cast<int>(1 + random() % 12), compressed);
+    if (compressed) refcount_bits_min = 8;
+    if (refcount_bits < refcount_bits_min || !image.data_file.empty() || random() % 2 == 0)
+      continue;
+    const std::string name = fmt::format("s{}", image.snapshots.size());
+    EXPECT_EQ(folder.run(fmt::format("qemu-img snapshot -c {} image.qcow2", name)), 0)
+        << folder.output();
+    image.snapshots.push_back(name);
+    image.snapshot_contents.emplace_back();
+  }
+  for (size_t i = 0; i < image.snapshots.size(); ++i) {
+    EXPECT_EQ(folder.run(fmt::format("qemu-img convert -l {} -O raw image.qcow2 snapshot.raw",
+                                     image.snapshots[i])),
+              0);
+    image.snapshot_contents[i] = folder.read("snapshot.raw");
+  }
+  return image;
+}
+
+std::vector<std::byte> examine_image(const WorkFolder& folder, const std::string& name,
+                                     const Qcow2Image& image, bool may_leak) {
+  constexpr int kLeaks = 3;
+  const int checked = folder.run("qemu-img check -f qcow2 " + name);
+  if (checked != 0 && (checked != kLeaks || !may_leak)) {
+    folder.run("qemu-img check -f qcow2 " + name + " | grep -v ^Leaked");
+    ADD_FAILURE() << "qemu-img check: " << checked << '\n' << folder.output();
+    return {};
+  }
+  for (size_t i = 0; i < image.snapshots.size(); ++i) {
+    EXPECT_EQ(folder.run(fmt::format("qemu-img convert -f qcow2 -l {} -O raw {} snapshot.raw",
+                                     image.snapshots[i], name)),
+              0)
+        << folder.output();
+    EXPECT_TRUE(folder.read("snapshot.raw") == image.snapshot_contents[i])
+        << "snapshot " << image.snapshots[i] << " has changed";
+  }
+  EXPECT_EQ(folder.run("qemu-img convert -f qcow2 -O raw " + name + " disk.raw"), 0)
+      << folder.output();
+  return folder.read("disk.raw");
+}
+
+}  // namespace sluice::test

@@ -1,0 +1,38 @@
+// Qcow2Image: a random image for a model run, made by QEMU in a folder of its own, and what QEMU
+// says of images in this folder.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "model/block_oracle.hpp"
+#include "support/work_folder.hpp"
+
+namespace sluice::test {
+
+struct Qcow2Image {
+  std::string options = {};    // of qemu-img create
+  uint64_t size_bytes = 0;     // of the disk
+  uint64_t cluster_bytes = 0;  // of the image
+  uint32_t version = 3;
+  std::string backing = {};  // name and format of the backing file; empty: none
+  std::string backing_format = {};
+  std::string data_file = {};  // external; empty: none
+  std::vector<std::string> snapshots = {};
+  std::vector<std::vector<std::byte>> snapshot_contents = {};
+};
+
+// "image.qcow2" in the folder. `oracle` is set to what is on the disk.
+Qcow2Image make_random_image(const WorkFolder& folder, std::mt19937_64& random,
+                             std::optional<BlockOracle>& oracle);
+
+// Examines image `name` in the folder with qemu-img: no corruption (nor leaks, if not `may_leak`),
+// and unchanged snapshots. Returns the contents of the disk; empty, and a failed test, if not.
+std::vector<std::byte> examine_image(const WorkFolder& folder, const std::string& name,
+                                     const Qcow2Image& image, bool may_leak);
+
+}  // namespace sluice::test

@@ -1,0 +1,95 @@
+// Qcow2Run: a qcow2 target on a VolatileDisk, under random requests, checked against the oracle.
+//
+// The power is cut at random moments: what is on the disk then is examined by QEMU, must have the
+// flushed contents or newer ones, and is served again for a while. The requests never overlap, but
+// often share clusters.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <random>
+#include <vector>
+
+#include "model/block_oracle.hpp"
+#include "model/qcow2_image.hpp"
+#include "support/manual_ring.hpp"
+#include "support/test_tag.hpp"
+#include "support/volatile_disk.hpp"
+#include "target/qcow2/qcow2_target.hpp"
+
+namespace sluice::test {
+
+struct Qcow2Counts {
+  size_t cuts = 0;
+  size_t requests = 0;
+  size_t failed = 0;  // of them
+};
+
+class Qcow2Run {
+ public:
+  using Bytes = std::vector<std::byte>;
+
+  struct Setup {
+    const WorkFolder& folder;
+    const Qcow2Image& image;
+    Qcow2Counts& counts;
+    bool fails = false;     // some requests of the disk fail
+    bool may_leak = false;  // the image may have leaks already
+    int cuts = 0;           // at most
+    int depth = 0;          // how many cuts were before
+  };
+
+  // What is on the disks.
+  struct Content {
+    Bytes image;
+    Bytes data;  // of the external data file, if there is one
+  };
+
+  Qcow2Run(const Setup& setup, uint64_t seed, const Content& content, BlockOracle oracle);
+  ~Qcow2Run();
+
+  // Serves the image for so many steps, then stops.
+  void run(int steps);
+
+ private:
+  struct Cut {
+    BlockOracle oracle;
+    Content content;
+  };
+  struct Running;
+
+  std::unique_ptr<Target> open_backing();
+  std::unique_ptr<VolatileDisk> make_disk(const Bytes& bytes);
+  Content left_on_disks(VolatileDisk::Left left);
+  void start_target(qcow2::Qcow2Target& target);
+  void stop_target();
+  void perform_until(const Task& task);
+  Bytes read_all();
+  void step();
+  void start();
+  Op random_op();
+  bool choose_range(Running& running);
+  void collect();
+  void end(Running& ended);
+  void maybe_cut();
+  void check_next();
+  int failure_of(const Request& request);
+
+  const Setup setup_;
+  std::mt19937_64 random_;
+  Power power_;
+  Power backing_power_;
+  ManualRing ring_;
+  BlockOracle oracle_;
+  const bool may_fail_;
+  bool has_lost_ = false;  // a failed flush may have lost what was written before
+  int until_cut_ = 0;      // events
+  int cuts_left_ = 0;
+  std::vector<Cut> cuts_;  // to be checked
+  VolatileDisk* disk_ = nullptr;
+  VolatileDisk* data_ = nullptr;  // null: no external data file
+  std::unique_ptr<qcow2::Qcow2Target> target_;
+  std::vector<std::unique_ptr<Running>> running_;
+};
+
+}  // namespace sluice::test

@@ -1,0 +1,63 @@
+// The qcow2 target on random images of QEMU, under random requests and power cuts (qcow2_run.hpp).
+// SLUICE_TEST_SEED and SLUICE_TEST_ROUNDS work as in metadata_remap_test.cpp.
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+
+#include "model/qcow2_run.hpp"
+
+namespace sluice::test {
+namespace {
+
+struct Seeds {
+  uint64_t first;
+  uint64_t count;
+};
+
+Seeds qcow2_seeds(uint64_t usual) {
+  const char* const chosen = std::getenv("SLUICE_TEST_SEED");
+  const char* const rounds = std::getenv("SLUICE_TEST_ROUNDS");
+  const uint64_t first =
+      chosen == nullptr ? std::random_device()() : std::strtoull(chosen, nullptr, 0);
+  const uint64_t count = rounds != nullptr   ? std::strtoull(rounds, nullptr, 0)
+                         : chosen != nullptr ? 1
+                                             : usual;
+  fmt::print("[  seeds   ] {} and the {} after it\n", first, count - 1);
+  return {.first = first, .count = count};
+}
+
+void run_images(const Seeds& seeds, bool fails) {
+  if (std::system("command -v qemu-img qemu-io >/dev/null") != 0) {
+    GTEST_SKIP() << "needs qemu-img (package qemu-utils)";
+  }
+  Qcow2Counts total;
+  for (uint64_t seed = seeds.first;
+       seed < seeds.first + seeds.count && !testing::Test::HasFailure(); ++seed) {
+    std::mt19937_64 random(seed);
+    const WorkFolder folder;
+    std::optional<BlockOracle> oracle;
+    const Qcow2Image image = make_random_image(folder, random, oracle);
+    SCOPED_TRACE(fmt::format("SLUICE_TEST_SEED={} {} size={} backing={} snapshots={}", seed,
+                             image.options, image.size_bytes, image.backing,
+                             image.snapshots.size()));
+    if (testing::Test::HasFailure()) return;
+    Qcow2Counts counts;
+    Qcow2Run run({.folder = folder, .image = image, .counts = counts, .fails = fails, .cuts = 4},
+                 random(), {.image = folder.read("image.qcow2"), .data = folder.read("data.raw")},
+                 std::move(*oracle));
+    run.run(1500);
+    total.cuts += counts.cuts;
+    total.requests += counts.requests;
+    total.failed += counts.failed;
+  }
+  fmt::print("[   cuts   ] {}, {} requests, {} of them failed\n", total.cuts, total.requests,
+             total.failed);
+}
+
+TEST(Qcow2Model, PowerCuts) { run_images(qcow2_seeds(6), false); }
+
+TEST(Qcow2Model, PowerCutsOfAFailingDisk) { run_images(qcow2_seeds(3), true); }
+
+}  // namespace
+}  // namespace sluice::test
