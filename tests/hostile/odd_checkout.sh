@@ -37,12 +37,14 @@ copy_checkout() {
     ) | tar -x -C "$ODD" -f -
 }
 
-# The build is configured and compiles one file; the program is copied from the build under test.
+# The build is configured and compiles one group of files; the program is copied from the build
+# under test.
 it_is_configured() {
     cmake --preset release --log-level=WARNING > configure.log || fail "$(cat configure.log)"
     ninja -C build/release -n sluice > dry-run.log || fail "$(tail -n 5 dry-run.log)"
     ninja -C build/release cmake_object_order_depends_target_sluice_engine \
-        CMakeFiles/sluice_engine.dir/src/core/arena.cpp.o > one.log || fail "$(tail -n 20 one.log)"
+        CMakeFiles/sluice_engine.dir/Unity/unity_src_core_0_cxx.cxx.o > one.log ||
+        fail "$(tail -n 20 one.log)"
     cp "$SLUICE" "$(dirname "$SLUICE")/libsluice.a" build/release
     export SLUICE=$ODD/build/release/sluice SLUICE_SOURCE_DIR=$ODD
 }
