@@ -5,7 +5,9 @@
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
+#include <chrono>
 #include <ranges>
+#include <thread>
 #include <utility>
 
 #include "core/log.hpp"
@@ -14,6 +16,8 @@
 namespace sluice::nbd {
 namespace {
 
+constexpr int kDeadSocketAttempts = 100;
+constexpr std::chrono::milliseconds kDeadSocketPause{10};
 constexpr uint32_t kOffloadThreads = 2;
 constexpr uint32_t kWaits = 2 * Newcomers::kMostOfQueue;  // each client receives and sends
 
@@ -124,6 +128,21 @@ NamedValues NbdExport::traces() const {
   return traces;
 }
 
+namespace {
+
+// The kernel closes the sockets of a killed process's rings a moment after the process has ended:
+// until then somebody seems to listen.
+bool is_dead_soon(const std::string& path, uint64_t inode) {
+  for (int attempt = 0; attempt < kDeadSocketAttempts; ++attempt) {
+    if (is_dead_socket(path, inode)) return true;
+    if (!is_socket_file(path, inode)) return false;
+    std::this_thread::sleep_for(kDeadSocketPause);
+  }
+  return false;
+}
+
+}  // namespace
+
 std::vector<std::string> dead_socket_files(std::string_view lines) {
   std::vector<std::string> found;
   while (!lines.empty()) {
@@ -133,7 +152,7 @@ std::vector<std::string> dead_socket_files(std::string_view lines) {
     const auto number = std::from_chars(line.data(), line.data() + line.size(), inode);
     if (number.ec != std::errc() || number.ptr == line.data() + line.size()) continue;
     std::string path(number.ptr + 1, line.data() + line.size());
-    if (is_dead_socket(path, inode)) found.push_back(std::move(path));
+    if (is_dead_soon(path, inode)) found.push_back(std::move(path));
   }
   return found;
 }

@@ -108,7 +108,8 @@ class NbdExport final : public Frontend {
   Reactors reactors_;
 };
 
-// Of these socket files, those of servers that have ended.
+// Of these socket files, those of servers that have ended. May wait a second for the kernel, if one
+// has just been killed.
 std::vector<std::string> dead_socket_files(std::string_view lines);
 
 }  // namespace sluice::nbd

@@ -229,9 +229,13 @@ void Listener::remove_file() {
   directory = Descriptor();
 }
 
+bool is_socket_file(const std::string& path, uint64_t inode) {
+  return path.size() <= kPathMax && inode_of(path) == inode;
+}
+
 bool is_dead_socket(const std::string& path, uint64_t inode) {
   sockaddr_un name{.sun_family = AF_UNIX, .sun_path = {}};
-  if (path.size() > kPathMax || inode_of(path) != inode) return false;
+  if (!is_socket_file(path, inode)) return false;
   path.copy(name.sun_path, path.size());
   const Descriptor client(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   const int result =

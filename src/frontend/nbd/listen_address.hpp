@@ -46,7 +46,9 @@ struct Listener {
 // EADDRINUSE and others, with advice.
 Result<Listener> listen_on(ListenAddress& address);
 
-// True if the socket file of a server that has ended is still there.
+// True if this socket file is there.
+bool is_socket_file(const std::string& path, uint64_t inode);
+// The same, and nobody listens: its server has ended.
 bool is_dead_socket(const std::string& path, uint64_t inode);
 
 }  // namespace sluice::nbd
