@@ -184,8 +184,8 @@ Task Clusters::make_room(Request& request, uint64_t end) {
   co_return co_await job;
 }
 
-Task Clusters::clear(Request& request, uint64_t offset, uint64_t length) {
-  Request clearing = plain(request, Op::write_zeroes, offset, length);
+Task Clusters::clear(Request& request, uint64_t offset) {
+  Request clearing = plain(request, Op::write_zeroes, offset, cluster_bytes_);
   clearing.may_unmap = false;  // with space for what is written there later
   Task served = storage_.submit(clearing);
   co_return co_await served;
@@ -215,7 +215,7 @@ Task Clusters::link_block(Request& request, uint64_t index) {
   Task growing = make_room(request, offset + cluster_bytes_);
   const Status grown = co_await growing;
   if (!grown.ok()) co_return grown;
-  Task clearing = clear(request, offset, cluster_bytes_);
+  Task clearing = clear(request, offset);
   const Status cleared = co_await clearing;
   if (!cleared.ok()) co_return cleared;
   WritePin block;

@@ -46,6 +46,8 @@ class Clusters {
   Task allocate_run(Request& request, uint64_t count, Allocation& allocated);
   // Clusters of a table that is no longer used: they become free at the end.
   void retire(uint64_t offset, uint64_t count);
+  // Makes the cluster at `offset`, which is to be a table, all zeroes.
+  Task clear(Request& request, uint64_t offset);
   // A part of an allocation to which no entry leads.
   void give_back(const Allocation& unused);
 
@@ -76,7 +78,6 @@ class Clusters {
   Task refill(Request& request, uint64_t wanted);
   Task count_one(Request& request, uint64_t first, uint64_t count);
   Task make_room(Request& request, uint64_t end);
-  Task clear(Request& request, uint64_t offset, uint64_t length);
   Task add_block(Request& request, uint64_t index);
   Task link_block(Request& request, uint64_t index);
   Task grow_table(Request& request, uint64_t index);

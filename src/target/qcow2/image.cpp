@@ -28,8 +28,8 @@ Image::Image(Options options, Header header, Target& storage, Target& data)
 // The storage may have grown.
 MappingRules Image::rules() const {
   MappingRules now = rules_;
-  const uint64_t cluster = header_.cluster_bytes();
-  now.host_end = (storage_.geometry().size_bytes + cluster - 1) / cluster * cluster;
+  const uint64_t mask = header_.cluster_bytes() - 1;
+  now.host_end = (storage_.geometry().size_bytes + mask) & ~mask;
   return now;
 }
 
@@ -134,10 +134,8 @@ Task Image::prepare_table(Request& request, uint64_t offset) {
   Task allocating = clusters_->allocate(request, 1, place);
   const Status allocated = co_await allocating;
   if (!allocated.ok()) co_return allocated;
-  Request clearing = plain(request, Op::write_zeroes, place.offset, header_.cluster_bytes());
-  clearing.may_unmap = false;  // with space for what is written there later
-  Task making =
-      old_table == 0 ? storage_.submit(clearing) : copy_cluster(request, old_table, place.offset);
+  Task making = old_table == 0 ? clusters_->clear(request, place.offset)
+                               : copy_cluster(request, old_table, place.offset);
   Status made = co_await making;
   WritePin l1;
   const uint64_t entry = header_.l1_offset + index * sizeof(uint64_t);
@@ -222,17 +220,21 @@ Task Image::flush(Request& request) {
   co_return kOk;
 }
 
+// The second flush is for what the first one has freed.
+Task Image::settle(Request& request) {
+  Task flushing = flush(request);
+  if (const Status flushed = co_await flushing; !flushed.ok()) co_return flushed;
+  Task freeing = clusters_->free_unused(request);
+  if (const Status freed = co_await freeing; !freed.ok()) co_return freed;
+  Task flushing_again = flush(request);
+  co_return co_await flushing_again;
+}
+
 Task Image::close(Request& request) {
   Status done;
   if (clusters_ != nullptr) {
-    for (int step = 0; step < 2 && done.ok();
-         ++step) {  // the second flush has what the first freed
-      Task flushing = flush(request);
-      done = co_await flushing;
-      if (step == 1 || !done.ok()) break;
-      Task freeing = clusters_->free_unused(request);
-      done = co_await freeing;
-    }
+    Task settling = settle(request);
+    done = co_await settling;
   }
   clusters_.reset();
   metadata_.reset();

@@ -87,6 +87,7 @@ class Image {
   Task set_features(Request& request, uint64_t incompatible, uint64_t autoclear);
   Task look_up_in_table(Request& request, uint64_t offset, uint64_t length, Run& run);
   void try_again();
+  Task settle(Request& request);
   Task release_table(Request& request, uint64_t table, BlockVersion gone);
   Task copy_cluster(Request& request, uint64_t from, uint64_t to);
   Result<void> create_cache();

@@ -60,6 +60,8 @@ class Qcow2Target final : public Target {
   Task write_steps(Request& request);
   Task write_step(Request& request);
   Task write_in_place(Request& request, bool& written);
+  Task look_up_writable(Request& request, uint64_t done, Run& run);
+  Task write_runs_in_place(Request& request, Run first, bool& written);
   Task write_changing(Request& request);
   Task allocate(Request& request, Change& change);
   Task write_data(Request& request, Change& change);

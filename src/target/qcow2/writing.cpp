@@ -52,18 +52,37 @@ Task Qcow2Target::write_in_place(Request& request, bool& written) {
   RangeLock::Hold hold(ranges_, *request.ring, request.offset, request.length,
                        RangeLock::Mode::shared);
   co_await hold;
+  Run first;
+  Task looking = look_up_writable(request, 0, first);
+  if (const Status status = co_await looking; !status.ok() || !first.in_place) co_return status;
+  if (first.length == request.length) {
+    written = true;
+    Request writing = transfer(request, Op::write, first.host, request.data);
+    Task served = data().submit(writing);
+    co_return co_await served;
+  }
+  Task writing = write_runs_in_place(request, first, written);
+  co_return co_await writing;
+}
+
+// The run at `done` of the request, which is not to be written in place if that is metadata.
+Task Qcow2Target::look_up_writable(Request& request, uint64_t done, Run& run) {
+  Task looking = image_.look_up(request, request.offset + done, request.length - done, run);
+  if (const Status status = co_await looking; !status.ok()) co_return status;
+  if (!run.in_place || !overwrites_metadata(run.host, run.length)) co_return kOk;
+  Task reporting = image_.report_corruption(request, request.offset + done);
+  co_return co_await reporting;
+}
+
+Task Qcow2Target::write_runs_in_place(Request& request, Run first, bool& written) {
   std::array<Run, Change::kMost> runs;
-  size_t count = 0;
-  for (uint64_t found = 0; found < request.length; found += runs[count++].length) {
+  runs[0] = first;
+  size_t count = 1;
+  for (uint64_t found = first.length; found < request.length; found += runs[count++].length) {
     if (count == runs.size()) co_return kOk;
-    Task looking =
-        image_.look_up(request, request.offset + found, request.length - found, runs[count]);
+    Task looking = look_up_writable(request, found, runs[count]);
     if (const Status status = co_await looking; !status.ok()) co_return status;
     if (!runs[count].in_place) co_return kOk;
-    if (overwrites_metadata(runs[count].host, runs[count].length)) {
-      Task reporting = image_.report_corruption(request, request.offset + found);
-      co_return co_await reporting;
-    }
   }
   written = true;
   ChildRequests parts(request, count);
