@@ -12,9 +12,9 @@
 
 #include "core/big_endian.hpp"
 #include "spec/shown.hpp"
-#include "target/qcow2/image_io.hpp"
 #include "target/qcow2/l2_entry.hpp"
-#include "target/qcow2/repair.hpp"
+#include "target/qcow2/offline/image_io.hpp"
+#include "target/qcow2/offline/repair.hpp"
 
 namespace {
 

@@ -13,8 +13,8 @@
 #include "target/open.hpp"
 #include "target/qcow2/decompress.hpp"
 #include "target/qcow2/named_files.hpp"
+#include "target/qcow2/offline/repair.hpp"
 #include "target/qcow2/qcow2_target.hpp"
-#include "target/qcow2/repair.hpp"
 #include "target/qcow2/storage_bytes.hpp"
 
 namespace sluice {

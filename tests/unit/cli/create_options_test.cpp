@@ -1,9 +1,9 @@
 // The command line of `sluice create`.
-#include "cli/create_options.hpp"
+#include "cli/image/create_options.hpp"
 
 #include <gmock/gmock.h>
 
-#include "cli/image_facts.hpp"
+#include "cli/image/image_facts.hpp"
 #include "unit/cli/cli_lines.hpp"
 
 namespace sluice::cli::test {

@@ -1,0 +1,26 @@
+// The options of `sluice create`, from the command line.
+#pragma once
+
+#include <string>
+
+#include "cli/command_line.hpp"
+#include "cli/failure.hpp"
+#include "target/qcow2/offline/create.hpp"
+
+namespace sluice::cli {
+
+struct CreateRequest {
+  std::string path = {};
+  bool is_qcow2 = false;
+  bool has_size = false;  // otherwise it is that of the backing file
+  bool force = false;     // replace an existing file
+  // Of a raw file only the size and the preallocation.
+  qcow2::CreateOptions options = {};
+};
+
+void declare_create(CommandLine& line, std::span<const std::string> arguments);
+
+// Checks each value, and which options go together; looks at no file.
+Outcome<CreateRequest> read_create_request(const CommandLine& line);
+
+}  // namespace sluice::cli
