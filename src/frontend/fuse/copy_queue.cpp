@@ -45,6 +45,7 @@ Result<std::unique_ptr<CopyQueue>> CopyQueue::create(const Setup& setup, Ring& r
   // Half of the pool is for requests.
   const size_t readers = queue->pool_->bytes() / 2 / queue->reading_bytes_;
   queue->readers_max_ = static_cast<uint32_t>(std::clamp<size_t>(readers, 1, kReadersMax));
+  queue->reader_count_.set_max(std::min<uint32_t>(queue->readers_max_, setup.depth));
   return queue;
 }
 
@@ -90,6 +91,7 @@ Service CopyQueue::serve(CopyTag& copy_tag) {
     }
     settle(copy_tag, static_cast<uint32_t>(result));
     ++serving_;
+    reader_count_.count(ring_.counters().enters);
     wake_readers();
     tag.begin(counters_);
     Status status;
@@ -171,7 +173,9 @@ void CopyQueue::settle(CopyTag& copy_tag, uint32_t frame_bytes) {
   tag.edges = tag.data + room.data_bytes;
 }
 
-// As many as there are requests in flight.
-uint32_t CopyQueue::readers_wanted() const { return std::clamp(serving_, 1U, readers_max_); }
+// As many as there are requests in flight, and more if they are served at once.
+uint32_t CopyQueue::readers_wanted() const {
+  return std::clamp(serving_, reader_count_.wanted(), readers_max_);
+}
 
 }  // namespace sluice::fuse

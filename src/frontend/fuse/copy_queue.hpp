@@ -2,8 +2,8 @@
 //
 // One immortal coroutine per tag: read a request, serve it, write the answer, and again. Where one
 // operation serves a request, the answer is linked to it (ring/linked_command.hpp). As many tags
-// read at a time as there are requests in flight. The descriptor is O_NONBLOCK, so that the ring
-// polls it and no worker thread waits.
+// read at a time as there are requests in flight, or more (reader_count.hpp). The descriptor is
+// O_NONBLOCK, so that the ring polls it and no worker thread waits.
 //
 // A tag that reads has memory for the largest request. Once a request has come, the tag keeps only
 // the memory that this request needs. All memory comes from the queue's reserve.
@@ -14,6 +14,7 @@
 #include <optional>
 
 #include "core/page_pool.hpp"
+#include "frontend/fuse/reader_count.hpp"
 #include "frontend/fuse/reader_queue.hpp"
 
 namespace sluice::fuse {
@@ -51,6 +52,7 @@ class CopyQueue final : public ReaderQueue, private EarlyAnswerer {
   const Setup setup_;
   const size_t reading_bytes_;  // the memory of a tag that reads
   uint32_t readers_max_ = 1;
+  ReaderCount reader_count_;
   std::unique_ptr<PagePool> pool_;
   std::unique_ptr<CopyTag[]> tags_;
   uint32_t serving_ = 0;  // tags with a request
