@@ -55,6 +55,7 @@ bench: build ## measure and plot: bench/
 	bench/run-host
 	bench/run-lend
 	bench/run-nbd
+	bench/run-qcow2
 
 install: program ## into DESTDIR and PREFIX (/usr/local), without debugging information
 	DESTDIR="$(DESTDIR)" cmake --install build/release --prefix "$(PREFIX)" --strip

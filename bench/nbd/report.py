@@ -57,7 +57,7 @@ def summarize(rows):
         found = {"setting": ", ".join(sorted({run["setting"] for run in runs if run["setting"]})),
                  "failed": len(runs) - len(good), "note": notes[0] if notes else ""}
         for name in FIGURES:
-            values = [float(run[name]) for run in good if run[name]]
+            values = [float(run[name]) for run in good if run.get(name)]
             found[name] = {"median": statistics.median(values), "min": min(values),
                            "max": max(values)} if values else None
         results[key] = found
