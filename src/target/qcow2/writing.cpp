@@ -208,11 +208,11 @@ Task Qcow2Target::write_data(Request& request, Change& change) {
 // With what is on the disk there until now.
 Task Qcow2Target::fill_edge(Request& request, Edge edge) {
   const Buffer memory(edge.length());
-  std::ranges::fill(memory.bytes(), std::byte{0});
   const uint64_t size = geometry_.size_bytes;
-  if (edge.begin < size) {
+  const auto there = static_cast<uint32_t>(std::clamp(size, edge.begin, edge.end) - edge.begin);
+  std::ranges::fill(memory.bytes().subspan(there), std::byte{0});
+  if (there != 0) {
     PrivateLoan loan(Direction::destination, memory.bytes());
-    const auto there = static_cast<uint32_t>(std::min(edge.end, size) - edge.begin);
     Request reading = transfer(request, Op::read, edge.begin, loan.view(0, there));
     Task read = read_runs(reading);
     if (const Status status = co_await read; !status.ok()) co_return status;
