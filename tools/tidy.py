@@ -5,8 +5,8 @@ Sizes     a header has at most 150 lines, a source or script 400, a function 70,
           a header that is one thing, and listed as such, may be as long as a source
 Includes  go one way: core <- ring <- lend <- target <- reactor <- frontend <- daemon <- cli; spec,
           which includes core only, nbd, which includes both, and tls, which includes core and ring,
-          are for target and above; bench is above frontend and below cli. The layers up to frontend
-          are the engine, which never logs to spdlog's default logger
+          are for target and above; bench and image are above frontend and below cli. The layers
+          up to frontend are the engine, which never logs to spdlog's default logger
 Words     that mark unfinished work
 Paths     which a document names (in `backticks`, code blocks or links) exist
 Headers   compile alone (only with --headers: it takes a compiler and some seconds)
@@ -50,7 +50,9 @@ LAYERS = {
     "frontend": {"core", "spec", "nbd", "ring", "tls", "lend", "target", "reactor"},
     "daemon": {"core", "spec", "ring", "lend", "target", "reactor", "frontend"},
     "bench": {"core", "spec", "ring", "lend", "target", "reactor", "frontend"},
-    "cli": {"core", "spec", "ring", "lend", "target", "reactor", "frontend", "daemon", "bench"},
+    "image": {"core", "spec", "ring", "lend", "target", "reactor", "frontend"},
+    "cli": {"core", "spec", "ring", "lend", "target", "reactor", "frontend", "daemon", "bench",
+            "image"},
 }
 # The public headers show what lies in these layers: the engine.
 PUBLIC = "sluice"

@@ -36,6 +36,10 @@ class OpenContext {
   // Open files even if loop devices of the kernel have them open.
   bool force() const { return force_; }
 
+  // Files are read even while another program writes them, and not locked. Only if read_only().
+  bool unlocked() const { return unlocked_ && read_only_; }
+  void set_unlocked(bool unlocked) { unlocked_ = unlocked; }
+
   // The target that is being opened is a disk whose clients address bytes: it serves the bytes
   // behind its last whole block if it can (Geometry::exact_bytes).
   bool to_the_byte() const { return clients_address_bytes_ && opens_disk_; }
@@ -84,6 +88,7 @@ class OpenContext {
 
   bool read_only_;
   bool force_ = false;
+  bool unlocked_ = false;
   bool clients_address_bytes_ = false;
   bool opens_disk_ = false;
   bool inherits_ = false;

@@ -4,6 +4,7 @@
 
 #include <semaphore>
 
+#include "core/extents.hpp"
 #include "frontend/direct/queue.hpp"
 
 namespace sluice::direct {
@@ -48,6 +49,11 @@ Result<std::unique_ptr<Device>> Device::create(Stack& stack, const Options& opti
                                     stack.disks().size()));
   }
   std::unique_ptr<Device> device(new Device(options.registered));
+  if (options.offload_threads != 0) {
+    auto offload = Offload::create(options.offload_threads);
+    if (!offload) return std::unexpected(offload.error());
+    device->offload_ = std::move(*offload);
+  }
   for (uint16_t i = 0; i < options.queues; ++i) {
     auto added = device->add_queue(stack, {.id = i, .depth = options.depth});
     if (!added) return std::unexpected(added.error());
@@ -72,6 +78,7 @@ Result<void> Device::add_queue(Stack& stack, const Queue::Setup& setup) {
                       .files = stack.registered_files(),
                       .queues = {{.tags = setup.depth, .slots = kSlot + 1, .make = make}},
                       .stacks = {&stack},
+                      .offload = offload_.get(),
                       .warm_up = false};
   reactors_.push_back(std::make_unique<Reactor>(std::move(plan), *this));
   auto ready = reactors_.back()->prepare();
@@ -121,6 +128,12 @@ Status Device::write_zeroes(uint64_t offset, uint64_t length, bool fast_only) {
 
 Status Device::prefetch(uint64_t offset, uint64_t length) {
   Waited io(Op::prefetch, offset, length);
+  return run(io);
+}
+
+Status Device::extents(uint64_t offset, Extents& found) {
+  Waited io(Op::flush, offset, found.range_bytes());
+  io.extents = &found;
   return run(io);
 }
 

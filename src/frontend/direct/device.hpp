@@ -17,6 +17,7 @@
 #include "core/error.hpp"
 #include "frontend/direct/queue.hpp"
 #include "reactor/reactor.hpp"
+#include "ring/offload.hpp"
 #include "target/stack.hpp"
 
 namespace sluice::direct {
@@ -26,6 +27,9 @@ class Device final : public ReactorListener {
   struct Options {
     uint16_t queues = 1;
     uint16_t depth = 32;  // tags per queue
+    // For calls of targets that block (Offload). Without one, extents() finds only data where it
+    // would take such a call, and compressed data is expanded on the thread of the queue.
+    uint32_t offload_threads = 0;
     // Memory of the program to register with every ring, which makes I/O on it cheaper. It must
     // outlive the device.
     std::span<std::byte> registered{};
@@ -51,6 +55,8 @@ class Device final : public ReactorListener {
   Status write_zeroes(uint64_t offset, uint64_t length, bool fast_only = false);
   // Advice: the range will be read soon.
   Status prefetch(uint64_t offset, uint64_t length);
+  // What is data or hole from `offset` on: see Target::extents().
+  Status extents(uint64_t offset, Extents& found);
 
   // Per queue, in order.
   std::vector<QueueReport> reports() const;
@@ -65,7 +71,8 @@ class Device final : public ReactorListener {
   void reactor_changed() override {}
 
   const std::span<std::byte> registered_;
-  std::vector<Queue*> queues_;  // of the reactors, in order
+  std::unique_ptr<Offload> offload_;  // null: none
+  std::vector<Queue*> queues_;        // of the reactors, in order
   std::vector<std::unique_ptr<Reactor>> reactors_;
   std::atomic<uint32_t> turn_ = 0;  // the queue for the next blocking call
 };

@@ -12,6 +12,10 @@
 #include "core/status.hpp"
 #include "ring/completion.hpp"
 
+namespace sluice {
+class Extents;
+}
+
 namespace sluice::direct {
 
 class Queue;
@@ -24,7 +28,9 @@ class Io : private Message, public FifoLink<Io> {
   uint64_t offset = 0;            // bytes
   uint64_t length = 0;            // bytes; for operations without memory
   std::span<std::byte> memory{};  // for read and write
-  int slot = Loan::kNoSlot;       // of the ring's buffer table, if registered; set by Device
+  // Not null: the Io asks what is data or hole, see Target::extents(), and `op` is flush.
+  Extents* extents = nullptr;
+  int slot = Loan::kNoSlot;  // of the ring's buffer table, if registered; set by Device
 
   // The Io has ended: all bytes were moved, or an errno. On the queue's thread; it may be submitted
   // again from here.

@@ -4,6 +4,7 @@
 #include <limits>
 #include <span>
 
+#include "core/extents.hpp"
 #include "reactor/tag.hpp"
 
 namespace sluice::direct {
@@ -91,12 +92,14 @@ Service Queue::serve(Tag& tag) {
     request.fast_only = tag.io->fast_only;
     request.offset = tag.io->offset;
     request.length = request.has_data() ? tag.io->memory.size() : tag.io->length;
+    Extents* const asked = tag.io->extents;
     tag.begin(counters_);
-    counters_.count(request);
+    if (asked == nullptr) counters_.count(request);
     lend(tag);
     Status status;
     {
-      Task serving = stack_.submit(request);
+      Task serving = asked == nullptr ? stack_.submit(request)
+                                      : stack_.disk().target().extents(request, *asked);
       status = co_await serving;
     }
     if (request.has_data()) {
@@ -105,7 +108,11 @@ Service Queue::serve(Tag& tag) {
       co_await back;
     }
     status = tag.confirm_read(request, status);
-    tag.conclude(counters_, status);
+    if (asked == nullptr) {
+      tag.conclude(counters_, status);
+    } else {
+      tag.forget(counters_);
+    }
     Io& io = *std::exchange(tag.io, nullptr);
     --submitted_;
     io.done(status);

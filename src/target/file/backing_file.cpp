@@ -55,12 +55,13 @@ Result<BackingFile> BackingFile::open(const std::string& path, const Options& op
   if (file.geometry.read_only && !options.read_only) {
     return cannot_open(path, EROFS, flags, file.block_device);
   }
-  if (!options.force) {
+  if (!options.force && !options.unlocked) {
     if (auto unused = check_unused(descriptor, path, !options.read_only); !unused) {
       return std::unexpected(unused.error());
     }
   }
   settle_use(file, options);
+  if (options.unlocked) return file;
   if (auto locked = lock_file(descriptor, !options.read_only, path); !locked) {
     return std::unexpected(locked.error());
   }

@@ -17,6 +17,7 @@ struct BackingFile {
     bool read_only = false;
     bool buffered_io = false;  // through the page cache even if O_DIRECT is possible
     bool force = false;        // even if a loop device of the kernel uses the file
+    bool unlocked = false;     // whatever other programs do with the file; for reading only
     bool to_the_byte = false;  // through the page cache if direct I/O cannot reach the file's end
   };
 

@@ -72,6 +72,7 @@ Result<std::unique_ptr<Target>> open(const Spec& spec, Target::Children&&, OpenC
   const BackingFile::Options options{.read_only = spec.flag("read_only") || context.read_only(),
                                      .buffered_io = spec.flag("buffered_io"),
                                      .force = context.force(),
+                                     .unlocked = context.unlocked(),
                                      .to_the_byte = context.to_the_byte() && !spec.has("size")};
   auto backing = context.inherits() ? BackingFile::adopt(context.inherit(), path, options)
                                     : BackingFile::open(path, options);
