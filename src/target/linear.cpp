@@ -45,7 +45,7 @@ class Linear final : public Target {
       const size_t index = member_at(begin + done);
       const uint64_t bytes = std::min(end_of(index) - begin - done, request.length - done);
       Request part = request.child(begin + done - begins_[index], bytes);
-      Extents there(bytes);
+      Extents there(bytes, found.detail());
       Task finding = child(index).extents(part, there);
       if (const Status status = co_await finding; !status.ok()) co_return status;
       if (!found.add(there) || !there.complete()) co_return kOk;

@@ -31,7 +31,7 @@ class Null final : public Target {
   }
 
   Task do_extents(Request& request, Extents& found) override {
-    found.add(request.length, kHoleExtent);
+    found.add(request.length, {.hole = true, .zero = true, .place = request.offset});
     return kOk;
   }
 

@@ -88,10 +88,10 @@ class OpenContext {
 
   bool read_only_;
   bool force_ = false;
-  bool unlocked_ = false;
   bool clients_address_bytes_ = false;
   bool opens_disk_ = false;
   bool inherits_ = false;
+  bool unlocked_ = false;
   InheritedFiles inherited_;
   size_t next_ = 0;
   std::vector<OpenFile> files_;

@@ -39,7 +39,7 @@ class Stripe final : public Target {
     std::vector<Answer> answers;
     for (uint64_t member = 0; member < count_; ++member) {
       const uint64_t begin = place_on(member, request.offset);
-      answers.emplace_back(request.child(begin, place_on(member, end) - begin));
+      answers.emplace_back(request.child(begin, place_on(member, end) - begin), found.detail());
       if (answers.back().part.length == 0) continue;
       Task finding = child(member).extents(answers.back().part, answers.back().found);
       if (const Status status = co_await finding; !status.ok()) co_return status;
@@ -77,13 +77,13 @@ class Stripe final : public Target {
 
   // The extents of a member's part of a range, and the position of the next unused one.
   struct Answer {
-    explicit Answer(const Request& of) : part(of), found(of.length) {}
+    Answer(const Request& of, Detail detail) : part(of), found(of.length, detail) {}
 
     // Returns at most `bytes` of the next extent; length 0 if there is none.
     Extent take(uint64_t bytes) {
       if (index == found.list().size()) return {};
-      Extent next = found.list()[index];
-      next.length = std::min(next.length - used, bytes);
+      const Extent& whole = found.list()[index];
+      const Extent next = whole.part(used, std::min(whole.length - used, bytes));
       used += next.length;
       if (used == found.list()[index].length) {
         used = 0;

@@ -243,21 +243,28 @@ Task FileTarget::do_extents(Request& request, Extents& found) {
 // without this information, return EINVAL: then all blocks are data.
 Status FileTarget::find_extents(uint64_t begin, Extents& found) const {
   const uint64_t mask = geometry_.logical_block_bytes - 1;
+  // An extent that begins where the list ends.
+  const auto add = [&](uint64_t length, Extent kind) {
+    kind.place = place_.begin_bytes + begin + found.covered_bytes();
+    kind.file = place_.name;
+    return found.add(length, kind);
+  };
   while (!found.complete()) {
     const uint64_t here = begin + found.covered_bytes();
     const off_t data =
         lseek(place_.descriptor, static_cast<off_t>(place_.begin_bytes + here), SEEK_DATA);
     if (data < 0) {
-      if (errno == ENXIO) found.add(found.range_bytes(), kHoleExtent);  // up to the end
+      if (errno == ENXIO) add(found.range_bytes(), kHoleExtent);  // up to the end
       break;
     }
     const uint64_t data_begin = (static_cast<uint64_t>(data) - place_.begin_bytes) & ~mask;
-    if (data_begin > here && !found.add(data_begin - here, kHoleExtent)) break;
+    if (data_begin > here && !add(data_begin - here, kHoleExtent)) break;
     const off_t hole = lseek(place_.descriptor, data, SEEK_HOLE);
     if (hole < 0) break;
     const uint64_t data_end = (static_cast<uint64_t>(hole) - place_.begin_bytes + mask) & ~mask;
-    if (!found.add(data_end - std::max(data_begin, here), kDataExtent)) break;
+    if (!add(data_end - std::max(data_begin, here), kDataExtent)) break;
   }
+  if (found.covered_bytes() == 0) add(found.range_bytes(), kDataExtent);
   return kOk;
 }
 

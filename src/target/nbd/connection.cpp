@@ -55,7 +55,7 @@ void Call::begin_again() {
   in_order_ = true;
   pieces_ = 0;
   has_extents_ = false;
-  if (extents != nullptr) *extents = Extents(extents->range_bytes());
+  if (extents != nullptr) *extents = Extents(extents->range_bytes(), extents->detail());
 }
 
 Connection::Connection(Ring& ring, Remote& remote, Session session, const Siblings* siblings)

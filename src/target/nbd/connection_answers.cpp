@@ -181,8 +181,11 @@ Task Connection::take_extents(Request& own, Call& call, const ReplyHeader& reply
     if (!is_known) continue;
     const bool hole = (extent.flags & kHole) != 0;
     const bool zero = (extent.flags & kZero) != 0;
-    is_known =
-        call.extents->add(extent.length, {.hole = hole, .zero = zero, .allocated_here = !hole});
+    is_known = call.extents->add(extent.length,
+                                 {.hole = hole,
+                                  .zero = zero,
+                                  .allocated = !hole || zero,
+                                  .place = call.header.offset + call.extents->covered_bytes()});
   }
   Task skipping = skip(own, left);
   co_return co_await skipping;

@@ -33,21 +33,24 @@ MappingRules Image::rules() const {
   return now;
 }
 
-Task Image::look_up(Request& request, uint64_t offset, uint64_t length, Run& run) {
-  if (has_table(offset)) return look_up_in_table(request, offset, length, run);
+Task Image::look_up(Request& request, uint64_t offset, uint64_t length, Run& run, bool by_place) {
+  if (has_table(offset)) return look_up_in_table(request, offset, length, run, by_place);
   const uint64_t span = header_.table_span_bytes();
   run = {.kind = Kind::unallocated, .length = std::min(length, span - offset % span)};
   return kOk;
 }
 
-Task Image::look_up_in_table(Request& request, uint64_t offset, uint64_t length, Run& run) {
+Task Image::look_up_in_table(Request& request, uint64_t offset, uint64_t length, Run& run,
+                             bool by_place) {
   const uint64_t place = entry_place(table_of(offset), offset);
   ReadPin table;
   Task reading = cache_->read(request, place / block_bytes_, table);
   const Status read = co_await reading;
   if (!read.ok()) co_return read;
+  MappingRules now = rules();
+  now.by_place = by_place;
   const Status found =
-      first_run(table.bytes().subspan(place % block_bytes_), offset, length, rules(), run);
+      first_run(table.bytes().subspan(place % block_bytes_), offset, length, now, run);
   table.release();
   if (found.error() != EUCLEAN) co_return found;
   Task reporting = report_corruption(request, offset);

@@ -44,8 +44,8 @@ class Image {
   Task close(Request& request);
 
   // The first run of a range of the disk. EIO: the image is corrupt there, and from now on
-  // read-only.
-  Task look_up(Request& request, uint64_t offset, uint64_t length, Run& run);
+  // read-only. `by_place`: see MappingRules.
+  Task look_up(Request& request, uint64_t offset, uint64_t length, Run& run, bool by_place = false);
 
   // --- Changes. The caller holds the range of the disk, whole clusters, exclusively; the clusters
   // have their entries in one block of the cache: see clusters_together().
@@ -85,7 +85,8 @@ class Image {
   Task find_snapshot(Request& request, LifeCall& call, uint64_t& offset, uint32_t& entries);
   Task begin_writing(Request& request, LifeCall& call);
   Task set_features(Request& request, uint64_t incompatible, uint64_t autoclear);
-  Task look_up_in_table(Request& request, uint64_t offset, uint64_t length, Run& run);
+  Task look_up_in_table(Request& request, uint64_t offset, uint64_t length, Run& run,
+                        bool by_place);
   void try_again();
   Task settle(Request& request);
   Task release_table(Request& request, uint64_t table, BlockVersion gone);

@@ -10,6 +10,12 @@ namespace {
 constexpr uint64_t kReservedStandard = 0x3f000000000001fe;
 constexpr uint64_t kReservedExtended = 0x3f000000000001ff;
 
+// Whether the entry of zeroes, or of unallocated subclusters, has a host cluster.
+bool keeps_host(const L2Entry& entry, const MappingRules& rules) {
+  if (entry.is_compressed()) return false;
+  return entry.host_offset() != 0 || (rules.extended() && rules.external && entry.is_copied());
+}
+
 // The run within the one cluster of `entry`, or within as many of its subclusters as are alike.
 Run run_in_cluster(const L2Entry& entry, uint64_t offset, const MappingRules& rules) {
   const uint64_t unit_bytes = rules.unit_bytes();
@@ -19,8 +25,9 @@ Run run_in_cluster(const L2Entry& entry, uint64_t offset, const MappingRules& ru
   Run run{.kind = kind_of(entry, unit, rules), .entry = entry};
   while (unit != units && kind_of(entry, unit, rules) == run.kind) ++unit;
   run.length = unit * unit_bytes - in_cluster;
+  run.has_host = run.kind == Kind::data || (rules.by_place && keeps_host(entry, rules));
+  if (run.has_host) run.host = entry.host_offset() + in_cluster;
   if (run.kind == Kind::data) {
-    run.host = entry.host_offset() + in_cluster;
     run.in_place = (entry.is_copied() || rules.external) && !rules.is_snapshot;
   }
   return run;
@@ -28,7 +35,7 @@ Run run_in_cluster(const L2Entry& entry, uint64_t offset, const MappingRules& ru
 
 bool continues(const Run& run, const Run& next) {
   if (next.kind != run.kind || run.kind == Kind::compressed) return false;
-  if (run.kind != Kind::data) return true;
+  if (!run.has_host || !next.has_host) return run.has_host == next.has_host;
   return next.host == run.host + run.length && next.in_place == run.in_place;
 }
 

@@ -16,7 +16,8 @@ namespace sluice::qcow2 {
 struct Run {
   Kind kind = Kind::unallocated;
   uint64_t length = 0;    // bytes
-  uint64_t host = 0;      // data: the place of the first byte
+  bool has_host = false;  // there is a host cluster for it: data, and others if by_place
+  uint64_t host = 0;      // then: the place of the first byte
   bool in_place = false;  // data: may be overwritten where it is
   L2Entry entry{};        // of the first cluster
 };
@@ -29,6 +30,7 @@ struct MappingRules {
   bool external = false;     // data is in another file, at the offset that it has on the disk
   uint64_t host_end = 0;     // no host cluster begins here or later
   bool is_snapshot = false;  // nothing may be overwritten in place
+  bool by_place = false;     // what has a host cluster without using it is a run of its own
 
   explicit MappingRules() = default;
   explicit MappingRules(const Header& header)

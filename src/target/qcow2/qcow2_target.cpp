@@ -24,12 +24,13 @@ Target::Children in_order(Qcow2Target::Parts&& parts) {
 
 Qcow2Target::Qcow2Target(Image::Options options, const Header& header, Parts parts)
     : Qcow2Target(std::move(options), header, parts.data != nullptr, parts.backing != nullptr,
-                  std::move(parts)) {}
+                  std::move(parts.data_path), std::move(parts)) {}
 
 Qcow2Target::Qcow2Target(Image::Options options, const Header& header, bool has_data,
-                         bool has_backing, Parts&& parts)
+                         bool has_backing, std::string data_path, Parts&& parts)
     : Target(in_order(std::move(parts))),
       data_(&child(has_data ? 1 : 0)),
+      data_path_(std::move(data_path)),
       backing_(has_backing ? &child(children().size() - 1) : nullptr),
       image_(options, header, child(0), *data_),
       errors_(options.name) {

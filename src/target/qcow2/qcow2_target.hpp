@@ -8,9 +8,11 @@
 // between; every change holds whole clusters exclusively.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <string>
 
+#include "core/extents.hpp"
 #include "ring/range_lock.hpp"
 #include "target/error_log.hpp"
 #include "target/qcow2/change.hpp"
@@ -25,6 +27,7 @@ class Qcow2Target final : public Target {
     std::unique_ptr<Target> storage;
     std::unique_ptr<Target> data;     // null: guest data is in the storage
     std::unique_ptr<Target> backing;  // null: what is not allocated reads as zeroes
+    std::string data_path = {};       // of the file with the guest data; empty: not a file
   };
 
   Qcow2Target(Image::Options options, const Header& header, Parts parts);
@@ -36,8 +39,11 @@ class Qcow2Target final : public Target {
   std::string swap_risk() const override;
 
  private:
+  // How much of its clusters the image's file takes on its disk.
+  enum class Space : uint8_t { unknown, most, little };
+
   Qcow2Target(Image::Options options, const Header& header, bool has_data, bool has_backing,
-              Parts&& parts);
+              std::string data_path, Parts&& parts);
 
   Task do_submit(Request& request) override;
   Task do_extents(Request& request, Extents& found) override;
@@ -52,7 +58,13 @@ class Qcow2Target final : public Target {
   Task read_over_end(Request& request, Target& from, uint64_t offset);
   Task read_compressed(Request& request, L2Entry entry);
   Task fill_with_zeroes(Request& request);
-  Task find_below(Request& request, uint64_t offset, Extents& found);
+
+  // --- Extents (extents.cpp).
+  Task describe(Request& request, uint64_t offset, const Run& run, Extents& found);
+  Task find_below(Request& request, uint64_t offset, Extent nothing, Extents& found);
+  Task find_in_file(Request& request, const Run& run, Extents& found);
+  Extent placed(Extent kind, const Run& run, const Extents& found) const;
+  Task judge_space(Request& request);
 
   // --- Writing (writing.cpp).
   Task write(Request& request);
@@ -89,11 +101,13 @@ class Qcow2Target final : public Target {
   uint64_t cluster_bytes() const { return image_.header().cluster_bytes(); }
 
   Target* const data_;
+  const std::string data_path_;
   Target* const backing_;  // null: none
   Image image_;
   RangeLock ranges_;                   // of the disk
   ControlReactor* control_ = nullptr;  // while it is served
   ErrorLog errors_;
+  std::atomic<Space> space_ = Space::unknown;
 };
 
 }  // namespace sluice::qcow2

@@ -3,7 +3,6 @@
 
 #include "core/buffer.hpp"
 #include "core/child_requests.hpp"
-#include "core/extents.hpp"
 #include "core/gather.hpp"
 #include "core/private_loan.hpp"
 #include "ring/offload.hpp"
@@ -126,59 +125,6 @@ Task Qcow2Target::read_compressed(Request& request, L2Entry entry) {
   auto copying = request.ring->copy_in(
       request.data, cluster.bytes().subspan(request.offset % cluster_bytes(), request.length));
   co_return co_await copying;
-}
-
-// --- Extents
-
-Task Qcow2Target::do_extents(Request& request, Extents& found) {
-  RangeLock::Hold hold(ranges_, *request.ring, request.offset, request.length,
-                       RangeLock::Mode::shared);
-  co_await hold;
-  while (!found.complete()) {
-    const uint64_t offset = request.offset + found.covered_bytes();
-    Run run;
-    Task looking = image_.look_up(request, offset, request.length - found.covered_bytes(), run);
-    if (const Status status = co_await looking; !status.ok()) co_return status;
-    bool added = false;
-    switch (run.kind) {
-      case Kind::data:
-      case Kind::compressed:
-        added = found.add(run.length, kDataExtent);
-        break;
-      case Kind::zero:
-        added = found.add(run.length, {.hole = true, .zero = true, .allocated_here = true});
-        break;
-      case Kind::unallocated: {
-        Extents below(run.length);
-        Task finding = find_below(request, offset, below);
-        if (const Status status = co_await finding; !status.ok()) co_return status;
-        added = found.add(below);
-        break;
-      }
-    }
-    if (!added) break;
-  }
-  co_return kOk;
-}
-
-// What the backing file says of a range that is not allocated here.
-Task Qcow2Target::find_below(Request& request, uint64_t offset, Extents& found) {
-  const uint64_t size = backing_ == nullptr ? 0 : uint64_t{backing_->geometry().size_bytes};
-  if (offset >= size) {
-    found.add(found.range_bytes(), kHoleExtent);
-    co_return kOk;
-  }
-  const uint64_t length = std::min(found.range_bytes(), size - offset);
-  Extents below(length);
-  Request asking = plain(request, Op::read, offset, length);
-  Task finding = backing_->extents(asking, below);
-  if (const Status status = co_await finding; !status.ok()) co_return status;
-  for (const Extent& each : below.list()) {
-    if (!found.add(each.length, {.hole = each.hole, .zero = each.zero, .allocated_here = false})) {
-      break;
-    }
-  }
-  co_return kOk;
 }
 
 }  // namespace sluice::qcow2

@@ -56,7 +56,8 @@ constexpr OptionSyntax kQcow2Options[] = {
 struct Level {
   std::unique_ptr<Target> storage;
   std::unique_ptr<Target> data;
-  std::string path;  // empty: not a file
+  std::string path;       // empty: not a file
+  std::string data_path;  // where the guest data is; likewise
   Header header;
   bool writable = false;
 };
@@ -107,6 +108,7 @@ class ChainOpener {
     Level level{.storage = std::move(storage),
                 .data = {},
                 .path = path,
+                .data_path = path,
                 .header = {},
                 .writable = writable};
     auto header = read_header(*level.storage, path);
@@ -120,9 +122,8 @@ class ChainOpener {
       if (!closed) return closed;
     }
     if (level.header.has(kExternalData)) {
-      auto data = open_data_file(level);
-      if (!data) return std::unexpected(data.error());
-      level.data = std::move(*data);
+      auto opened = open_data_file(level);
+      if (!opened) return opened;
     }
     levels_.push_back(std::move(level));
     return {};
@@ -175,7 +176,7 @@ class ChainOpener {
     return fail(why.error, path.empty() ? why.text : fmt::format("{}: {}", shown(path), why.text));
   }
 
-  Result<std::unique_ptr<Target>> open_data_file(const Level& level) {
+  Result<void> open_data_file(Level& level) {
     const bool is_top = levels_.empty();
     std::string path = is_top ? spec_.text("data_file") : std::string();
     if (path.empty() && level.header.data_file_name.empty()) {
@@ -189,7 +190,11 @@ class ChainOpener {
       if (!named) return std::unexpected(named.error());
       path = std::move(*named);
     }
-    return open_file(path, level.writable);
+    auto opened = open_file(path, level.writable);
+    if (!opened) return std::unexpected(opened.error());
+    level.data = std::move(*opened);
+    level.data_path = std::move(path);
+    return {};
   }
 
   // Opens the backing file of the last image: one more image of the chain, or its raw end.
@@ -241,7 +246,8 @@ class ChainOpener {
           std::make_unique<Qcow2Target>(std::move(options), level.header,
                                         Qcow2Target::Parts{.storage = std::move(level.storage),
                                                            .data = std::move(level.data),
-                                                           .backing = std::move(backing)});
+                                                           .backing = std::move(backing),
+                                                           .data_path = level.data_path});
       if (i != 0) {
         const std::string name = std::filesystem::path(level.path).filename();
         target->set_name(fmt::format("qcow2({})", printable(name, 64)));

@@ -51,6 +51,48 @@ TEST(Extents, AreBounded) {
   EXPECT_EQ(found.covered_bytes(), Extents::kMax + 1);
 }
 
+TEST(Extents, OfLayersAreToldApartByThem) {
+  constexpr Extent kBelow{.depth = 1};
+  constexpr Extent kPacked{.compressed = true};
+  for (const Detail detail : {Detail::content, Detail::layers}) {
+    Extents found(400, detail);
+    for (const Extent& each : {kDataExtent, kBelow, kPacked, kDataExtent}) found.add(100, each);
+    EXPECT_EQ(found.list().size(), detail == Detail::content ? 1U : 4U);
+    EXPECT_EQ(found.list().back().depth, 0U);
+  }
+  Extents holes(200);
+  holes.add(100, kHoleExtent);
+  holes.add(100, kNothingExtent);
+  ASSERT_EQ(holes.list().size(), 2U);
+  EXPECT_TRUE(holes.list()[0].allocated_here());
+  EXPECT_FALSE(holes.list()[1].allocated_here());
+}
+
+TEST(Extents, WithPlacesAreJoinedWhereTheFileGoesOn) {
+  const auto at = [](uint64_t place, std::string_view file) {
+    return Extent{.place = place, .file = file};
+  };
+  Extents found(600, Detail::places);
+  found.add(100, at(1000, "a"));
+  found.add(100, at(1100, "a"));
+  found.add(100, at(1100, "a"));
+  found.add(100, at(1200, "b"));
+  found.add(100, kDataExtent);
+  found.add(500, kDataExtent);
+  ASSERT_EQ(found.list().size(), 4U);
+  EXPECT_EQ(found.list()[0].length, 200U);
+  EXPECT_EQ(found.list()[0].place, 1000U);
+  EXPECT_EQ(found.list()[2].file, "b");
+  EXPECT_EQ(found.list()[3].length, 200U);
+  EXPECT_EQ(found.list()[0].part(50, 30).place, 1050U);
+  EXPECT_EQ(found.list()[3].part(50, 30).place, Extent::kNoPlace);
+
+  Extents places_dropped(200);
+  places_dropped.add(100, at(1000, "a"));
+  places_dropped.add(100, at(5000, "b"));
+  EXPECT_EQ(places_dropped.list().size(), 1U);
+}
+
 // A stack, queried on a ring with offload threads.
 class ExtentsOf {
  public:
@@ -90,7 +132,7 @@ class ExtentsOf {
           pages.insert(page / kPage);
         }
         EXPECT_EQ(each.hole, each.zero);
-        EXPECT_NE(each.hole, each.allocated_here);
+        EXPECT_TRUE(each.allocated_here());
         place += each.length;
       }
     }

@@ -151,6 +151,26 @@ TEST(Qcow2Mapping, ARunOfZeroesOrOfNothingNeedsNoConsecutiveClusters) {
   EXPECT_EQ(run_at(nothing, 0, 100 * 512, standard_rules()).length, 100U * 512);
 }
 
+TEST(Qcow2Mapping, ARunByPlaceEndsWithTheHostClusterThatItDoesNotUse) {
+  MappingRules rules = standard_rules();
+  rules.by_place = true;
+  const L2Entry kept{.entry = 9 * kClusterOfRules | kZeroFlag};
+  const std::vector<L2Entry> zeroes = {kept, {.entry = kZeroFlag}, {.entry = kZeroFlag}, kept};
+  const qcow2::Run run = run_at(zeroes, 512, UINT32_MAX, rules);
+  EXPECT_EQ(run.kind, Kind::zero);
+  EXPECT_EQ(run.host, 9 * kClusterOfRules + 512);
+  EXPECT_EQ(run.length, kClusterOfRules - 512);
+  const qcow2::Run next = run_at({zeroes.begin() + 1, zeroes.end()}, 0, UINT32_MAX, rules);
+  EXPECT_FALSE(next.has_host);
+  EXPECT_EQ(next.length, 2 * kClusterOfRules);
+
+  MappingRules parts = extended_rules();
+  parts.by_place = true;
+  const qcow2::Run unallocated = run_at({at_cluster(5, 1)}, kSubclusterOfRules, 512, parts);
+  EXPECT_EQ(unallocated.kind, Kind::unallocated);
+  EXPECT_EQ(unallocated.host, 5 * kClusterOfRules + kSubclusterOfRules);
+}
+
 TEST(Qcow2Mapping, CompressedClustersAreNeverJoined) {
   const L2Entry compressed{.entry = kCompressed | kClusterOfRules};
   const qcow2::Run run = run_at({compressed, compressed}, 0, UINT32_MAX, standard_rules());
