@@ -23,7 +23,8 @@ constexpr const Command* kCommands[] = {
     &kAddCommand,     &kServeCommand,   &kDelCommand,         &kListCommand,     &kStatCommand,
     &kInspectCommand, &kEventsCommand,  &kCtlCommand,         &kResizeCommand,   &kRecoverCommand,
     &kQuiesceCommand, &kUpgradeCommand, &kSetAffinityCommand, &kFeaturesCommand, &kTargetsCommand,
-    &kInfoCommand,    &kCheckCommand,   &kCreateCommand,      &kBenchCommand,    &kHelpCommand,
+    &kInfoCommand,    &kCheckCommand,   &kCreateCommand,      &kMapCommand,      &kCompareCommand,
+    &kMeasureCommand, &kBenchCommand,   &kHelpCommand,
 };
 
 // `sluice udev loop0`, for udev/60-sluice.rules.in. Not for users, so not in the help.

@@ -43,6 +43,9 @@ extern const Command kTargetsCommand;
 extern const Command kInfoCommand;
 extern const Command kCheckCommand;
 extern const Command kCreateCommand;
+extern const Command kMapCommand;
+extern const Command kCompareCommand;
+extern const Command kMeasureCommand;
 extern const Command kBenchCommand;
 extern const Command kHelpCommand;
 

@@ -129,6 +129,8 @@ Candidates values_of(std::string_view placeholder) {
     words.emplace_back("all\tand wrong refcounts");
   } else if (placeholder == "raw|qcow2") {
     words = {"raw", "qcow2"};
+  } else if (placeholder == "human|json") {
+    words = {"human", "json"};
   } else if (placeholder == "lend|stack") {
     words.emplace_back("lend\ta page to an operation");
     words.emplace_back("stack\ta load on a stack in this process");

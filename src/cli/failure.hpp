@@ -21,6 +21,11 @@ enum class Exit : uint8_t {
   corruptions = 2,
   leaks = 3,
   unsupported = 63,
+  // Of `compare`, likewise:
+  different = 1,
+  not_opened = 2,
+  not_mapped = 3,
+  not_read = 4,
 };
 
 struct Failure {

@@ -54,14 +54,14 @@ OpenDisk::~OpenDisk() {
   stack_->stop();
 }
 
-Result<std::vector<Extent>> OpenDisk::extents(uint64_t offset, uint64_t length) {
+Result<std::vector<Extent>> OpenDisk::extents(uint64_t offset, uint64_t length, Detail detail) {
   const uint64_t block = block_bytes();
   const uint64_t left = size_bytes() - std::min(size_bytes(), offset);
   // Whole blocks, or all that is left.
   const uint64_t wanted = length < left ? (length + block - 1) / block * block : left;
   const uint64_t range = std::min(wanted, left);
   if (range == 0) return std::vector<Extent>();
-  Extents found(range);
+  Extents found(range, detail);
   const Status status = device_->extents(offset, found);
   if (!status.ok()) return std::unexpected(explain("look up", offset, status));
   std::vector<Extent> list(found.list().begin(), found.list().end());

@@ -62,7 +62,8 @@ class OpenDisk {
 
   // What is data or hole from `offset` on, at most up to `length` bytes: at least the beginning of
   // that range, so that the caller asks again from the end of the last extent.
-  Result<std::vector<Extent>> extents(uint64_t offset, uint64_t length);
+  Result<std::vector<Extent>> extents(uint64_t offset, uint64_t length,
+                                      Detail detail = Detail::layers);
 
   // The Error of an I/O that has ended with `status`: "cannot read 'a.img' at offset 0: ...".
   Error explain(std::string_view what, uint64_t offset, Status status) const;

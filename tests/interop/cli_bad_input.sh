@@ -124,6 +124,19 @@ lines_that_are_wrong() {
     refuse 1 "unexpected argument" check a.img b.img
     refuse 1 "did you mean '--repair'" check --repai all a.img
     refuse 1 "'leaks' or 'all'" check -r everything a.img
+    refuse 2 "needs a SPEC" map
+    refuse 2 "'raw' or 'qcow2'" map -f vmdk a.img
+    refuse 2 "'human' or 'json'" map --output xml a.img
+    refuse 2 "not a size" map -s 10X a.img
+    refuse 1 "does not exist" map nowhere.img
+    refuse 2 "two SPECs" compare a.img
+    refuse 2 "-F takes 'raw' or 'qcow2'" compare -F vmdk a.img a.img
+    refuse 2 "does not exist" compare a.img nowhere.img
+    refuse 2 "one of them" measure
+    refuse 2 "one of them" measure --size 1M a.img
+    refuse 2 "add -f qcow2" measure -o cluster_size=4k --size 1M
+    refuse 2 "cluster_size takes" measure -O qcow2 -o cluster_size=3k --size 1M
+    refuse 1 "clusters of 512" measure -O qcow2 -o cluster_size=512 --size 1P
     refuse 2 "needs a FILE" create --size 1M
     refuse 2 "the size is missing" create new
     refuse 2 "not a size" create --size 10X new

@@ -29,7 +29,7 @@ main() {
 
 words_and_values() {
     offers "add serve del list stat inspect events ctl resize recover quiesce upgrade set_affinity\
- features targets info check create bench help --help --version" ''
+ features targets info check create map compare measure bench help --help --version" ''
     offers 'features' fe
     offers '' nonsense ''
     offers 'lend stack' bench ''
@@ -40,6 +40,9 @@ words_and_values() {
     offers 'leaks all' check --repair ''
     offers 'raw qcow2' create -f ''
     offers '--size' create --s
+    offers 'raw qcow2' compare -F ''
+    offers 'human json' map --output ''
+    offers "$folder/images/a.img" compare x.img "$folder/images/a"
     offers "$folder/images/a.img" check "$folder/images/a"
     offers "$folder/images/a.img" info x.img "$folder/images/a"
     offers '--max_io_buf_bytes' add --max

@@ -20,6 +20,8 @@ class WorkFolder {
   std::string output() const;
 
   std::vector<std::byte> read(const std::string& name) const;
+  const std::string& path() const { return path_; }
+
   // Blocks of zeroes become holes.
   void write(const std::string& name, const std::vector<std::byte>& bytes) const;
 

@@ -20,6 +20,9 @@ struct CreateRequest {
 
 void declare_create(CommandLine& line, std::span<const std::string> arguments);
 
+// Reads the values of -o into the options of `request`, whose format is known.
+Outcome<void> read_format_options(const CommandLine& line, CreateRequest& request);
+
 // Checks each value, and which options go together; looks at no file.
 Outcome<CreateRequest> read_create_request(const CommandLine& line);
 

@@ -1,6 +1,7 @@
 #include "cli/image/image_source.hpp"
 
 #include <fmt/format.h>
+#include <spdlog/spdlog.h>
 #include <sys/stat.h>
 
 #include "cli/image/image_file.hpp"
@@ -51,6 +52,7 @@ Outcome<std::string> read_format(const CommandLine& line, std::string_view optio
 Outcome<Spec> destination_spec(const std::string& word, const std::string& format) {
   if (!format.empty() && exists(word)) return file_spec(word, format);
   auto spec = parse_spec(word, target_vocabulary());
+  if (!spec && !format.empty()) return file_spec(word, format);  // a new file
   if (!spec) return failed(spec.error());
   return format.empty() ? *spec : in_format(std::move(*spec), format);
 }
@@ -68,6 +70,16 @@ Outcome<Spec> source_spec(const std::string& word, const std::string& format, bo
                     shown(path), file->format));
   }
   return file_spec(path, file->format);
+}
+
+Outcome<std::unique_ptr<image::OpenDisk>> open_source(const std::string& word,
+                                                      const std::string& format, bool unlocked) {
+  const auto spec = source_spec(word, format, unlocked);
+  if (!spec) return std::unexpected(spec.error());
+  spdlog::set_level(spdlog::level::warn);  // not how the files are opened
+  auto disk = image::OpenDisk::open(*spec, {.unlocked = unlocked});
+  if (!disk) return failed(disk.error());
+  return std::move(*disk);
 }
 
 }  // namespace sluice::cli

@@ -1,10 +1,12 @@
 // The disk that an image tool works on: `-f FORMAT FILE`, or any SPEC.
 #pragma once
 
+#include <memory>
 #include <string>
 
 #include "cli/command_line.hpp"
 #include "cli/failure.hpp"
+#include "image/open_disk.hpp"
 #include "spec/spec.hpp"
 
 namespace sluice::cli {
@@ -22,6 +24,10 @@ Outcome<std::string> read_format(const CommandLine& line, std::string_view optio
 // only the path of a qcow2 image, which is recognised by its header, it means the disk inside.
 // `unlocked`: while another program may be writing it.
 Outcome<Spec> source_spec(const std::string& word, const std::string& format, bool unlocked);
+
+// Opens it.
+Outcome<std::unique_ptr<image::OpenDisk>> open_source(const std::string& word,
+                                                      const std::string& format, bool unlocked);
 
 // A disk to be written: the same, but without a format nothing is recognised, so that a path is a
 // raw file. A guest that owns a raw disk could write the header of an image to it.
