@@ -39,7 +39,7 @@ maps_of_chains() {
     qemu-io -f raw -c "write -P 5 64k 1M" -c "write -P 5 2M 100k" base.raw >/dev/null
     for size in 2M 3M 6M; do
         qemu-img create -q -f qcow2 -b base.raw -F raw low.qcow2 $size
-        scribble low.qcow2 3 2>/dev/null
+        qemu-io -c "write -P 6 1M 300k" -c "write -z 64k 100k" low.qcow2 >/dev/null
         qemu-img create -q -f qcow2 -o extended_l2=on -b low.qcow2 -F qcow2 middle.qcow2 6M
         scribble middle.qcow2 3
         qemu-img create -q -f qcow2 -o cluster_size=4k -b middle.qcow2 -F qcow2 top.qcow2 8M
