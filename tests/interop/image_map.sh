@@ -110,11 +110,12 @@ maps_of_others() {
     command -v qemu-nbd >/dev/null || return
     truncate -s 4M raw
     qemu-io -f raw -c "write -P 1 1M 1M" raw >/dev/null
-    qemu-nbd -f raw -k "$folder/socket" --fork raw
+    qemu-nbd -t -f raw -k "$folder/socket" --pid-file "$folder/nbd.pid" --fork raw
     uri="nbd+unix:///?socket=$folder/socket"
     "$SLUICE" map --json "$uri" >ours
     qemu-img map --output=json "$uri" >theirs
     same_parts "NBD"
+    kill "$(<nbd.pid)"
     qemu-img create -q -f raw two 4M
     expect 0 '"present": true, "zero": true, "data": false' map --json "stripe(raw, two, chunk=64k)"
     expect 0 '"length": 1048576' map --json null:1M
@@ -221,7 +222,7 @@ strict_comparisons() {
     truncate -s 7M longer
     local one other
     for one in image raw again packed whole top empty hole longer; do
-        for other in image raw again packed whole top empty hole longer; do
+        for other in image packed whole empty hole; do
             same_code -s $one $other
         done
     done
