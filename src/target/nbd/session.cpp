@@ -1,10 +1,12 @@
 #include "target/nbd/session.hpp"
 
 #include <fmt/format.h>
+#include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
@@ -16,6 +18,8 @@
 
 namespace sluice::nbd::client {
 namespace {
+
+using std::chrono::nanoseconds;
 
 constexpr size_t kInputBytes = 64 << 10;  // more than any message of a handshake
 
@@ -34,6 +38,14 @@ void prepare_tcp(int socket) {
   set(socket, IPPROTO_TCP, TCP_KEEPIDLE, kIdleSeconds);
   set(socket, IPPROTO_TCP, TCP_KEEPINTVL, kProbeSeconds);
   set(socket, IPPROTO_TCP, TCP_KEEPCNT, kProbes);
+}
+
+// Of an IP address, without the port.
+std::string address_text(const Address& address) {
+  std::array<char, NI_MAXHOST> text{};
+  const int error = getnameinfo(reinterpret_cast<const sockaddr*>(&address.name), address.length,
+                                text.data(), text.size(), nullptr, 0, NI_NUMERICHOST);
+  return error == 0 ? text.data() : "an address";
 }
 
 }  // namespace
@@ -59,28 +71,42 @@ void Dialler::cancel() {
   if (waiting_for_ != nullptr) ring_.cancel(*std::exchange(waiting_for_, nullptr));
 }
 
+// One address after the other: each may use its part of what the ones before it have left.
 Task Dialler::dial(Request& own, const Server& server, std::chrono::nanoseconds time) {
   Status status = Status::from_errno(EHOSTUNREACH);
   cancelled_ = false;
-  const auto part = time / static_cast<int64_t>(std::max<size_t>(server.addresses.size(), 1));
+  why.clear();
+  const auto deadline = std::chrono::steady_clock::now() + time;
+  auto untried = static_cast<int64_t>(server.addresses.size());
   for (const Address& address : server.addresses) {
-    Timeout limit(ring_, part);
-    why.clear();
-    Task connecting = connect(own, address, limit);
-    status = co_await connecting;
-    if (status.ok()) {
-      Task shaking = shake_hands(own, server, limit);
-      status = co_await shaking;
-    }
+    const nanoseconds left = deadline - std::chrono::steady_clock::now();
+    const nanoseconds part = std::max<nanoseconds>(left, {}) / untried--;
+    std::string reason;
+    std::swap(reason, why);
+    Task trying = dial_one(own, server, address, part);
+    status = co_await trying;
     if (status.ok()) co_return kOk;
-    if (why.empty()) {
-      why = status.error() == ETIMEDOUT ? fmt::format("it does not answer within {:.3g} s",
-                                                      std::chrono::duration<double>(part).count())
-                                        : std::strerror(status.error());
-    }
     session = {};
     if (cancelled_) co_return Status::from_errno(ECANCELED);
+    if (server.addresses.size() > 1) why = address_text(address) + ": " + why;
+    if (!reason.empty()) why = reason + ", " + why;
   }
+  co_return status;
+}
+
+Task Dialler::dial_one(Request& own, const Server& server, const Address& address,
+                       nanoseconds time) {
+  Timeout limit(ring_, time);
+  Task connecting = connect(own, address, limit);
+  Status status = co_await connecting;
+  if (status.ok()) {
+    Task shaking = shake_hands(own, server, limit);
+    status = co_await shaking;
+  }
+  if (status.ok() || !why.empty()) co_return status;
+  why = status.error() == ETIMEDOUT ? fmt::format("it does not answer within {:.3g} s",
+                                                  std::chrono::duration<double>(time).count())
+                                    : std::strerror(status.error());
   co_return status;
 }
 

@@ -39,16 +39,19 @@ class Dialler {
  public:
   explicit Dialler(Ring& ring) : ring_(ring) {}
 
-  // Tries all addresses of the server; none takes longer than its part of `time`. Errors:
-  // ETIMEDOUT, ECANCELED, ECONNREFUSED, EPROTO ...; see `why`.
+  // Tries the addresses of the server in their order, within `time`; one that does not answer
+  // leaves the others their parts of it. Errors: ETIMEDOUT, ECANCELED, ECONNREFUSED, EPROTO ... of
+  // the last address; see `why`.
   Task dial(Request& own, const Server& server, std::chrono::nanoseconds time);
   // Makes the dial() that is under way, if any, end with ECANCELED.
   void cancel();
 
   Session session{};  // of the last dial(), if it succeeded
-  std::string why{};  // otherwise; goes on after "cannot use SERVER: "
+  std::string why{};  // otherwise, of each address; goes on after "cannot use SERVER: "
 
  private:
+  Task dial_one(Request& own, const Server& server, const Address& address,
+                std::chrono::nanoseconds time);
   Task connect(Request& own, const Address& address, Timeout& limit);
   Task shake_hands(Request& own, const Server& server, Timeout& limit);
   Task start_tls(Request& own, const Server& server, Timeout& limit);
