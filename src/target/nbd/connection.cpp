@@ -72,7 +72,8 @@ Connection::Connection(Ring& ring, Remote& remote, Session session, const Siblin
 Connection::~Connection() { assert(ended_ && "a connection is closed before it is destroyed"); }
 
 void Connection::submit(Call& call) {
-  const bool is_over = gave_up_ || remote_.has_failed() || (broken_ && siblings_ == nullptr);
+  const bool is_over = gave_up_ || remote_.has_failed() ||
+                       (broken_ && (siblings_ == nullptr || remote_.is_ending()));
   if (is_over) return answer(call, Status::from_errno(EIO));
   to_send_.push(call);
   ++waiting_;
@@ -137,7 +138,7 @@ Task Connection::close(Request& /*own*/, Session& session) {
 Service Connection::run() {
   {
     LifeRequest own(ring_);
-    remote_.connected();
+    remote_.connected(end_watch_);
     while (true) {
       file_ = session_.file();
       headers_ = session_.agreed.headers;
@@ -161,7 +162,8 @@ Service Connection::run() {
       Task restoring = restore(own.request);
       if (const Status restored = co_await restoring; !restored.ok()) break;
     }
-    remote_.disconnected();
+    Task ending = end_watch_.end(own.request);
+    [[maybe_unused]] const Status watched = co_await ending;
   }
   ended_ = true;
   wake(closer_);
@@ -209,7 +211,7 @@ void Connection::take_back() {
     if (call == nullptr) continue;
     calls_.remove(*call);
     call->begin_again();
-    if (call->first_sent_at_ <= oldest || siblings_ == nullptr) {
+    if (call->first_sent_at_ <= oldest || siblings_ == nullptr || remote_.is_ending()) {
       answer(*call, Status::from_errno(EIO));
       continue;
     }
@@ -274,6 +276,7 @@ Task Connection::send_some(Request& own) {
     call->sending_ = false;
     if (call->answered_) finish(*call);
   }
+  end_watch_.note_word();
   co_return sent;
 }
 

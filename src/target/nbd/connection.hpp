@@ -24,6 +24,7 @@
 #include "ring/ring.hpp"
 #include "target/life/life_call.hpp"
 #include "target/nbd/call_table.hpp"
+#include "target/nbd/end_watch.hpp"
 #include "target/nbd/remote.hpp"
 #include "target/nbd/session.hpp"
 
@@ -54,10 +55,10 @@ class Connection final {
   Ring& ring() const { return ring_; }
 
  private:
+  friend class EndWatch;
   using Clock = std::chrono::steady_clock;
 
-  static constexpr size_t kCallsAtOnce = 32;
-  static constexpr size_t kPiecesAtOnce = 128;
+  static constexpr size_t kCallsAtOnce = 32, kPiecesAtOnce = 128;
   static constexpr size_t kInputBytes = 64 << 10;
 
   Service run();
@@ -139,11 +140,10 @@ class Connection final {
 
   Completion *receiving_ = nullptr, *pausing_ = nullptr;  // what close() cancels
   int parts_ = 0;                                         // sender and receiver
-  bool broken_ = false;                                   // the socket is lost
-  bool gave_up_ = false;                                  // calls fail instead of waiting
-  uint32_t repeated_ = 0;                                 // calls, since the last loss
-  bool repeats_changes_ = false;
-  bool closing_ = false, ended_ = false;
+  bool broken_ = false, gave_up_ = false;  // the socket is lost; calls fail instead of waiting
+  uint32_t repeated_ = 0;                  // calls, since the last loss
+  bool repeats_changes_ = false, closing_ = false, ended_ = false;
+  EndWatch end_watch_{*this};
   std::string why_;  // it is broken
 };
 

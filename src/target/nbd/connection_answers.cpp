@@ -219,6 +219,7 @@ Task Connection::take_bytes(Request& own, Call& call, uint64_t offset, uint64_t 
   auto limited = limit.limit(receiving);
   const Status received = co_await limited;
   remote_.direct_bytes.fetch_add(left, std::memory_order_relaxed);
+  end_watch_.note_word();
   co_return received;
 }
 
@@ -252,6 +253,7 @@ Task Connection::fill(Request& own, size_t wanted) {
     if (!status.ok()) co_return status;
     if (received == 0) co_return Status::from_errno(ECONNRESET);
     silence_ = {};
+    end_watch_.note_word();
     end_ += received;
     co_return Status::from_errno(starves_one(Clock::now()) ? ETIMEDOUT : 0);
   }

@@ -43,7 +43,7 @@ Task Connection::restore(Request& own) {
   const Clock::time_point now = Clock::now();
   if (trouble_since_ == Clock::time_point()) trouble_since_ = now;
   short_sessions_ = now - session_began_ < kShortSession ? short_sessions_ + 1 : 0;
-  if (siblings_ == nullptr) {
+  if (siblings_ == nullptr || remote_.is_ending()) {
     pass_on_waiting();
     Idle idle{supervisor_};
     if (!closing_) co_await idle;
@@ -63,6 +63,11 @@ Task Connection::restore(Request& own) {
   if (repeats_changes_ && remote_.options().fence.count() != 0) {
     Task waiting = pause(own, remote_.options().fence);
     [[maybe_unused]] const Status waited = co_await waiting;
+    if (remote_.is_ending()) pass_on_waiting();  // it may have been cut short
+    while (remote_.is_ending() && !closing_) {
+      Idle idle{supervisor_};
+      co_await idle;
+    }
   }
   co_return Status::from_errno(closing_ ? ECANCELED : 0);
 }
@@ -73,11 +78,11 @@ nanoseconds Connection::trouble() const { return Clock::now() - trouble_since_; 
 Task Connection::try_servers(Request& own) {
   const Options& options = remote_.options();
   Remote::Place at = remote_.place();
-  while (!closing_) {
+  while (!closing_ && !remote_.is_ending()) {
     const nanoseconds dial = std::clamp<nanoseconds>(trouble(), kShortestDial, kLongestDial);
     Task dialling = dialler_.dial(own, options.servers[at.server], dial);
     const Status dialled = co_await dialling;
-    if (closing_) break;
+    if (closing_ || (!dialled.ok() && remote_.is_ending())) break;
     if (dialled.ok()) {
       const std::string weakness = remote_.weakness(dialler_.session.agreed);
       if (!weakness.empty()) {
@@ -105,6 +110,7 @@ Task Connection::try_servers(Request& own) {
     Task waiting = pause(own, gave_up_ ? rest : std::min(left, rest));
     [[maybe_unused]] const Status waited = co_await waiting;
   }
+  if (remote_.is_ending()) pass_on_waiting();
   while (!closing_) {
     Idle idle{supervisor_};
     co_await idle;
@@ -113,7 +119,7 @@ Task Connection::try_servers(Request& own) {
 }
 
 Task Connection::pause(Request& /*own*/, nanoseconds duration) {
-  if (closing_) co_return kOk;
+  if (closing_ || remote_.is_ending()) co_return kOk;
   auto sleeping = ring_.sleep(duration);
   pausing_ = &sleeping;
   const Status slept = co_await sleeping;

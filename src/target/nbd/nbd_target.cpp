@@ -17,6 +17,7 @@ using std::chrono::nanoseconds;
 using namespace std::chrono_literals;
 
 constexpr nanoseconds kDialTime = 10s;
+constexpr nanoseconds kLastDialTime = 1s;  // when the device ends
 // One server answers fewer extents, and a cache request has 32 bits for its length.
 constexpr uint64_t kRangeMax = uint64_t{1} << 30;
 
@@ -216,8 +217,8 @@ Task NbdTarget::open_session(Request& request, LifeCall& call, Session& session)
     session.end();  // the others have moved on
   }
   std::string why;
-  Task dialling =
-      dial_any(request, std::chrono::duration_cast<nanoseconds>(call.left()), session, why);
+  const nanoseconds most = remote_.is_ending() ? kLastDialTime : nanoseconds::max();
+  Task dialling = dial_any(request, std::min(call.left(), most), session, why);
   if (const Status dialled = co_await dialling; !dialled.ok()) {
     co_return call.fail(dialled.error(), why);
   }

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <bit>
 #include <cerrno>
+#include <utility>
 
 #include "core/events.hpp"
 #include "core/log.hpp"
@@ -116,6 +117,29 @@ void Remote::move_to(size_t server) {
   if (has_unflushed_writes()) ++losses_;
   server_ = server;
   ++epoch_;
+}
+
+void Remote::note_end() {
+  const std::scoped_lock guard(mutex_);
+  ending_ = true;
+  for (EndNotice* const each : notices_) post(*each);
+}
+
+void Remote::connected(EndNotice& notice) {
+  const std::scoped_lock guard(mutex_);
+  ++connections_;
+  notices_.push_back(&notice);
+  if (ending_) post(notice);
+}
+
+void Remote::disconnected(EndNotice& notice) {
+  const std::scoped_lock guard(mutex_);
+  --connections_;
+  std::erase(notices_, &notice);
+}
+
+void Remote::post(EndNotice& notice) {
+  if (!std::exchange(notice.posted, true)) notice.ring.post(notice);
 }
 
 void Remote::lost(std::string_view why, uint64_t epoch) {

@@ -9,10 +9,12 @@
 #include <mutex>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "core/geometry.hpp"
 #include "core/health.hpp"
 #include "nbd/client_handshake.hpp"
+#include "ring/ring.hpp"
 #include "target/nbd/options.hpp"
 #include "target/target.hpp"
 
@@ -65,9 +67,22 @@ class Remote {
   void move_to(size_t server);
   uint64_t epoch() const { return epoch_.load(std::memory_order_relaxed); }
 
-  // --- The state of the connections.
-  void connected() { ++connections_; }
-  void disconnected() { --connections_; }
+  // --- The end of the device: nobody is waited for any more. Any thread.
+  void note_end();
+  bool is_ending() const { return ending_.load(std::memory_order_relaxed); }
+  // Runs on the ring of a connection, at most once, when that is so.
+  struct EndNotice : Message {
+    Ring& ring;
+    bool posted = false;  // by a Remote that knows it
+
+   protected:
+    explicit EndNotice(Ring& its_ring) : ring(its_ring) {}
+    ~EndNotice() = default;
+  };
+
+  // --- The state of the connections. Nothing is posted between disconnected() and connected().
+  void connected(EndNotice& notice);
+  void disconnected(EndNotice& notice);
   // `epoch`: of its session.
   void lost(std::string_view why, uint64_t epoch);
   // Requests have waited for the longest time.
@@ -87,6 +102,7 @@ class Remote {
 
  private:
   void tell();
+  static void post(EndNotice& notice);
   Health state() const;
 
   Options options_;
@@ -101,8 +117,10 @@ class Remote {
   std::atomic<uint64_t> epoch_ = 0;     // changed under mutex_
 
   std::atomic<bool> failed_ = false;
+  std::atomic<bool> ending_ = false;
   std::atomic<uint32_t> connections_ = 0;  // the lost ones as well
   mutable std::mutex mutex_;               // guards the rest
+  std::vector<EndNotice*> notices_;
   std::string why_;
   size_t server_ = 0;      // of the present epoch
   uint32_t lost_ = 0;      // connections that are being restored
