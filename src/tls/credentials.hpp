@@ -42,6 +42,7 @@ class Credentials {
   Credentials& operator=(const Credentials&) = delete;
   ~Credentials();
 
+  bool is_server() const { return is_server_; }
   // For Stream: a new SSL on this socket; null: out of memory.
   ssl_st* start(int socket) const;
   // False: the peer has shown a certificate where only a key would do.

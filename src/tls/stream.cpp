@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <climits>
 #include <cstring>
+#include <iterator>
 #include <utility>
 
 #include "ring/sockets.hpp"
@@ -18,6 +19,35 @@ namespace {
 bool is_late(const Stream::Wait& wait) { return wait.limit != nullptr && wait.limit->expired(); }
 
 int bytes_of(size_t length) { return static_cast<int>(std::min<size_t>(length, INT_MAX)); }
+
+// What the peer says before it hangs up; goes on after its role.
+struct Alert {
+  int number;
+  const char* text;
+};
+constexpr Alert kAlerts[] = {
+    {SSL_AD_HANDSHAKE_FAILURE, "accepts none of our ciphers, or wants a certificate of us"},
+    {SSL_AD_BAD_CERTIFICATE, "refuses our certificate: it is bad"},
+    {SSL_AD_UNSUPPORTED_CERTIFICATE, "refuses our certificate: its kind is not supported"},
+    {SSL_AD_CERTIFICATE_REVOKED, "refuses our certificate: it is revoked"},
+    {SSL_AD_CERTIFICATE_EXPIRED, "refuses our certificate: it has expired"},
+    {SSL_AD_CERTIFICATE_UNKNOWN, "refuses our certificate"},
+    {SSL_AD_UNKNOWN_CA, "refuses our certificate: unknown CA"},
+    {SSL_AD_ACCESS_DENIED, "refuses our certificate: access denied"},
+    {SSL_AD_DECRYPT_ERROR, "finds our key or signature wrong"},
+    {SSL_AD_PROTOCOL_VERSION, "does not speak our versions of TLS, 1.2 and 1.3"},
+    {SSL_AD_UNRECOGNIZED_NAME, "does not know the host name that we ask for"},
+    {SSL_AD_UNKNOWN_PSK_IDENTITY, "does not know the name of our key"},
+    {SSL_AD_CERTIFICATE_REQUIRED, "wants a certificate of us, and we have none"},
+};
+
+// Null: it is no such alert.
+const char* alert_text(unsigned long code) {
+  if (ERR_GET_LIB(code) != ERR_LIB_SSL) return nullptr;
+  const int number = ERR_GET_REASON(code) - SSL_AD_REASON_OFFSET;
+  const auto* const found = std::ranges::find(kAlerts, number, &Alert::number);
+  return found == std::end(kAlerts) ? nullptr : found->text;
+}
 
 }  // namespace
 
@@ -154,6 +184,10 @@ Status Stream::explain(int reason) {
   if (ERR_GET_REASON(code) == SSL_R_UNEXPECTED_EOF_WHILE_READING) {
     why_ = "the peer hung up";
     return Status::from_errno(ECONNRESET);
+  }
+  if (const char* const alert = alert_text(code); alert != nullptr) {
+    why_ = std::string(credentials_->is_server() ? "the client " : "the server ") + alert;
+    return Status::from_errno(EPROTO);
   }
   const char* const text = openssl().ERR_reason_error_string(code);
   why_ = text == nullptr ? "the peer broke the protocol" : text;

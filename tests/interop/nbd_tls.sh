@@ -24,6 +24,7 @@ main() {
     run_case "client, qemu-nbd" with_servers under_qemu_nbd
     run_case "client, server killed" with_servers server_is_killed
     run_case "client, wrong servers" with_servers wrong_servers
+    run_case "whoever is refused learns why" with_servers refusals_arrive
     run_case "client, key against certificate" with_servers key_and_certificate
     run_case "client, sessions lost under load" with_servers sessions_are_lost
     run_case "bad options" with_servers refuses_bad_options
@@ -40,6 +41,9 @@ make_secrets() {
     certificate "$PKI" client "DNS:client"
     mkdir "$WORK/no_client"
     cp "$PKI/ca-cert.pem" "$WORK/no_client"
+    mkdir "$WORK/stranger"
+    certificate "$OTHER" client "DNS:client"
+    cp "$PKI/ca-cert.pem" "$OTHER"/client-*.pem "$WORK/stranger"
     printf 'me:%s\nyou:%s\n' "$(openssl rand -hex 32)" "$(openssl rand -hex 32)" > "$KEYS"
     printf 'me:%s\n' "$(openssl rand -hex 32)" > "$WORK/wrong_keys"
     export PKI OTHER KEYS
@@ -279,6 +283,35 @@ wrong_servers() {
     "${add[@]}" "nbds://localhost:$PORT/?tls-certificates=$OTHER&tls-verify-peer=0" > add.txt
     "$SLUICE" del disk
     end_kit
+}
+
+# With TLS 1.3 a client believes that all is agreed when the server looks at its certificate.
+refusals_arrive() {
+    local version round add=("$SLUICE" add --frontend fuse --at disk)
+    local uri="nbds://localhost:$PORT/?tls-certificates="
+    truncate -s 1M image.raw
+    "$SLUICE" add --foreground --listen tcp:localhost:$PORT --tls-certificates "$PKI" \
+        --tls-verify-peer image.raw > add.txt 2> server.log &
+    listens $PORT
+    export OPENSSL_CONF=$CASE/openssl.conf
+    for version in TLSv1.2 TLSv1.3; do
+        printf '%s\n' 'openssl_conf = a' '[a]' 'ssl_conf = b' '[b]' 'system_default = c' '[c]' \
+            "MaxProtocol = $version" > openssl.conf
+        for round in {1..3}; do
+            refused "the server refuses our certificate: unknown CA" \
+                "${add[@]}" "$uri$WORK/stranger"
+            refused "wants a certificate of us" "${add[@]}" "$uri$WORK/no_client"
+            refused "certificate verify failed" "${add[@]}" "$uri$OTHER"
+        done
+        for _ in {1..50}; do
+            [ "$(grep -c 'the client refuses our certificate: unknown CA' server.log)" -lt 3 ] ||
+                break
+            sleep 0.05
+        done
+        same "alerts of $round clients" \
+            "$(grep -c 'the client refuses our certificate: unknown CA' server.log)" 3
+        : > server.log
+    done
 }
 
 # A key protects only if nothing but the key will do.

@@ -1,5 +1,6 @@
 #include "frontend/nbd/connection.hpp"
 
+#include <fcntl.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -201,10 +202,15 @@ Task Connection::receive_payload(Request& own, std::span<std::byte> memory) {
   co_return kOk;
 }
 
-// A socket that is closed while it has unread input loses the replies on their way to the client.
+// A socket that is closed while it has unread input loses what is on its way to the client:
+// replies, and the alert that says why its certificate is refused.
 Task Connection::linger(Request& own) {
   if (broken_ || left_) co_return kOk;
-  if (tls_) tls_->close();
+  if (tls_) {
+    tls_->close();
+    tls_.reset();  // what still comes is of no use
+    fcntl(socket_.number(), F_SETFL, fcntl(socket_.number(), F_GETFL) & ~O_NONBLOCK);
+  }
   shutdown(socket_.number(), SHUT_WR);
   Timeout limit(ring_, kLingerTime);
   Status filled = kOk;

@@ -66,7 +66,7 @@ Task Connection::start_tls(Request& own, Timeout& limit) {
   Task shaking = tls_->shake_hands(own, {.ring = ring_, .limit = &limit, .pending = &receiving_});
   const Status shaken = co_await shaking;
   if (!shaken.ok() && !tls_->why().empty()) {
-    log().info("an NBD client was refused: TLS: {}", tls_->why());
+    log().info("an NBD client is not served: TLS: {}", tls_->why());
   }
   co_return shaken;
 }

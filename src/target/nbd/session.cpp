@@ -1,5 +1,6 @@
 #include "target/nbd/session.hpp"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <netdb.h>
 #include <netinet/in.h>
@@ -22,6 +23,8 @@ namespace {
 using std::chrono::nanoseconds;
 
 constexpr size_t kInputBytes = 64 << 10;  // more than any message of a handshake
+
+constexpr std::chrono::milliseconds kPartingTime{200};
 
 // A server that has gone without a word is noticed after two minutes, even if nothing is asked.
 constexpr int kIdleSeconds = 60;
@@ -176,7 +179,31 @@ Task Dialler::start_tls(Request& own, const Server& server, Timeout& limit) {
       session.tls->shake_hands(own, {.ring = ring_, .limit = &limit, .pending = &waiting_for_});
   const Status shaken = co_await shaking;
   if (!shaken.ok() && !session.tls->why().empty()) why = "TLS: " + session.tls->why();
+  if (shaken.error() == EPROTO) {
+    Task parting = part(own);
+    [[maybe_unused]] const Status parted = co_await parting;
+  }
   co_return shaken;
+}
+
+// Waits a moment for the server to hang up: a socket that is closed while it has unread input may
+// lose our alert, which tells the server why.
+Task Dialler::part(Request& /*own*/) {
+  session.tls.reset();
+  const int socket = session.socket.number();
+  fcntl(socket, F_SETFL, fcntl(socket, F_GETFL) & ~O_NONBLOCK);
+  shutdown(socket, SHUT_WR);
+  Timeout limit(ring_, kPartingTime);
+  std::array<std::byte, 4096> unread{};
+  int32_t received = 1;
+  while (received > 0 && !cancelled_) {
+    auto receiving = sockets::recv_some(ring_, session.file(), unread);
+    waiting_for_ = &receiving;
+    auto limited = limit.limit(receiving);
+    received = co_await limited;
+    waiting_for_ = nullptr;
+  }
+  co_return kOk;
 }
 
 Task Dialler::send(Request& own, std::span<std::byte> bytes, Timeout& limit) {

@@ -55,6 +55,7 @@ class Dialler {
   Task connect(Request& own, const Address& address, Timeout& limit);
   Task shake_hands(Request& own, const Server& server, Timeout& limit);
   Task start_tls(Request& own, const Server& server, Timeout& limit);
+  Task part(Request& own);
   Task send(Request& own, std::span<std::byte> bytes, Timeout& limit);
   Task receive(Request& own, std::span<std::byte> room, size_t& received, Timeout& limit);
   Ring& ring_;
