@@ -22,9 +22,9 @@ Result<uint64_t> Device::resize(std::optional<uint64_t> size_bytes) {
   // The record first, so that no later server opens less than the size that clients know.
   if (auto written = write_record(record); !written) return std::unexpected(written.error());
   step("new size recorded");
+  resized = stack_->geometry().data_bytes();
   if (auto told = frontend_->resize(*resized); !told) return std::unexpected(told.error());
   step("new size told");
-  resized = stack_->geometry().data_bytes();
   record.size_bytes = *resized;
   if (auto written = write_record(record); !written) spdlog::warn("{}", written.error().text);
   const std::scoped_lock guard(mutex_);

@@ -62,7 +62,7 @@ OneFile::Shape shape_of(const Stack& stack, const MountPoint& mount) {
           .permissions = (place ? place->permissions() : 0600) & ~writing,
           .uid = place ? place->owner() : 0,
           .gid = place ? place->group() : 0,
-          .size_bytes = geometry.size_bytes,
+          .size_bytes = geometry.data_bytes(),
           .block_bytes = std::max(kPageBytes, geometry.physical_block_bytes)};
 }
 
@@ -366,11 +366,12 @@ Result<void> FuseExport::remove() {
 }
 
 Result<void> FuseExport::resize(uint64_t size_bytes) {
-  const uint64_t available = stack_.geometry().size_bytes;
+  const uint64_t available = stack_.geometry().data_bytes();
   if (choice_.path == DataPath::passthrough && size_bytes != available) {
     return fail(EOPNOTSUPP, "a file served by passthrough has the size of its backing file");
   }
-  if (size_bytes > available || size_bytes % stack_.geometry().logical_block_bytes != 0) {
+  const bool ends_block = size_bytes % stack_.geometry().logical_block_bytes == 0;
+  if (size_bytes > available || (size_bytes != available && !ends_block)) {
     return fail(EINVAL,
                 fmt::format("{} cannot have {} bytes: give whole blocks of {}, and at most "
                             "the {} bytes of the stack",

@@ -49,10 +49,13 @@ FileIo::Room FileIo::room_for(const Call& call) const {
     length = call.payload.size();
   }
   const Cover covered = cover(offset, length);
+  const uint64_t size = file_.size_bytes();
+  const bool ends_early = length > size - std::min(size, offset);  // with the file, at any byte
   const uint64_t blocks =
       (covered.lead + length + kBlockBytesMax - 1) / kBlockBytesMax * kBlockBytesMax;
   const bool zeroes = call.header.opcode == FUSE_FALLOCATE;
-  const bool whole = covered.aligned() && !zeroes;
+  const bool whole =
+      is_whole(offset, length) && !zeroes && !(ends_early && stack_.geometry().exact_bytes != 0);
   const uint64_t least = length != 0 ? kBlockBytesMax : 2 * kBlockBytesMax;
   return {.data_bytes = static_cast<uint32_t>(std::max(blocks, least)),
           .edge_bytes = whole ? 0 : 2 * kBlockBytesMax};
@@ -93,7 +96,7 @@ Task FileIo::read_file(Request& request, Tag& tag) {
   const Status planned = plan_read(request, tag);
   if (!planned.ok() || request.length == 0) co_return planned;
   const Cover blocks = cover(request.offset, request.length);
-  const Ends ends = blocks.aligned() ? Ends::request : Ends::part;
+  const Ends ends = is_whole(request.offset, request.length) ? Ends::request : Ends::part;
   tag.answer.length = static_cast<uint32_t>(request.length);
   tag.lends_slot = may_lend_slot(request, tag);
   Status status;
@@ -151,8 +154,7 @@ Task FileIo::write_file(Request& request, Tag& tag) {
 // True if the bytes may stay in pipes: enough of them, in whole blocks, and exactly those received.
 bool FileIo::may_pipe(const Request& request, const Tag& tag, Ends ends) const {
   if (tag.pipe == nullptr || ends != Ends::request || request.length < kPipedBytesMin) return false;
-  if (stack_.geometry().needs_bytes || !cover(request.offset, request.length).aligned())
-    return false;
+  if (stack_.geometry().needs_bytes || !is_whole(request.offset, request.length)) return false;
   if (request.op == Op::read) return true;
   return tag.data_in_pipe && request.length == tag.call.payload.size();
 }
@@ -219,7 +221,7 @@ View FileIo::lend(const Request& request, Tag& tag, std::span<std::byte> memory,
 
 // True if the pages can be lent: whole blocks, and no target that needs the bytes.
 bool FileIo::may_lend_slot(const Request& request, const Tag& tag) const {
-  return tag.slot != Loan::kNoSlot && cover(request.offset, request.length).aligned();
+  return tag.slot != Loan::kNoSlot && is_whole(request.offset, request.length);
 }
 
 // Direct I/O of a backing may refuse the alignment of these pages, which is not known in advance. A

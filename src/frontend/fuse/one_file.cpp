@@ -247,7 +247,7 @@ Answer OneFile::describe_file_system(std::span<std::byte> out) const {
   fuse_statfs_out reply{};
   reply.st.bsize = block_bytes_;
   reply.st.frsize = block_bytes_;
-  reply.st.blocks = size_bytes() / block_bytes_;
+  reply.st.blocks = (size_bytes() + block_bytes_ - 1) / block_bytes_;
   reply.st.files = in_directory_ ? 2 : 1;
   reply.st.namelen = kNameBytesMax;
   return give(out, reply);
@@ -272,7 +272,7 @@ fuse_attr OneFile::attributes_of(uint64_t node) {
     attributes.mode = S_IFDIR | attributes_.permissions | ((attributes_.permissions & 0444) >> 2);
   } else {
     attributes.size = size_bytes();
-    attributes.blocks = size_bytes() / 512;
+    attributes.blocks = (size_bytes() + 511) / 512;
   }
   attributes.blksize = block_bytes_;
   attributes.uid = attributes_.uid;

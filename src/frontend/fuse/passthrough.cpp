@@ -54,7 +54,7 @@ std::string bars_passthrough(const Stack& stack) {
     return "the backing is not a regular file";
   }
   const bool whole = file->begin_bytes == 0 &&
-                     static_cast<uint64_t>(status.st_size) == stack.geometry().size_bytes;
+                     static_cast<uint64_t>(status.st_size) == stack.geometry().data_bytes();
   if (!whole) return "the export is only a part of the file";
   if (geteuid() != 0) return "it needs root";
   return {};

@@ -39,6 +39,7 @@ struct Options {
   std::chrono::nanoseconds fence{};      // before requests are repeated
   bool trust_process = false;            // only the server's process can die, not its machine
   bool send_zc = false;
+  bool to_the_byte = false;  // see OpenContext
 };
 
 // EINVAL: no server, or several ways to name one; a URI that cannot be parsed, or has a relative

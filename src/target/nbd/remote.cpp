@@ -35,17 +35,20 @@ constexpr Ability kAbilities[] = {
 
 Result<void> Remote::promise(const Agreement& agreed, bool read_only) {
   const uint32_t block = std::max(kSector, agreed.block_sizes.minimum);
+  const uint32_t grain = options_.to_the_byte ? std::max(1U, agreed.block_sizes.minimum) : block;
   const uint64_t size = agreed.size / block * block;
-  if (size == 0) {
+  const uint64_t served = agreed.size / grain * grain;
+  if (served == 0) {
     return sluice::fail(EINVAL, fmt::format("the export has {} bytes, less than one block of {}",
-                                            agreed.size, block));
+                                            agreed.size, grain));
   }
-  if (agreed.size != size && !has_promised()) {
+  if (agreed.size != served) {
     log().warn("{}: its last {} bytes are left out, its size is no multiple of {}", name(),
-               agreed.size - size, block);
+               agreed.size - served, grain);
   }
   const auto can = [&](uint16_t flag) { return (agreed.flags & flag) != 0; };
   geometry_.size_bytes = size;
+  if (grain < block) geometry_.exact_bytes = served;
   geometry_.logical_block_bytes = block;
   geometry_.physical_block_bytes = std::clamp(std::bit_floor(agreed.block_sizes.preferred), block,
                                               std::max(block, kPhysicalMax));

@@ -84,6 +84,7 @@ Result<std::unique_ptr<Target>> open(const Spec& spec, Target::Children&&, OpenC
   if (auto loaded = nbd::client::load_credentials(*options); !loaded) {
     return std::unexpected(loaded.error());
   }
+  options->to_the_byte = context.to_the_byte();
   return std::make_unique<NbdTarget>(std::move(*options), context.read_only());
 }
 
