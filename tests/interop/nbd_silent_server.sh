@@ -128,7 +128,8 @@ not_flushed() {
 load() {
     touch started
     fio --name=load --filename="$1" --ioengine=libaio --direct=1 --rw=randrw --bsrange=4k-1M \
-        --iodepth=16 --size=32M --time_based --runtime=30 --allow_file_create=0 --output=fio.log > fio.txt 2>&1 &
+        --iodepth=16 --size=32M --time_based --runtime=30 --allow_file_create=0 \
+        --output=fio.log > fio.txt 2>&1 &
     LOAD=$!
     for _ in {1..200}; do
         [ ! image.raw -nt started ] || return 0
