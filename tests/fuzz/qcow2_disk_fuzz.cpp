@@ -16,6 +16,7 @@
 #include "qcow2_disk_input.hpp"
 #include "qcow2_disk_storage.hpp"
 #include "ring/kernel_ring.hpp"
+#include "target/control_call.hpp"
 #include "target/life/control_reactor.hpp"
 #include "target/life/life_call.hpp"
 #include "target/qcow2/decompress.hpp"
@@ -116,7 +117,8 @@ class Run {
         qcow2::Image::Options{.name = "image",
                               .writable = writable_,
                               .cache_bytes = kCacheBytes,
-                              .snapshot = of_snapshot ? "1" : ""},
+                              .snapshot = of_snapshot ? "1" : "",
+                              .has_bitmaps = !of_snapshot},
         header,
         Qcow2Target::Parts{
             .storage = std::move(storage), .data = {}, .backing = std::move(backing)});
@@ -170,7 +172,7 @@ class Run {
     const uint64_t size = target_->geometry().size_bytes;
     const uint64_t sectors = size / kSectorBytes;
     const unsigned kind = step.op % 10;
-    if (kind == 8) return grow(step);
+    if (kind == 8) return step.length < 128 ? grow(step) : change_bitmap(step);
     if (sectors == 0) return;
     // Near the beginning and near the end more often.
     uint64_t first = step.offset;
@@ -193,6 +195,29 @@ class Run {
     Task finding = target_->extents(life.request, found);
     finish(finding);
     require(!finding.status().ok() || found.covered_bytes() != 0, "no extent is found");
+    for (const std::string& each : target_->contexts()) {
+      StatusRuns runs(length);
+      Task asking = target_->context_status(life.request, each, runs);
+      finish(asking);
+      require(!asking.status().ok() || runs.covered_bytes() != 0, "a context says nothing");
+    }
+  }
+
+  // A verb for bitmap "a" or "b".
+  void change_bitmap(const Step& step) {
+    constexpr std::array kVerbs = {"bitmap-add",    "bitmap-remove",  "bitmap-clear",
+                                   "bitmap-enable", "bitmap-disable", "bitmap-merge"};
+    drain();
+    storage_->waits = false;
+    LifeRequest life(ring_);
+    ControlCall call{.verb = {.target = kVerbs[step.length % kVerbs.size()]}};
+    call.verb.set("name", std::string(step.choice % 2 == 0 ? "a" : "b"));
+    call.verb.set("granularity", uint64_t{512} << step.choice / 2 % 12);
+    call.verb.set("source", std::string(step.choice % 2 == 0 ? "b" : "a"));
+    Task changing = target_->control(life.request, call);
+    finish(changing);
+    require(changing.status().ok() || !call.why.empty(), "a verb fails without a reason");
+    storage_->waits = true;
   }
 
   // On the thread of the control reactor, while this one waits.
@@ -289,12 +314,14 @@ class Run {
     }
   }
 
-  // The fields that may change: size, L1 table, refcount table, features.
+  // The fields that may change: size, L1 table, refcount table, features; the extension of the
+  // bitmaps, and what is moved for it.
   void check_header() const {
     if (before_.empty()) return;
     for (size_t at = 0; at < kSectorBytes; ++at) {
       const bool changes = (at >= 24 && at < 32) || (at >= 36 && at < 60) ||
-                           (at >= 72 && at < 80) || (at >= 88 && at < 96);
+                           (at >= 72 && at < 80) || (at >= 88 && at < 96) || (at >= 8 && at < 16) ||
+                           at >= 104;
       require(changes || storage_->bytes()[at] == before_[at], "the header has changed");
     }
   }

@@ -46,6 +46,8 @@ Result<uint64_t> Qcow2Target::do_resize(std::optional<uint64_t> wanted) {
 // What clients see of the new part is zeroes, which are durable before the size is.
 Task Qcow2Target::grow(Request& request, uint64_t size_bytes) {
   const uint64_t old = geometry_.size_bytes;
+  const Status may_grow = image_.bitmap_store().may_grow(size_bytes);
+  if (!may_grow.ok()) co_return may_grow;
   {
     RangeLock::Hold all(ranges_, *request.ring, 0, UINT64_MAX / 2, RangeLock::Mode::exclusive);
     co_await all;
@@ -68,6 +70,11 @@ Task Qcow2Target::grow(Request& request, uint64_t size_bytes) {
   }
   Task flushing = image_.flush(request);
   if (const Status flushed = co_await flushing; !flushed.ok()) co_return flushed;
+  // Last, so that the new part, which only reads as it did before, is not dirty.
+  RangeLock::Hold all(ranges_, *request.ring, 0, UINT64_MAX / 2, RangeLock::Mode::exclusive);
+  co_await all;
+  const Status bitmaps_grown = image_.bitmap_store().grow(size_bytes);
+  if (!bitmaps_grown.ok()) co_return bitmaps_grown;
   Task storing = image_.store_size(request, size_bytes);
   co_return co_await storing;
 }

@@ -16,7 +16,6 @@ namespace {
 constexpr uint32_t kEndOfExtensions = 0;
 constexpr uint32_t kBackingFormatExtension = 0xe2792aca;
 constexpr uint32_t kFeatureNamesExtension = 0x6803f857;
-constexpr uint32_t kBitmapsExtension = 0x23852875;
 constexpr uint32_t kEncryptionExtension = 0x0537be77;
 constexpr uint32_t kDataFileExtension = 0x44415441;
 
@@ -73,7 +72,7 @@ Result<void> read_extension(const Extension& extension, Header& header) {
     case kBackingFormatExtension:
       return read_name(extension.data, "backing file format", kBackingFormatMax,
                        header.backing_format);
-    case kBitmapsExtension:
+    case kBitmapsExtensionType:
       return read_bitmaps(extension.data, header);
     case kEncryptionExtension:
       return fail(ENOTSUP,
@@ -126,8 +125,8 @@ Result<void> read_extensions(ExtensionArea area, Header& header) {
   Result<Extension> extension = area.next();
   for (; extension && extension->type != kEndOfExtensions; extension = area.next()) {
     const uint32_t type = extension->type;
-    const bool is_known =
-        type == kBackingFormatExtension || type == kBitmapsExtension || type == kDataFileExtension;
+    const bool is_known = type == kBackingFormatExtension || type == kBitmapsExtensionType ||
+                          type == kDataFileExtension;
     if (is_known && std::ranges::find(known, type) != known.end()) {
       return fail(
           EINVAL,

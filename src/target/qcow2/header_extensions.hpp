@@ -12,6 +12,8 @@
 
 namespace sluice::qcow2 {
 
+inline constexpr uint32_t kBitmapsExtensionType = 0x23852875;
+
 struct Extension {
   uint32_t type = 0;  // 0: there is none any more
   std::span<const std::byte> data = {};

@@ -21,7 +21,8 @@ Image::Image(Options options, Header header, Target& storage, Target& data)
       header_(std::move(header)),
       rules_(header_),
       storage_(storage),
-      data_(data) {}
+      data_(data),
+      bitmap_store_(options_.name, header_, storage_, bitmaps_) {}
 
 // --- Look-up
 
@@ -223,14 +224,25 @@ Task Image::flush(Request& request) {
   co_return kOk;
 }
 
-// The second flush is for what the first one has freed.
+// The second flush is for what the first one has freed. The bitmaps of an image that is not settled
+// stay marked as in use.
 Task Image::settle(Request& request) {
   Task flushing = flush(request);
   if (const Status flushed = co_await flushing; !flushed.ok()) co_return flushed;
+  Status stored;
+  if (!corrupt()) {
+    Task storing = bitmap_store_.store(request);
+    stored = co_await storing;
+  }
+  if (!bitmaps_.all().empty()) {
+    Task flushing_bitmaps = flush(request);
+    if (const Status flushed = co_await flushing_bitmaps; !flushed.ok()) co_return flushed;
+  }
   Task freeing = clusters_->free_unused(request);
   if (const Status freed = co_await freeing; !freed.ok()) co_return freed;
   Task flushing_again = flush(request);
-  co_return co_await flushing_again;
+  const Status flushed_again = co_await flushing_again;
+  co_return stored.ok() ? flushed_again : stored;
 }
 
 Task Image::close(Request& request) {
@@ -239,6 +251,7 @@ Task Image::close(Request& request) {
     Task settling = settle(request);
     done = co_await settling;
   }
+  bitmap_store_.end();
   clusters_.reset();
   metadata_.reset();
   const std::lock_guard guard(opening_);

@@ -19,6 +19,7 @@
 #include "core/health.hpp"
 #include "ring/async_mutex.hpp"
 #include "target/life/life_call.hpp"
+#include "target/qcow2/bitmap/bitmap_store.hpp"
 #include "target/qcow2/clusters.hpp"
 #include "target/qcow2/mapping.hpp"
 #include "target/qcow2/snapshot_table.hpp"
@@ -33,6 +34,7 @@ class Image {
     bool writable = false;
     uint64_t cache_bytes = 0;   // for blocks of tables
     std::string snapshot = {};  // name or id; empty: the disk as it is now
+    bool has_bitmaps = false;   // its bitmaps are read; always if writable
   };
 
   // `data`: where guest data is, which is `storage` except with an external data file.
@@ -66,6 +68,10 @@ class Image {
   Task store_size(Request& request, uint64_t size_bytes);
 
   Clusters& clusters() { return *clusters_; }
+  Bitmaps& bitmaps() { return bitmaps_; }
+  const Bitmaps& bitmaps() const { return bitmaps_; }
+  const BitmapStore& bitmap_store() const { return bitmap_store_; }
+  BitmapStore& bitmap_store() { return bitmap_store_; }
   // Whether a write of guest data there would overwrite metadata.
   bool is_metadata(uint64_t host, uint64_t bytes) const { return metadata_->touches(host, bytes); }
   const Header& header() const { return header_; }
@@ -117,6 +123,8 @@ class Image {
   std::unique_ptr<MetadataCache> cache_;
   std::unique_ptr<ClusterSet> metadata_;  // if writable, as is what follows
   std::unique_ptr<Clusters> clusters_;
+  Bitmaps bitmaps_;
+  BitmapStore bitmap_store_;
   AsyncMutex tables_;  // changes of l1_
   Table l1_;
   std::atomic<bool> corrupt_ = false;

@@ -39,6 +39,10 @@ Task Image::load(Request& request, LifeCall& call) {
   }
   Task loading_l1 = load_l1(request, call);
   if (const Status loaded = co_await loading_l1; !loaded.ok()) co_return loaded;
+  if (options_.writable || options_.has_bitmaps) {
+    Task loading_bitmaps = bitmap_store_.load(request);
+    if (const Status loaded = co_await loading_bitmaps; !loaded.ok()) co_return loaded;
+  }
   if (!options_.writable) co_return kOk;
   Task loading_refcounts = load_refcount_table(request, call);
   if (const Status loaded = co_await loading_refcounts; !loaded.ok()) co_return loaded;
@@ -230,7 +234,8 @@ Status Image::collect_metadata(const std::vector<uint64_t>& refcount_blocks,
   const uint64_t table_bytes = header_.refcount_table_clusters * cluster;
   metadata_ = std::make_unique<ClusterSet>(
       l1_.size() + refcount_blocks.size() + (l1_bytes + table_bytes) / cluster +
-          snapshots.table_bytes / cluster + 2 * snapshots.snapshots.size(),
+          snapshots.table_bytes / cluster + 2 * snapshots.snapshots.size() +
+          bitmap_store_.claimed(),
       header_.cluster_bits);
   metadata_->add(0);
   metadata_->add(header_.l1_offset, l1_bytes);
@@ -247,6 +252,7 @@ Status Image::collect_metadata(const std::vector<uint64_t>& refcount_blocks,
   };
   std::ranges::for_each(refcount_blocks, add_new);
   for (const auto& entry : l1_) add_new(entry.load(std::memory_order_relaxed) & kOffsetMask);
+  bitmap_store_.claim(*metadata_);
   return Status::from_errno(overlaps ? EUCLEAN : 0);
 }
 
@@ -256,18 +262,23 @@ Task Image::begin_writing(Request& request, LifeCall& call) {
   const uint64_t end = StorageBytes(storage_).exact_size();
   // The last cluster of a file may be partly there. What cannot grow has no such cluster.
   if (end % cluster != 0) std::ignore = storage_.resize((end + cluster - 1) / cluster * cluster);
-  const uint64_t kept = header_.autoclear & kRawExternalData;
-  if (kept == header_.autoclear) co_return kOk;
-  if ((header_.autoclear & kBitmapsValid) != 0 && header_.bitmaps) {
-    log().warn("{}: its {} dirty bitmaps do not follow the writes, and become invalid",
-               shown(options_.name), header_.bitmaps->count);
-  }
-  Task marking = set_features(request, header_.incompatible, kept);
-  if (const Status marked = co_await marking; !marked.ok()) {
-    co_return call.fail(marked.error(), fmt::format("cannot write to {}", shown(options_.name)));
+  const uint64_t supported = kRawExternalData | (header_.bitmaps ? kBitmapsValid : 0);
+  const uint64_t kept = header_.autoclear & supported;
+  Status marked;
+  if (kept != header_.autoclear) {
+    Task marking = set_features(request, header_.incompatible, kept);
+    marked = co_await marking;
   }
   header_.autoclear = kept;
-  co_return kOk;
+  if (marked.ok()) {
+    Task beginning = bitmap_store_.begin_writing(request, {.cache = *cache_,
+                                                           .clusters = *clusters_,
+                                                           .metadata = *metadata_,
+                                                           .cache_block_bytes = block_bytes_});
+    marked = co_await beginning;
+  }
+  if (marked.ok()) co_return marked;
+  co_return call.fail(marked.error(), fmt::format("cannot write to {}", shown(options_.name)));
 }
 
 }  // namespace sluice::qcow2

@@ -17,11 +17,12 @@
 #include "target/error_log.hpp"
 #include "target/qcow2/change.hpp"
 #include "target/qcow2/image.hpp"
+#include "target/status_contexts.hpp"
 #include "target/target.hpp"
 
 namespace sluice::qcow2 {
 
-class Qcow2Target final : public Target {
+class Qcow2Target final : public Target, public StatusContexts {
  public:
   struct Parts {
     std::unique_ptr<Target> storage;
@@ -35,6 +36,9 @@ class Qcow2Target final : public Target {
   bool is_living() const override { return true; }
   Task start(Request& request, LifeCall& call) override;
   Task stop(Request& request, LifeCall& call) override;
+  Task control(Request& request, ControlCall& call) override;
+  std::vector<std::string> contexts() const override;
+  Task context_status(Request& request, const std::string& context, StatusRuns& found) override;
   Health health() const override { return image_.health(); }
   std::string swap_risk() const override;
 
@@ -96,6 +100,21 @@ class Qcow2Target final : public Target {
   // --- Growth (growing.cpp).
   Task grow(Request& request, uint64_t size_bytes);
   Task clear_new(Request& request);
+
+  // --- Block status (contexts.cpp).
+  Task find_dirty(Request& request, const std::string& context, StatusRuns& found);
+  Task find_depth(Request& request, StatusRuns& found);
+  Task find_depth_below(Request& request, uint64_t offset, StatusRuns& found);
+
+  // --- Dirty bitmaps (bitmap_verbs.cpp).
+  Status plan_bitmap(ControlCall& call, BitmapEntry& entry) const;
+  Task add_bitmap(Request& request, ControlCall& call);
+  Task remove_bitmap(Request& request, ControlCall& call);
+  Task change_bitmap(Request& request, ControlCall& call);
+  Task merge_bitmap(Request& request, ControlCall& call);
+  Task read_bitmap(Request& request, Target& disk, ControlCall& call, Bitmap& found);
+  Status explain_bitmaps(ControlCall& call, std::string_view what, Status status);
+  void mark(uint64_t offset, uint64_t length) { image_.bitmaps().mark(offset, length); }
 
   Target& data() const { return *data_; }
   uint64_t cluster_bytes() const { return image_.header().cluster_bytes(); }

@@ -15,18 +15,13 @@ namespace {
 constexpr size_t kSnapshotHeadBytes = 40;
 constexpr size_t kBitmapHeadBytes = 24;
 
-constexpr uint32_t kInUse = 1 << 0;
 constexpr uint32_t kAutomatic = 1 << 1;
 constexpr uint32_t kUsableWithUnknownData = 1 << 2;
-constexpr uint32_t kBitmapFlags = kInUse | kAutomatic | kUsableWithUnknownData;
+constexpr uint32_t kBitmapFlags = kBitmapInUse | kAutomatic | kUsableWithUnknownData;
 constexpr uint8_t kDirtyTracking = 1;  // the only type
 
 // QEMU's limits.
 constexpr uint32_t kSnapshotExtraMax = 1024;
-constexpr uint32_t kGranularityBitsMin = 9;
-constexpr uint32_t kGranularityBitsMax = 31;
-constexpr uint32_t kBitmapNameMax = 1023;
-constexpr uint64_t kBitmapBytesMax = 512 << 20;
 
 // Takes the parts of one entry after the other from the front. Made for one call of a parser.
 class EntryReader {
@@ -186,17 +181,20 @@ Result<BitmapEntry> read_bitmap(EntryReader& reader, uint64_t number, const Head
     return reader.refuse(
         fmt::format("has a name of {} bytes, which must be 1 to {}", name_bytes, kBitmapNameMax));
   }
-  if (const auto extra = reader.take(extra_bytes); !extra) return std::unexpected(extra.error());
+  const auto extra = reader.take(extra_bytes);
+  if (!extra) return std::unexpected(extra.error());
   const auto name = reader.take(name_bytes);
   if (!name) return std::unexpected(name.error());
   reader.skip_padding();
   BitmapEntry bitmap = {.table_offset = load_big_endian<uint64_t>(*head, 0),
                         .table_entries = load_big_endian<uint32_t>(*head, 8),
-                        .in_use = (flags & kInUse) != 0,
+                        .in_use = (flags & kBitmapInUse) != 0,
                         .automatic = (flags & kAutomatic) != 0,
                         .usable = extra_bytes == 0 || (flags & kUsableWithUnknownData) != 0,
                         .granularity_bits = load_big_endian<uint8_t>(*head, 17),
-                        .name = string_of(*name)};
+                        .name = string_of(*name),
+                        .extra_data = {extra->begin(), extra->end()},
+                        .extra_is_optional = (flags & kUsableWithUnknownData) != 0};
   if (auto fits = check_bitmap(reader, bitmap, header, file_bytes); !fits) {
     return std::unexpected(fits.error());
   }
@@ -238,6 +236,29 @@ Result<std::vector<BitmapEntry>> parse_bitmaps(std::span<const std::byte> bytes,
   if (reader.taken() == bytes.size()) return bitmaps;
   return fail(EINVAL, fmt::format("the bitmap directory has {} bytes, and its {} entries have {}",
                                   bytes.size(), header.bitmaps->count, reader.taken()));
+}
+
+uint64_t entry_bytes(const BitmapEntry& bitmap) {
+  return (kBitmapHeadBytes + bitmap.extra_data.size() + bitmap.name.size() + 7) / 8 * 8;
+}
+
+void append_bitmap(const BitmapEntry& bitmap, std::vector<std::byte>& directory) {
+  const size_t begin = directory.size();
+  directory.resize(begin + entry_bytes(bitmap));
+  const std::span<std::byte> entry = std::span(directory).subspan(begin);
+  const uint32_t flags = (bitmap.in_use ? kBitmapInUse : 0) | (bitmap.automatic ? kAutomatic : 0) |
+                         (bitmap.extra_is_optional ? kUsableWithUnknownData : 0);
+  store_big_endian(entry, 0, bitmap.table_offset);
+  store_big_endian(entry, 8, bitmap.table_entries);
+  store_big_endian(entry, kBitmapFlagsPlace, flags);
+  entry[16] = std::byte{kDirtyTracking};
+  entry[17] = static_cast<std::byte>(bitmap.granularity_bits);
+  store_big_endian(entry, 18, static_cast<uint16_t>(bitmap.name.size()));
+  store_big_endian(entry, 20, static_cast<uint32_t>(bitmap.extra_data.size()));
+  std::ranges::copy(bitmap.extra_data, entry.begin() + kBitmapHeadBytes);
+  std::ranges::copy(
+      std::as_bytes(std::span(bitmap.name)),
+      entry.begin() + static_cast<std::ptrdiff_t>(kBitmapHeadBytes + bitmap.extra_data.size()));
 }
 
 }  // namespace sluice::qcow2

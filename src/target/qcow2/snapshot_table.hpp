@@ -14,6 +14,12 @@ namespace sluice::qcow2 {
 inline constexpr uint64_t kSnapshotTableBytesMax = 64 << 20;
 inline constexpr uint32_t kBitmapsMax = 65535;
 inline constexpr uint64_t kBitmapDirectoryBytesMax = 64 << 20;
+inline constexpr uint64_t kBitmapBytesMax = 512 << 20;
+inline constexpr uint32_t kBitmapNameMax = 1023;
+inline constexpr uint32_t kGranularityBitsMin = 9;
+inline constexpr uint32_t kGranularityBitsMax = 31;
+inline constexpr uint64_t kBitmapFlagsPlace = 12;  // in an entry, 4 bytes
+inline constexpr uint32_t kBitmapInUse = 1 << 0;
 
 struct Snapshot {
   uint64_t l1_offset = 0;
@@ -38,6 +44,9 @@ struct BitmapEntry {
   bool usable = true;      // false: it has unknown data that changes its meaning
   uint32_t granularity_bits = 0;
   std::string name = {};
+  // As in the image, for whoever writes the directory again.
+  std::vector<std::byte> extra_data = {};
+  bool extra_is_optional = false;  // it may be ignored
 };
 
 // Reads a snapshot table from its beginning; `bytes` may extend beyond it. EINVAL with a reason:
@@ -53,5 +62,9 @@ Result<SnapshotTable> parse_snapshots(std::span<const std::byte> bytes, const He
 // `bytes` is the whole directory.
 Result<std::vector<BitmapEntry>> parse_bitmaps(std::span<const std::byte> bytes,
                                                const Header& header, uint64_t file_bytes);
+// The reverse, for one entry: appends it, with its padding. Its name is not longer than allowed.
+void append_bitmap(const BitmapEntry& bitmap, std::vector<std::byte>& directory);
+// The length of the entry in the directory.
+uint64_t entry_bytes(const BitmapEntry& bitmap);
 
 }  // namespace sluice::qcow2

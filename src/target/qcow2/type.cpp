@@ -11,6 +11,7 @@
 #include "core/log.hpp"
 #include "spec/shown.hpp"
 #include "target/open.hpp"
+#include "target/qcow2/bitmap_verbs.hpp"
 #include "target/qcow2/decompress.hpp"
 #include "target/qcow2/named_files.hpp"
 #include "target/qcow2/offline/repair.hpp"
@@ -241,7 +242,8 @@ class ChainOpener {
       Image::Options options{.name = level.path.empty() ? "qcow2" : level.path,
                              .writable = level.writable,
                              .cache_bytes = spec_.number("cache", kCacheBytes),
-                             .snapshot = i == 0 ? spec_.text("snapshot") : std::string()};
+                             .snapshot = i == 0 ? spec_.text("snapshot") : std::string(),
+                             .has_bitmaps = i == 0 && !spec_.has("snapshot")};
       auto target =
           std::make_unique<Qcow2Target>(std::move(options), level.header,
                                         Qcow2Target::Parts{.storage = std::move(level.storage),
@@ -290,6 +292,7 @@ constinit const TargetType kQcow2Target = {
             .options = qcow2::kQcow2Options,
         },
     .open = qcow2::open_qcow2,
+    .verbs = qcow2::kBitmapVerbTable,
     .reads_images = true,
 };
 

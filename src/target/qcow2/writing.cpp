@@ -57,6 +57,7 @@ Task Qcow2Target::write_in_place(Request& request, bool& written) {
   if (const Status status = co_await looking; !status.ok() || !first.in_place) co_return status;
   if (first.length == request.length) {
     written = true;
+    mark(request.offset, request.length);
     Request writing = transfer(request, Op::write, first.host, request.data);
     Task served = data().submit(writing);
     co_return co_await served;
@@ -85,6 +86,7 @@ Task Qcow2Target::write_runs_in_place(Request& request, Run first, bool& written
     if (!runs[count].in_place) co_return kOk;
   }
   written = true;
+  mark(request.offset, request.length);
   ChildRequests parts(request, count);
   Gather children(request, count);
   uint64_t done = 0;
@@ -105,6 +107,7 @@ Task Qcow2Target::write_changing(Request& request) {
   const uint64_t end = (request.offset + request.length + mask) & ~mask;
   RangeLock::Hold hold(ranges_, *request.ring, begin, end - begin, RangeLock::Mode::exclusive);
   co_await hold;
+  mark(request.offset, request.length);
   Change change{.offset = begin, .count = (end - begin) / cluster_bytes()};
   Task preparing = image_.prepare_table(request, begin);
   Status status = co_await preparing;

@@ -84,7 +84,9 @@ Task Qcow2Target::unmap(Request& request) {
       RangeLock::Hold hold(ranges_, *request.ring, offset, 1, RangeLock::Mode::shared);
       co_await hold;
       if (!image_.has_table(offset)) {
-        offset = offset / span * span + span;
+        const uint64_t next = offset / span * span + span;
+        mark(offset, std::min(next, last) - offset);
+        offset = next;
         continue;
       }
     }
@@ -101,6 +103,7 @@ Task Qcow2Target::unmap_step(Request& request, uint64_t offset, uint64_t cluster
   RangeLock::Hold hold(ranges_, *request.ring, offset, clusters * cluster_bytes(),
                        RangeLock::Mode::exclusive);
   co_await hold;
+  mark(offset, clusters * cluster_bytes());
   Change change{.offset = offset, .count = clusters};
   Task preparing = image_.prepare_table(request, offset);
   if (const Status status = co_await preparing; !status.ok()) {

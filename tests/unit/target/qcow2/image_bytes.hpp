@@ -61,6 +61,7 @@ class ImageBytes {
   // Behind the extensions.
   size_t end() const { return end_; }
   uint64_t cluster_bytes() const { return bytes_.size(); }
+  const std::vector<std::byte>& bytes() const { return bytes_; }
   Result<Header> parse() const { return parse_header(bytes_, file_bytes_); }
   // The reason why it is refused, behind its errno: "EINVAL: ..."; empty: it is not.
   std::string refusal() const;
