@@ -146,7 +146,7 @@ Task Connection::take_request(Request& own) {
 Task Connection::receive(Request& own, RequestTag& tag) {
   const uint64_t payload = tag.asked.payload_bytes(form_.headers);
   tag.length = tag.asked.length;
-  tag.contexts = static_cast<uint32_t>(form_.contexts.size());
+  tag.contexts = all_contexts(form_);
   const bool is_query = tag.asked.command == Command::block_status && payload != 0;
   if (is_query && payload <= kQueryBytesMax) {
     Task receiving = receive_query(own, tag, payload);
@@ -173,9 +173,7 @@ Task Connection::receive_query(Request& own, RequestTag& tag, size_t bytes) {
   if (const Status received = co_await receiving; !received.ok()) co_return received;
   Reader reader(std::span(query).first(bytes));
   tag.length = reader.number<uint64_t>();
-  const bool is_ours = !form_.contexts.empty() &&
-                       reader.number<uint32_t>() == form_.contexts.front().id && reader.is_done();
-  tag.contexts = is_ours ? 1 : 0;
+  tag.contexts = read_contexts(form_, reader);
   co_return kOk;
 }
 

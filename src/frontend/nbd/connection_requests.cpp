@@ -1,10 +1,14 @@
 // Connection: what is done with a request.
 #include <algorithm>
+#include <array>
+#include <bit>
 #include <cerrno>
 #include <optional>
 
 #include "core/extents.hpp"
 #include "frontend/nbd/connection.hpp"
+#include "nbd/status_chunk.hpp"
+#include "target/status_contexts.hpp"
 
 namespace sluice::nbd {
 namespace {
@@ -55,9 +59,62 @@ bool changes_data(Command command) {
   return command == Command::write || command == Command::trim || command == Command::write_zeroes;
 }
 
+// The extents of one context, as they are sent.
+struct StatusList {
+  std::array<StatusExtent, StatusRuns::kMax> list;
+  size_t count = 0;
+
+  std::span<const StatusExtent> extents() const { return std::span(list).first(count); }
+};
+
+// What was found without its first `lead` bytes, up to `asked` bytes. `unknown`: if nothing is
+// left.
+StatusList cut_status(const StatusRuns& found, uint64_t lead, uint64_t asked, size_t most,
+                      uint32_t unknown) {
+  StatusList cut;
+  uint64_t left = asked;
+  for (const StatusRun& run : found.list()) {
+    const uint64_t before = std::min(lead, run.length);
+    lead -= before;
+    const uint64_t length = std::min(run.length - before, left);
+    if (cut.count == most || left == 0) break;
+    if (length == 0) continue;
+    cut.list[cut.count++] = {.length = length, .flags = run.flags};
+    left -= length;
+  }
+  if (cut.count == 0) cut.list[cut.count++] = {.length = asked, .flags = unknown};
+  return cut;
+}
+
 uint32_t flags_of(const Extent& extent) {
   return (extent.hole ? uint32_t{kHole} : 0) | (extent.zero ? uint32_t{kZero} : 0);
 }
+
+// Asks one target for one context after the other.
+class StatusFinder {
+ public:
+  explicit StatusFinder(Target& target) : target_(target) {}
+
+  Task find(Request& request, const std::string& context, StatusRuns& found) {
+    if (context == kAllocationContext) return find_allocation(request, found);
+    StatusContexts* const contexts = contexts_of(target_);
+    if (contexts == nullptr) return Status::from_errno(ENOENT);
+    return contexts->context_status(request, context, found);
+  }
+
+ private:
+  Task find_allocation(Request& request, StatusRuns& found) {
+    Extents extents(request.length);
+    Task finding = target_.extents(request, extents);
+    if (const Status status = co_await finding; !status.ok()) co_return status;
+    for (const Extent& each : extents.list()) {
+      if (!found.add(each.length, flags_of(each))) break;
+    }
+    co_return kOk;
+  }
+
+  Target& target_;
+};
 
 }  // namespace
 
@@ -130,7 +187,8 @@ size_t Connection::room_for(const RequestTag& tag) const {
     case Command::write_zeroes:
       return whole ? 0 : 2 * kBlock + edges;
     case Command::block_status:
-      return Extents::kMax * status_extent_bytes(form_.headers);
+      return static_cast<size_t>(std::popcount(tag.contexts)) *
+             status_chunk_bytes(StatusRuns::kMax, form_.headers);
     default:
       return 0;
   }
@@ -208,34 +266,30 @@ Task Connection::prefetch(Request& request) {
   co_return co_await prefetching;
 }
 
-// Writes the extents to the tag's pages.
+// Writes the whole reply to the tag's pages: a chunk for each context.
 Task Connection::block_status(Request& request, RequestTag& tag) {
   const uint64_t asked = std::min(tag.length, kStatusBytesMax);
   const ByteIo::Cover blocks = chosen_->io->cover(tag.asked.offset, asked);
   Request whole = request.child(blocks.begin, blocks.length);
-  Extents found(blocks.length);
-  Task finding = chosen_->disk->target().extents(whole, found);
-  if (const Status status = co_await finding; !status.ok()) co_return status;
-  const size_t most = (tag.asked.flags & kRequestOne) != 0 ? 1 : Extents::kMax;
+  const size_t most = (tag.asked.flags & kRequestOne) != 0 ? 1 : StatusRuns::kMax;
   const std::span<std::byte> room = tag.pages.bytes();
-  size_t count = 0;
   size_t written = 0;
-  uint64_t before = blocks.lead;
-  uint64_t left = asked;
-  const auto add = [&](uint64_t length, uint32_t flags) {
-    written += write_status_extent({.length = length, .flags = flags}, form_.headers,
-                                   room.subspan(written));
-    left -= length;
-    ++count;
-  };
-  for (const Extent& extent : found.list()) {
-    const uint64_t cut = std::min(before, extent.length);
-    before -= cut;
-    const uint64_t length = std::min(extent.length - cut, left);
-    if (count == most || left == 0) break;
-    if (length != 0) add(length, flags_of(extent));
+  StatusFinder finder(chosen_->disk->target());
+  for (ContextSet left = tag.contexts; left != 0;) {
+    const MetaContext& context = form_.contexts[static_cast<size_t>(std::countr_zero(left))];
+    left &= left - 1;
+    StatusRuns found(blocks.length);
+    Task finding = finder.find(whole, context.name, found);
+    if (const Status status = co_await finding; !status.ok()) co_return status;
+    // Data, if nothing is known, and changed.
+    const uint32_t unknown = context.name == kAllocationContext ? 0 : 1;
+    const StatusList list = cut_status(found, blocks.lead, asked, most, unknown);
+    const StatusChunk chunk{.cookie = tag.asked.cookie,
+                            .offset = tag.asked.offset,
+                            .context = context.id,
+                            .is_last = left == 0};
+    written += write_status(chunk, list.extents(), form_.headers, room.subspan(written));
   }
-  if (count == 0) add(asked, 0);  // nothing is known: data
   tag.payload = room.first(written);
   co_return kOk;
 }

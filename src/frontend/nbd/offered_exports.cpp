@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <utility>
 
+#include "spec/shown.hpp"
+#include "target/status_contexts.hpp"
+
 namespace sluice::nbd {
 
 uint16_t transmission_flags(const Geometry& geometry) {
@@ -20,6 +23,21 @@ const std::string& export_name(const Disk& disk, const std::string& only) {
   return disk.name().empty() ? only : disk.name();
 }
 
+namespace {
+
+// Names that the protocol cannot have are left out.
+std::vector<std::string> names_of(Target& target) {
+  const StatusContexts* const more = contexts_of(target);
+  auto contexts = more == nullptr ? std::vector<std::string>() : more->contexts();
+  std::erase_if(contexts, [](const std::string& each) {
+    return each.size() > kStringBytesMax || !is_utf8(each);
+  });
+  contexts.insert(contexts.begin(), std::string(kAllocationContext));
+  return contexts;
+}
+
+}  // namespace
+
 OfferedExports::OfferedExports(const Setup& setup) {
   const auto& disks = setup.stack->disks();
   for (size_t i = 0; i < disks.size(); ++i) {
@@ -32,7 +50,6 @@ OfferedExports::OfferedExports(const Setup& setup) {
     offered->block_sizes = {.minimum = 1,
                             .preferred = std::max(geometry.physical_block_bytes, 4096U),
                             .payload_max = kDefaultPayloadMax};
-    offered->contexts = {std::string(kAllocationContext)};
     offered->disk = &disk;
     offered->io = setup.ios.at(i);
     offered->cached = CachedFile::of(disk, setup.loses_rights);
@@ -50,6 +67,7 @@ const OfferedExport* OfferedExports::offered(std::string_view name) const {
   const auto found = std::ranges::find_if(exports_, [&](auto& each) { return each->name == name; });
   if (found == exports_.end()) return nullptr;
   (*found)->size = (*found)->disk->geometry().data_bytes();
+  (*found)->contexts = names_of((*found)->disk->target());
   return found->get();
 }
 

@@ -39,7 +39,7 @@ class OfferedExports final : public Exports {
   explicit OfferedExports(const Setup& setup);
 
   std::vector<std::string> names() const override;
-  // With the size that the disk has now.
+  // With the size and the contexts that the disk has now.
   const Export* find(std::string_view name) const override { return offered(name); }
   const OfferedExport* offered(std::string_view name) const;
 

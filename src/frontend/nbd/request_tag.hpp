@@ -28,6 +28,12 @@ struct ReplyForm {
   std::vector<MetaContext> contexts;
 };
 
+// Contexts of a form as bits, by their places in it.
+using ContextSet = uint64_t;
+ContextSet all_contexts(const ReplyForm& form);
+// Those with the numbers that follow. None: there is another number, or one twice.
+ContextSet read_contexts(const ReplyForm& form, Reader& reader);
+
 struct RequestTag final : sluice::Tag, FifoLink<RequestTag> {
   // The data comes first in its pages, the edges, if they are needed, last.
   ByteIo::Memory memory() const {
@@ -36,16 +42,16 @@ struct RequestTag final : sluice::Tag, FifoLink<RequestTag> {
     return {.data = all.data(), .edges = all.size() > kEdges ? all.last(kEdges).data() : nullptr};
   }
 
-  // Prepares the reply, which `form` describes. A READ or block status that has succeeded has its
-  // payload in `payload`.
+  // Prepares the reply, which `form` describes. A READ that has succeeded has its payload in
+  // `payload`, block status its whole reply.
   void answer(const ReplyForm& form, Status status);
   // The reply in one or two pieces; returns how many.
   size_t pieces(std::span<iovec> into) const;
 
   RequestHeader asked;
-  uint64_t length = 0;    // of the range, in bytes
-  uint32_t contexts = 0;  // block status: how many are asked for
-  int refusal = 0;        // an errno: the request is answered with it, and not served
+  uint64_t length = 0;      // of the range, in bytes
+  ContextSet contexts = 0;  // block status: those that are asked for
+  int refusal = 0;          // an errno: the request is answered with it, and not served
   Pages pages;
   std::span<std::byte> payload;  // of the reply
   uint32_t piped_bytes = 0;      // the payload of a READ is in the pipe of the connection instead
