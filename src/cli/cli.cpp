@@ -25,6 +25,8 @@ constexpr const Command* kCommands[] = {
     &kQuiesceCommand, &kUpgradeCommand, &kSetAffinityCommand, &kFeaturesCommand, &kTargetsCommand,
     &kInfoCommand,    &kCheckCommand,   &kCreateCommand,      &kMapCommand,      &kCompareCommand,
     &kMeasureCommand, &kBenchCommand,   &kHelpCommand,
+    &kInfoCommand,    &kCheckCommand,   &kCreateCommand,      &kBitmapCommand,   &kBenchCommand,
+    &kHelpCommand,
 };
 
 // `sluice udev loop0`, for udev/60-sluice.rules.in. Not for users, so not in the help.

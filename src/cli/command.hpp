@@ -46,6 +46,7 @@ extern const Command kCreateCommand;
 extern const Command kMapCommand;
 extern const Command kCompareCommand;
 extern const Command kMeasureCommand;
+extern const Command kBitmapCommand;
 extern const Command kBenchCommand;
 extern const Command kHelpCommand;
 

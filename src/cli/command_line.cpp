@@ -57,6 +57,11 @@ Outcome<void> CommandLine::parse(std::vector<std::string> arguments) {
   } catch (const CLI::ParseError& error) {
     return std::unexpected(explain(error.what()));
   }
+  order_.clear();
+  for (const CLI::Option* const each : app.parse_order()) {
+    const auto place = std::ranges::find(parsed, each) - parsed.begin();
+    order_.push_back(options_[static_cast<size_t>(place)].name);
+  }
   words_ = app.remaining();
   for (const std::string& each : words_) {
     if (each.starts_with('-') && each != "-") return std::unexpected(explain_option(each));

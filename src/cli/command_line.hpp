@@ -55,6 +55,8 @@ class CommandLine {
   std::string text(std::string_view name, std::string_view fallback = {}) const;
   // All values given, in order; those of a flag without a value are "yes".
   std::span<const std::string> values(std::string_view name) const;
+  // The names of the options in the order in which they were given, as often as they were.
+  std::span<const std::string> order() const { return order_; }
   // The arguments that are no options, as many as add_word() allows.
   std::span<const std::string> words() const { return words_; }
   // The first word.
@@ -89,6 +91,7 @@ class CommandLine {
   std::vector<OptionInfo> options_;
   std::vector<Refused> refused_;
   std::vector<std::vector<std::string>> values_;  // of options_, in their order
+  std::vector<std::string> order_;
   std::vector<std::string> words_;
   std::optional<Failure> blame_;
 };
