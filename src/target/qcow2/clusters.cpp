@@ -23,6 +23,7 @@ constexpr uint64_t kGrowthBytes = 16 << 20;  // of the storage, at least
 Clusters::Clusters(const Header& header, Target& storage, MetadataCache& cache,
                    ClusterSet& metadata, uint64_t cache_block_bytes, std::vector<uint64_t> table)
     : order_(header.refcount_order),
+      refcount_max_(header.refcount_max()),
       cluster_bytes_(header.cluster_bytes()),
       per_block_(header.refcounts_per_block()),
       cache_block_bytes_(cache_block_bytes),
@@ -49,6 +50,11 @@ uint64_t Clusters::block_of(uint64_t cluster) const {
 Task Clusters::allocate(Request& request, uint64_t wanted, Allocation& allocated) {
   AsyncMutex::Hold hold(changing_, *request.ring);
   co_await hold;
+  Task taking = take(request, wanted, allocated);
+  co_return co_await taking;
+}
+
+Task Clusters::take(Request& request, uint64_t wanted, Allocation& allocated) {
   if (take_unused(wanted, allocated)) co_return kOk;
   if (reserve_.count == 0) {
     const uint64_t advance = std::clamp(kAdvanceBytes / cluster_bytes_, uint64_t{1}, kAdvanceMost);
@@ -269,6 +275,8 @@ Task Clusters::drop(Request& request, uint64_t offset, BlockVersion gone) {
   const uint64_t count = get_refcount(refcounts.bytes(), order_, cluster % per_cache_block_);
   if (count == 0) co_return Status::from_errno(EUCLEAN);
   if (count == 1) {
+    // It will be discarded: no more streams are packed into it.
+    if (packed_end_ / cluster_bytes_ == cluster) packed_end_ = 0;
     drop_only(cluster * cluster_bytes_);
     co_return kOk;
   }

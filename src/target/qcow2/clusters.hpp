@@ -31,6 +31,13 @@ struct Allocation {
   BlockVersion counted{};  // must be durable before an entry that leads to them
 };
 
+// Streams of compressed clusters, one behind the other, which share host clusters.
+struct PackedStreams {
+  std::vector<uint32_t> lengths{};      // bytes, each less than a cluster
+  std::vector<uint64_t> offsets{};      // of each, in the image
+  std::vector<BlockVersion> counted{};  // must be durable before entries that lead to them
+};
+
 class Clusters {
  public:
   // `table`: the refcount table, whose entries have been checked.
@@ -50,6 +57,12 @@ class Clusters {
   Task clear(Request& request, uint64_t offset);
   // A part of an allocation to which no entry leads.
   void give_back(const Allocation& unused);
+
+  // Space for the streams (packing.cpp), behind those of the call before where that is possible:
+  // from the next multiple of `align` on, which is at most a cluster. ENOSPC, EUCLEAN as above.
+  Task allocate_packed(Request& request, uint64_t align, PackedStreams& streams);
+  // No entry leads to these streams.
+  Task give_back_packed(Request& request, const PackedStreams& streams);
 
   // Drops one reference to the cluster at `offset`: none leads to it when `gone` is durable.
   // EUCLEAN: its refcount is 0.
@@ -73,6 +86,16 @@ class Clusters {
     uint64_t offset;
   };
 
+  // Streams that are given their places, and the references that they add.
+  struct Packing {
+    std::vector<Allocation> taken;
+    std::vector<uint64_t> added;  // offsets of host clusters that were in use already
+  };
+
+  Task take(Request& request, uint64_t wanted, Allocation& allocated);
+  Task place_stream(Request& request, uint64_t length, Packing& packing, uint64_t& offset);
+  Task count_added(Request& request, std::span<const uint64_t> added,
+                   std::vector<BlockVersion>& counted);
   Allocation take_from(Allocation& from, uint64_t wanted) const;
   bool take_unused(uint64_t wanted, Allocation& allocated);
   Task refill(Request& request, uint64_t wanted);
@@ -91,6 +114,7 @@ class Clusters {
   uint64_t block_of(uint64_t cluster) const;
 
   const uint32_t order_;
+  const uint64_t refcount_max_;
   const uint64_t cluster_bytes_;
   const uint64_t per_block_;  // refcounts of a refcount block
   const uint64_t cache_block_bytes_;
@@ -108,6 +132,8 @@ class Clusters {
   BlockVersion switched_{};             // of the header: leads to a table not known to be durable
   uint64_t cursor_ = 0;                 // no cluster before it is free
   Allocation reserve_;
+  uint64_t packed_end_ = 0;    // of the newest stream; the rest of its cluster is for the next one
+  uint64_t packed_count_ = 0;  // streams in that cluster, some of which may be dropped
 
   std::mutex mutex_;  // guards what follows, for moments
   std::vector<Allocation> unused_;

@@ -1,17 +1,14 @@
 #include "target/qcow2/decompress.hpp"
 
-#include <dlfcn.h>
-#include <fmt/format.h>
 #include <zlib.h>
-#include <zstd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <climits>
 #include <cstdint>
 #include <memory>
-#include <string>
-#include <type_traits>
+
+#include "target/qcow2/zstd_library.hpp"
 
 namespace sluice::qcow2 {
 namespace {
@@ -57,43 +54,6 @@ Status Inflater::inflate_all(std::span<const std::byte> stream, std::span<std::b
   return sound && stream_.avail_out == 0 ? kOk : kDamagedStream;
 }
 
-// Loaded like OpenSSL (src/tls/openssl.hpp): servers keep all of their libraries in memory, and
-// this one takes 0.75 MiB.
-constexpr const char* kZstdLibrary = "libzstd.so.1";
-
-struct Zstd {
-  decltype(&ZSTD_createDCtx) create_context = nullptr;
-  decltype(&ZSTD_freeDCtx) free_context = nullptr;
-  decltype(&ZSTD_findFrameCompressedSize) frame_bytes = nullptr;
-  decltype(&ZSTD_decompressDCtx) decompress = nullptr;
-  decltype(&ZSTD_isError) is_error = nullptr;
-  std::string fault = {};  // empty: loaded
-};
-
-Zstd load_zstd() {
-  Zstd zstd;
-  void* const library = dlopen(kZstdLibrary, RTLD_NOW | RTLD_LOCAL);
-  if (library == nullptr) {
-    zstd.fault = dlerror();
-    return zstd;
-  }
-  const auto find = [&](const char* name, auto& function) {
-    function = reinterpret_cast<std::remove_reference_t<decltype(function)>>(dlsym(library, name));
-    if (function == nullptr) zstd.fault = fmt::format("{} is not in it", name);
-  };
-  find("ZSTD_createDCtx", zstd.create_context);
-  find("ZSTD_freeDCtx", zstd.free_context);
-  find("ZSTD_findFrameCompressedSize", zstd.frame_bytes);
-  find("ZSTD_decompressDCtx", zstd.decompress);
-  find("ZSTD_isError", zstd.is_error);
-  return zstd;
-}
-
-const Zstd& the_zstd() {
-  static const Zstd zstd = load_zstd();
-  return zstd;
-}
-
 struct ZstdContextDeleter {
   void operator()(ZSTD_DCtx* context) const { the_zstd().free_context(context); }
 };
@@ -131,10 +91,7 @@ Status decompress_zstd(std::span<const std::byte> stream, std::span<std::byte> c
 }  // namespace
 
 Result<void> load_decompressor(Compression type) {
-  if (type != Compression::zstd || the_zstd().fault.empty()) return {};
-  return fail(ENOENT, fmt::format("clusters compressed with zstd need libzstd (package libzstd1): "
-                                  "{}",
-                                  the_zstd().fault));
+  return type == Compression::zstd ? load_zstd() : Result<void>();
 }
 
 Status decompress(Compression type, std::span<const std::byte> stream,

@@ -33,6 +33,7 @@ class Image {
     std::string name = {};  // for messages
     bool writable = false;
     uint64_t cache_bytes = 0;   // for blocks of tables
+    bool compress = false;      // whole clusters are compressed when they are written
     std::string snapshot = {};  // name or id; empty: the disk as it is now
     bool has_bitmaps = false;   // its bitmaps are read; always if writable
   };

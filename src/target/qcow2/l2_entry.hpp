@@ -37,6 +37,12 @@ struct L2Entry {
     const uint64_t more = (entry & ~(kCopied | kCompressed)) >> offset_bits;
     return {.offset = offset, .length = (more + 1) * 512 - offset % 512};
   }
+  // Of a stream of `length` bytes, less than a cluster, at `offset` in the image.
+  static L2Entry of_stream(uint64_t offset, uint64_t length, uint32_t cluster_bits) {
+    const uint32_t offset_bits = 62 - (cluster_bits - 8);
+    const uint64_t more = (offset + length - 1) / 512 - offset / 512;
+    return {.entry = kCompressed | more << offset_bits | offset};
+  }
 };
 
 // How one unit of the disk (a cluster, or a subcluster with extended L2 entries) is mapped.

@@ -32,6 +32,7 @@ Qcow2Target::Qcow2Target(Image::Options options, const Header& header, bool has_
       data_(&child(has_data ? 1 : 0)),
       data_path_(std::move(data_path)),
       backing_(has_backing ? &child(children().size() - 1) : nullptr),
+      compress_(options.compress),
       image_(options, header, child(0), *data_),
       errors_(options.name) {
   geometry_ = common_geometry(children());
@@ -72,8 +73,9 @@ Task Qcow2Target::do_submit(Request& request) {
     case Op::read:
       return read(request);
     case Op::write:
-      return write(request);
+      return compress_ ? write_compressed(request) : write(request);
     case Op::flush:
+      flushes_.fetch_add(1, std::memory_order_relaxed);
       return image_.flush(request);
     case Op::discard:
       return discard(request);

@@ -10,9 +10,12 @@
 
 #include <atomic>
 #include <memory>
+#include <span>
 #include <string>
+#include <vector>
 
 #include "core/extents.hpp"
+#include "ring/async_mutex.hpp"
 #include "ring/range_lock.hpp"
 #include "target/error_log.hpp"
 #include "target/qcow2/change.hpp"
@@ -75,6 +78,7 @@ class Qcow2Target final : public Target, public StatusContexts {
   uint64_t step_bytes(uint64_t offset) const;
   Task write_steps(Request& request);
   Task write_step(Request& request);
+  Task load_change(Request& request, Change& change);
   Task write_in_place(Request& request, bool& written);
   Task look_up_writable(Request& request, uint64_t done, Run& run);
   Task write_runs_in_place(Request& request, Run first, bool& written);
@@ -86,6 +90,15 @@ class Qcow2Target final : public Target, public StatusContexts {
   bool overwrites_metadata(uint64_t host, uint64_t bytes) const;
   Task judge(Request& request, Status status);
   Task drop_entry(Request& request, L2Entry old, BlockVersion stored);
+
+  // --- Compressed clusters (compressing.cpp).
+  Task write_compressed(Request& request);
+  Task compress_step(Request& request);
+  Task compress_cluster(Request& request, std::span<std::byte> stream, uint32_t& length);
+  Task write_streams(Request& request, std::span<const std::byte> memory,
+                     std::span<const uint32_t> lengths);
+  Task pack(Request& request, std::span<const std::byte> memory, PackedStreams& streams);
+  Task write_packed(Request& request, uint64_t offset, std::span<const std::byte> bytes);
 
   // --- Discard and zeroes (zeroing.cpp).
   Task discard(Request& request);
@@ -122,9 +135,14 @@ class Qcow2Target final : public Target, public StatusContexts {
   Target* const data_;
   const std::string data_path_;
   Target* const backing_;  // null: none
+  const bool compress_;
   Image image_;
-  RangeLock ranges_;                   // of the disk
-  ControlReactor* control_ = nullptr;  // while it is served
+  RangeLock ranges_;                    // of the disk
+  std::atomic<uint64_t> flushes_ = 0;   // that have begun
+  AsyncMutex packing_;                  // of streams of compressed clusters; guards what follows
+  uint64_t packed_before_ = 0;          // the value of flushes_
+  std::vector<std::byte> packed_tail_;  // what the block has in which the newest stream ends
+  ControlReactor* control_ = nullptr;   // while it is served
   ErrorLog errors_;
   std::atomic<Space> space_ = Space::unknown;
 };

@@ -40,6 +40,10 @@ constexpr OptionSyntax kQcow2Options[] = {
     {.name = "data_file",
      .kind = OptionKind::path,
      .help = "the external data file, instead of the one that the image names"},
+    {.name = "compress",
+     .kind = OptionKind::flag,
+     .fallback = "no",
+     .help = "compress whole clusters that are written"},
     {.name = "cache",
      .kind = OptionKind::size,
      .fallback = "32M",
@@ -121,6 +125,11 @@ class ChainOpener {
     if (writable && level.header.has(kDirty) && !level.header.has(kCorrupt)) {
       auto closed = close_image(level);
       if (!closed) return closed;
+    }
+    if (level.header.has(kExternalData) && levels_.empty() && spec_.flag("compress")) {
+      return fail(EINVAL, fmt::format("the data of {} is in another file, where it cannot be"
+                                      " compressed: leave out compress",
+                                      shown(path)));
     }
     if (level.header.has(kExternalData)) {
       auto opened = open_data_file(level);
@@ -242,6 +251,7 @@ class ChainOpener {
       Image::Options options{.name = level.path.empty() ? "qcow2" : level.path,
                              .writable = level.writable,
                              .cache_bytes = spec_.number("cache", kCacheBytes),
+                             .compress = i == 0 && spec_.flag("compress"),
                              .snapshot = i == 0 ? spec_.text("snapshot") : std::string(),
                              .has_bitmaps = i == 0 && !spec_.has("snapshot")};
       auto target =

@@ -109,16 +109,9 @@ Task Qcow2Target::write_changing(Request& request) {
   co_await hold;
   mark(request.offset, request.length);
   Change change{.offset = begin, .count = (end - begin) / cluster_bytes()};
-  Task preparing = image_.prepare_table(request, begin);
-  Status status = co_await preparing;
-  if (status.ok()) {
-    Task loading = image_.load_entries(request, begin, change.old_entries());
-    status = co_await loading;
-  }
-  if (!status.ok()) {
-    Task judging = judge(request, status);
-    co_return co_await judging;
-  }
+  Task loading = load_change(request, change);
+  Status status = co_await loading;
+  if (!status.ok()) co_return status;
   for (size_t i = 0; i < change.count; ++i) {
     plan_cluster(change, i, request.offset, request.offset + request.length, image_.rules());
   }
@@ -143,6 +136,19 @@ Task Qcow2Target::write_changing(Request& request) {
   Task dropping = drop_replaced(request, change, stored);
   std::ignore = co_await dropping;  // the data is written; what cannot be dropped is leaked
   co_return kOk;
+}
+
+// Makes a table for the change, and reads what it has now.
+Task Qcow2Target::load_change(Request& request, Change& change) {
+  Task preparing = image_.prepare_table(request, change.offset);
+  Status status = co_await preparing;
+  if (status.ok()) {
+    Task loading = image_.load_entries(request, change.offset, change.old_entries());
+    status = co_await loading;
+  }
+  if (status.ok()) co_return status;
+  Task judging = judge(request, status);
+  co_return co_await judging;
 }
 
 Task Qcow2Target::allocate(Request& request, Change& change) {
