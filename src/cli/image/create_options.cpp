@@ -77,15 +77,6 @@ void declare_create(CommandLine& line, std::span<const std::string>) {
   line.add({.name = "force", .help = "replace FILE if it exists: its content is lost"});
 }
 
-Outcome<void> read_format_options(const CommandLine& line, CreateRequest& request) {
-  for (const std::string& list : line.values("options")) {
-    for (const std::string& item : items_of(list)) {
-      if (auto set = set_format_option(request, item); !set) return set;
-    }
-  }
-  return {};
-}
-
 Outcome<CreateRequest> read_create_request(const CommandLine& line) {
   if (!line.word() || line.word()->empty()) return usage("'sluice create' needs a FILE");
   CreateRequest request{.path = *line.word(), .force = line.has("force")};
@@ -99,7 +90,9 @@ Outcome<CreateRequest> read_create_request(const CommandLine& line) {
   if (!size) return std::unexpected(size.error());
   options.size_bytes = *size;
   request.has_size = line.has("size");
-  if (auto read = read_format_options(line, request); !read) return std::unexpected(read.error());
+  if (auto read = read_format_options(line.values("options"), request); !read) {
+    return std::unexpected(read.error());
+  }
   options.backing_name = line.text("backing");
   options.backing_format = line.text("backing_format");
   if (line.has("backing") != line.has("backing_format")) {
@@ -118,6 +111,15 @@ Outcome<CreateRequest> read_create_request(const CommandLine& line) {
     return usage(fit.error().text);
   }
   return request;
+}
+
+Outcome<void> read_format_options(std::span<const std::string> lists, CreateRequest& request) {
+  for (const std::string& list : lists) {
+    for (const std::string& item : items_of(list)) {
+      if (auto set = set_format_option(request, item); !set) return set;
+    }
+  }
+  return {};
 }
 
 namespace {

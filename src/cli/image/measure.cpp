@@ -104,7 +104,7 @@ Outcome<void> measure(const CommandLine& line, const Streams& streams) {
   const auto as_json = wants_json(line);
   if (!as_json) return std::unexpected(as_json.error());
   CreateRequest request{.is_qcow2 = *format == "qcow2"};
-  if (auto read = read_format_options(line, request); !read) return read;
+  if (auto read = read_format_options(line.values("options"), request); !read) return read;
   const auto figures = line.word() ? measure_source(line, request) : measure_size(line, request);
   if (!figures) return std::unexpected(figures.error());
   streams.out << (*as_json ? written(measure_json(*figures)) : measure_text(*figures));
