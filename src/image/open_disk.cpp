@@ -29,7 +29,7 @@ std::unexpected<Error> refuse(const std::string& name, const Error& why) {
 }  // namespace
 
 Result<std::unique_ptr<OpenDisk>> OpenDisk::open(const Spec& spec, const Options& options) {
-  const std::string name = name_of(spec);
+  const std::string name = options.name.empty() ? name_of(spec) : options.name;
   OpenContext context(!options.writable);
   context.let_clients_address_bytes(true);
   context.set_unlocked(options.unlocked);

@@ -23,6 +23,7 @@ namespace sluice::image {
 class OpenDisk {
  public:
   struct Options {
+    std::string name = {};  // for messages; by default the spec
     bool writable = false;
     bool unlocked = false;  // read it whatever another program is writing to its files meanwhile
     uint16_t queues = 1;    // each with a thread
