@@ -26,6 +26,7 @@ constexpr const Command* kCommands[] = {
     &kInfoCommand,    &kCheckCommand,   &kCreateCommand,      &kMapCommand,      &kCompareCommand,
     &kMeasureCommand, &kBenchCommand,   &kHelpCommand,
     &kInfoCommand,    &kCheckCommand,   &kCreateCommand,      &kBitmapCommand,   &kBenchCommand,
+    &kInfoCommand,    &kCheckCommand,   &kCreateCommand,      &kConvertCommand,  &kBenchCommand,
     &kHelpCommand,
 };
 

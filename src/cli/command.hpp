@@ -47,6 +47,7 @@ extern const Command kMapCommand;
 extern const Command kCompareCommand;
 extern const Command kMeasureCommand;
 extern const Command kBitmapCommand;
+extern const Command kConvertCommand;
 extern const Command kBenchCommand;
 extern const Command kHelpCommand;
 

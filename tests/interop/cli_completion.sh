@@ -39,6 +39,7 @@ words_and_values() {
     offers 'read write randread randwrite' bench stack --pattern ''
     offers 'leaks all' check --repair ''
     offers 'raw qcow2' create -f ''
+    offers 'none writeback' convert -t ''
     offers '--size' create --s
     offers 'raw qcow2' compare -F ''
     offers 'human json' map --output ''
