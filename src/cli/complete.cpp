@@ -113,7 +113,8 @@ Candidates values_of(std::string_view placeholder) {
   if (placeholder == kDeviceWord) return devices();
   if (placeholder == "0|1") return {"0", "1"};
   if (placeholder == "yes|no") return {"yes", "no"};
-  if (placeholder == "FILE" || placeholder == "FILE..." || placeholder == "SPEC")
+  if (placeholder == "FILE" || placeholder == "FILE..." || placeholder == "SPEC" ||
+      placeholder == "SOURCE" || placeholder == "DESTINATION")
     return {std::string(kFilesWanted)};
   Candidates words;
   if (placeholder == "TYPE" || placeholder == "TARGET") {
@@ -131,6 +132,8 @@ Candidates values_of(std::string_view placeholder) {
     words = {"raw", "qcow2"};
   } else if (placeholder == "human|json") {
     words = {"human", "json"};
+  } else if (placeholder == "none|writeback") {
+    words = {"none", "writeback"};
   } else if (placeholder == "lend|stack") {
     words.emplace_back("lend\ta page to an operation");
     words.emplace_back("stack\ta load on a stack in this process");

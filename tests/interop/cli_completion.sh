@@ -40,6 +40,7 @@ words_and_values() {
     offers 'leaks all' check --repair ''
     offers 'raw qcow2' create -f ''
     offers 'none writeback' convert -t ''
+    offers "$folder/images/a.img" convert x.img "$folder/images/a"
     offers '--size' create --s
     offers 'raw qcow2' compare -F ''
     offers 'human json' map --output ''

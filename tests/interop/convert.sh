@@ -7,7 +7,8 @@
 
 main() {
     run_cases every_kind compressed packed_again on_a_backing_file snapshots odd_sizes \
-        existing_targets over_nbd sparse_as_wished no_space bad_source interrupted refused
+        existing_targets over_nbd sparse_as_wished no_space bad_source bad_target \
+        interrupted refused
 }
 
 convert() {
@@ -279,6 +280,24 @@ PYTHON
     expect 1 "cannot flush" convert -n data 'fault(target, errors=1, ops=flush)'
 }
 
+# Wherever the target begins to fail: exit code 0 means a copy without errors or leaks.
+bad_target() {
+    local i good=0
+    text data 1
+    qemu-img create -q -f qcow2 -o cluster_size=4k empty 1M </dev/null
+    for ((i = 0; i < 40; ++i)); do
+        cp empty image
+        timeout 20 "$SLUICE" convert -n -O qcow2 data \
+            "fault(image, errors=1, ops=write+flush+write_zeroes, after=$i)" </dev/null \
+            >output 2>&1 || continue
+        good=$((good + 1))
+        same data raw image qcow2
+    done
+    case $good in
+        0 | 40) problem "$good of 40 copies were good" ;;
+    esac
+}
+
 interrupted() {
     truncate -s 1G source
     head -c 4M /dev/urandom | dd of=source conv=notrunc status=none
@@ -302,7 +321,7 @@ interrupted() {
 
 refused() {
     make source cluster_size=64k 3
-    expect 2 "needs a SOURCE and a TARGET" convert source
+    expect 2 "needs a SOURCE and a DESTINATION" convert source
     expect 2 "-c goes with -O qcow2" convert -c source target
     expect 2 "-B FILE and -F FORMAT" convert -O qcow2 -B source source target
     expect 2 "takes 'raw' or 'qcow2'" convert -O vmdk source target

@@ -1,9 +1,12 @@
 // `sluice convert`.
 #include <fmt/format.h>
 #include <poll.h>
+#include <spdlog/sinks/base_sink.h>
 
 #include <algorithm>
+#include <atomic>
 #include <bit>
+#include <mutex>
 
 #include "cli/command.hpp"
 #include "cli/image/convert_options.hpp"
@@ -27,6 +30,18 @@ constexpr uint64_t kSector = 512;
 constexpr uint64_t kPieceBytes = 1 << 20;
 constexpr int kProgressMs = 200;
 
+// Notices that something was logged: targets report only there what fails at their end.
+class Notice final : public spdlog::sinks::base_sink<std::mutex> {
+ public:
+  bool is_given() const { return is_given_; }
+
+ private:
+  void sink_it_(const spdlog::details::log_msg&) override { is_given_ = true; }
+  void flush_() override {}
+
+  std::atomic<bool> is_given_ = false;
+};
+
 // One run of the command.
 class Conversion {
  public:
@@ -48,6 +63,7 @@ class Conversion {
   Outcome<Copy::Outcome> wait(Copy& copy);
   void show(uint64_t done) const;
   Outcome<void> settle(const Copy::Outcome& outcome);
+  Outcome<void> close();
   std::string how_to_go_on(uint64_t good_until) const;
   void trim() const;
 
@@ -226,8 +242,7 @@ Outcome<void> Conversion::settle(const Copy::Outcome& outcome) {
   const bool failed_before = outcome.error.error != 0 || outcome.stopped;
   if (!failed_before) {
     if (!flushed.ok()) return failed(target_->explain("flush", 0, flushed));
-    log().set_level(spdlog::level::warn);
-    target_.reset();
+    if (auto closed = close(); !closed) return closed;
     trim();
     return {};
   }
@@ -251,6 +266,18 @@ std::string Conversion::how_to_go_on(uint64_t good_until) const {
       good_until, request_.exists ? "" : ", without -o and --force");
 }
 
+Outcome<void> Conversion::close() {
+  const auto notice = std::make_shared<Notice>();
+  log().sinks().push_back(notice);
+  log().set_level(spdlog::level::warn);
+  target_.reset();
+  log().set_level(spdlog::level::off);
+  log().sinks().pop_back();
+  if (!notice->is_given()) return {};
+  return failed(fmt::format("{} was not closed as it should{}", shown(request_.target.path),
+                            request_.exists ? ": check it" : "; it is removed"));
+}
+
 // The file has grown in large steps. A longer one than necessary is not wrong.
 void Conversion::trim() const {
   if (request_.exists || !request_.target.is_qcow2) return;
@@ -270,8 +297,8 @@ Outcome<void> convert(const CommandLine& line, const Streams& streams) {
 constinit const Command kConvertCommand = {
     .name = "convert",
     .synopsis =
-        "[-f FORMAT] [-O FORMAT] [-o NAME=VALUE,...] [-c] [OPTION]... SOURCE TARGET\n"
-        "-n [-f FORMAT] [-O FORMAT] [--start OFFSET] [OPTION]... SOURCE TARGET",
+        "[-f FORMAT] [-O FORMAT] [-o NAME=VALUE,...] [-c] [OPTION]... SOURCE DESTINATION\n"
+        "-n [-f FORMAT] [-O FORMAT] [--start OFFSET] [OPTION]... SOURCE DESTINATION",
     .summary = "Copy a disk to a new image, or to a disk that exists.",
     .declare = declare_convert,
     .run = convert,

@@ -106,7 +106,7 @@ Outcome<void> check_together(const CommandLine& line, const ConvertRequest& requ
 
 void declare_convert(CommandLine& line, std::span<const std::string>) {
   line.add_word("SOURCE");
-  line.add_word("TARGET");
+  line.add_word("DESTINATION");
   declare_source(line, "of the source, instead of what its header says");
   line.add({'O', "output_format", "raw|qcow2", "of the target; raw by default"});
   line.add({.letter = 'o',
@@ -125,7 +125,7 @@ void declare_convert(CommandLine& line, std::span<const std::string>) {
   line.add({.letter = 'n', .name = "no_create", .help = "the target exists: a file or a SPEC"});
   line.add({.name = "target_is_zero", .help = "with -n: it has only zeroes"});
   line.add({.name = "start", .value = "OFFSET", .help = "with -n: go on from here"});
-  line.add({.name = "force", .help = "replace TARGET if it exists: its content is lost"});
+  line.add({.name = "force", .help = "replace DESTINATION if it exists: its content is lost"});
   line.add({.letter = 'p', .name = "progress", .help = "show how far it is"});
   line.add({.letter = 'q', .name = "quiet", .help = "do not"});
   refuse_others(line);
@@ -133,7 +133,7 @@ void declare_convert(CommandLine& line, std::span<const std::string>) {
 
 Outcome<ConvertRequest> read_convert_request(const CommandLine& line) {
   if (line.words().size() < 2 || line.words()[1].empty()) {
-    return usage("'sluice convert' needs a SOURCE and a TARGET");
+    return usage("'sluice convert' needs a SOURCE and a DESTINATION");
   }
   ConvertRequest request{.source = line.words()[0]};
   request.target.path = line.words()[1];
