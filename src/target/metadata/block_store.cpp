@@ -13,13 +13,13 @@ constexpr int kStepsMax = 64;
 
 }  // namespace
 
-BlockStore::BlockStore(uint32_t block_bytes, uint32_t blocks)
+BlockStore::BlockStore(uint32_t block_bytes, uint32_t blocks, bool resident)
     : count_(blocks),
       memory_(size_t{block_bytes} * blocks * 2),
       slots_(std::make_unique<CachedBlock[]>(blocks)),
       bucket_count_(std::bit_ceil(size_t{blocks})),
       buckets_(std::make_unique<std::atomic<CachedBlock*>[]>(bucket_count_)) {
-  std::ranges::fill(memory_.bytes(), std::byte{0});  // makes the pages resident
+  if (resident) std::ranges::fill(memory_.bytes(), std::byte{0});
   for (size_t i = count_; i-- > 0;) {
     CachedBlock& slot = slots_[i];
     for (size_t j = 0; j < 2; ++j) {

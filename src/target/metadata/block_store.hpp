@@ -16,7 +16,8 @@ namespace sluice {
 
 class BlockStore {
  public:
-  BlockStore(uint32_t block_bytes, uint32_t blocks);
+  // `resident`: the memory is touched now, so that no block waits for a page later.
+  BlockStore(uint32_t block_bytes, uint32_t blocks, bool resident = true);
 
   // The slot that has the block or is being filled with it; null: none.
   CachedBlock* find(uint64_t number) const;

@@ -28,8 +28,8 @@ struct BlockWaiter : Parked {
 };
 
 struct CacheState {
-  CacheState(uint32_t block_bytes, uint32_t blocks, bool separate_data)
-      : store(block_bytes, blocks), dirty(separate_data) {}
+  CacheState(uint32_t block_bytes, uint32_t blocks, bool resident, bool separate_data)
+      : store(block_bytes, blocks, resident), dirty(separate_data) {}
 
   std::mutex mutex;
   BlockStore store;   // guarded, but for glimpse()

@@ -32,7 +32,7 @@ Result<std::unique_ptr<MetadataCache>> MetadataCache::create(Target& child,
 MetadataCache::MetadataCache(Target& child, const Options& options)
     : child_(child),
       options_(options),
-      state_(options.block_bytes, options.blocks, options.data != nullptr),
+      state_(options.block_bytes, options.blocks, options.resident, options.data != nullptr),
       write_back_(child, state_,
                   {.block_bytes = options.block_bytes,
                    .writes_in_flight = options.writes_in_flight,

@@ -38,6 +38,7 @@ class MetadataCache {
     std::string name = "metadata";    // for the log
     uint32_t block_bytes = 4096;      // a power of two, whole blocks of the child
     uint32_t blocks = 1024;           // capacity; each takes twice its size
+    bool resident = true;             // touch all memory now; false: as blocks come
     uint32_t writes_in_flight = 8;    // 1 to WriteBack::kWritesMax, each with one more buffer
     Target* data = nullptr;           // its flush makes data durable; null: the child's does
     const BlockSeal* seal = nullptr;  // outlives the cache, as do the targets
