@@ -263,6 +263,28 @@ Task Clusters::refcount(Request& request, uint64_t offset, uint64_t& count) {
   co_return read;
 }
 
+// Neighbours are in one block.
+Task Clusters::refcounts(Request& request, std::span<const uint64_t> offsets,
+                         std::span<uint64_t> counts) {
+  AsyncMutex::Hold hold(changing_, *request.ring);
+  co_await hold;
+  ReadPin pin;
+  uint64_t pinned = UINT64_MAX;
+  for (size_t i = 0; i < offsets.size(); ++i) {
+    const uint64_t cluster = offsets[i] / cluster_bytes_;
+    counts[i] = 0;
+    if (!has_block(cluster)) continue;
+    if (block_of(cluster) != pinned) {
+      if (pin.held()) pin.release();
+      pinned = block_of(cluster);
+      Task reading = cache_.read(request, pinned, pin);
+      if (const Status read = co_await reading; !read.ok()) co_return read;
+    }
+    counts[i] = get_refcount(pin.bytes(), order_, cluster % per_cache_block_);
+  }
+  co_return kOk;
+}
+
 Task Clusters::drop(Request& request, uint64_t offset, BlockVersion gone) {
   const uint64_t cluster = offset / cluster_bytes_;
   AsyncMutex::Hold hold(changing_, *request.ring);

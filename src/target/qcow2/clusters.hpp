@@ -79,6 +79,8 @@ class Clusters {
 
   // The refcount of the cluster at `offset`.
   Task refcount(Request& request, uint64_t offset, uint64_t& count);
+  // Of several. `counts` has as many elements.
+  Task refcounts(Request& request, std::span<const uint64_t> offsets, std::span<uint64_t> counts);
 
  private:
   struct Dropped {

@@ -3,11 +3,13 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <system_error>
 
 #include "core/private_loan.hpp"
 #include "target/life/control_reactor.hpp"
 #include "target/life/stack_life.hpp"
+#include "target/qcow2/change.hpp"
 #include "target/qcow2/image_request.hpp"
 #include "target/qcow2/qcow2_target.hpp"
 
@@ -15,6 +17,7 @@ namespace sluice::qcow2 {
 namespace {
 
 alignas(4096) constexpr std::array<std::byte, 64 << 10> kZeroes{};
+constexpr std::chrono::hours kPreallocationTimeout{24 * 30};
 
 }  // namespace
 
@@ -27,7 +30,7 @@ Result<uint64_t> Qcow2Target::do_resize(std::optional<uint64_t> wanted) {
   if (image_.header().version == 2 && image_.header().snapshots != 0) {
     return fail(EOPNOTSUPP,
                 "an image of version 2 with snapshots cannot grow, as these do not record their"
-                " size: delete them, or convert the image with qemu-img amend -o compat=1.1");
+                " size: delete them, or convert the image with sluice amend -o compat=1.1");
   }
   if (data_ != &child(0)) {
     if (auto grown = data().resize(*wanted); !grown) return grown;
@@ -79,7 +82,9 @@ Task Qcow2Target::grow(Request& request, uint64_t size_bytes) {
   co_return co_await storing;
 }
 
-// Zeroes as data, behind the present end of the disk; where there is nothing, there are zeroes.
+// Zeroes as data, behind the present end of the disk; where there is nothing, there are zeroes. Not
+// in an external file: a write in flight, which maps the last cluster, clears it up to the present
+// end of the disk only, and the file may have anything behind that.
 Task Qcow2Target::clear_new(Request& request) {
   Run run;
   for (uint64_t done = 0; done < request.length; done += run.length) {
@@ -87,7 +92,9 @@ Task Qcow2Target::clear_new(Request& request) {
     Task looking = image_.look_up(request, offset, request.length - done, run);
     if (const Status found = co_await looking; !found.ok()) co_return found;
     run.length = std::min<uint64_t>(run.length, kZeroes.size());
-    if (run.kind == Kind::zero || (run.kind == Kind::unallocated && backing_ == nullptr)) continue;
+    const bool is_zero =
+        run.kind == Kind::zero || (run.kind == Kind::unallocated && backing_ == nullptr);
+    if (is_zero && !image_.rules().external) continue;
     // Lent as a source: never written to.
     PrivateLoan loan(Direction::source, {const_cast<std::byte*>(kZeroes.data()), run.length});
     Request writing = transfer(request, Op::write, offset, loan.view());
@@ -95,6 +102,81 @@ Task Qcow2Target::clear_new(Request& request) {
     if (const Status status = co_await written; !status.ok()) co_return status;
   }
   co_return kOk;
+}
+
+// --- Preallocation
+
+Status Qcow2Target::preallocate(uint64_t offset, uint64_t end, Preallocation how) {
+  if (control_ == nullptr) return Status::from_errno(EROFS);
+  const auto mapping = [this, offset, end, how](Request& request) {
+    return how == Preallocation::full ? fill_new(request, offset, end)
+                                      : map_new(request, offset, end, how);
+  };
+  return control_->perform(mapping, ControlReactor::Clock::now() + kPreallocationTimeout);
+}
+
+// With zeroes as data.
+Task Qcow2Target::fill_new(Request& request, uint64_t offset, uint64_t end) {
+  while (offset < end) {
+    const uint64_t length = std::min<uint64_t>(end - offset, kZeroes.size());
+    PrivateLoan loan(Direction::source, {const_cast<std::byte*>(kZeroes.data()), length});
+    Request writing = transfer(request, Op::write, offset, loan.view());
+    Task written = write(writing);
+    if (const Status status = co_await written; !status.ok()) co_return status;
+    offset += length;
+  }
+  Task flushing = image_.flush(request);
+  co_return co_await flushing;
+}
+
+// The whole clusters from `offset` on, which nothing is mapped to.
+Task Qcow2Target::map_new(Request& request, uint64_t offset, uint64_t end, Preallocation how) {
+  const uint64_t mask = cluster_bytes() - 1;
+  offset = (offset + mask) & ~mask;
+  end = (end + mask) & ~mask;
+  while (offset < end) {
+    const uint64_t clusters = std::min({image_.clusters_together(offset), uint64_t{Change::kMost},
+                                        (end - offset) / cluster_bytes()});
+    Task step = map_step(request, offset, clusters, how);
+    if (const Status status = co_await step; !status.ok()) co_return status;
+    offset += clusters * cluster_bytes();
+  }
+  Task flushing = image_.flush(request);
+  co_return co_await flushing;
+}
+
+Task Qcow2Target::map_step(Request& request, uint64_t offset, uint64_t clusters,
+                           Preallocation how) {
+  const uint64_t length = clusters * cluster_bytes();
+  RangeLock::Hold hold(ranges_, *request.ring, offset, length, RangeLock::Mode::exclusive);
+  co_await hold;
+  Change change{.offset = offset, .count = clusters};
+  Task preparing = image_.prepare_table(request, offset);
+  if (const Status status = co_await preparing; !status.ok()) co_return status;
+  Task loading = image_.load_entries(request, offset, change.old_entries());
+  if (const Status status = co_await loading; !status.ok()) co_return status;
+  for (size_t i = 0; i < change.count; ++i) {
+    plan_cluster(change, i, offset, offset + length, image_.rules());
+  }
+  BlockVersion stored;
+  Task allocating = allocate(request, change);
+  Status status = co_await allocating;
+  for (size_t i = 0; i < change.taken_count && status.ok(); ++i) {
+    const uint64_t bytes = change.taken[i].count * cluster_bytes();
+    Request clearing = plain(request, Op::write_zeroes, change.taken[i].offset, bytes);
+    clearing.may_unmap = how == Preallocation::metadata;
+    Task cleared = data().submit(clearing);
+    status = co_await cleared;
+  }
+  if (status.ok()) {
+    Task storing =
+        image_.store_entries(request, offset, change.new_entries(), change.refcounts(), stored);
+    status = co_await storing;
+  }
+  if (!status.ok()) {
+    for (size_t i = 0; i < change.taken_count; ++i) image_.clusters().give_back(change.taken[i]);
+  }
+  co_return status;
 }
 
 }  // namespace sluice::qcow2

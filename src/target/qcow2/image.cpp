@@ -84,9 +84,13 @@ Task Image::load_entries(Request& request, uint64_t offset, std::span<L2Entry> e
     if (checked.ok() && leads_to_metadata(entries[i])) checked = Status::from_errno(EUCLEAN);
   }
   table.release();
-  if (checked.ok()) co_return checked;
-  Task reporting = report_corruption(request, offset);
-  co_return co_await reporting;
+  if (!checked.ok()) {
+    Task reporting = report_corruption(request, offset);
+    co_return co_await reporting;
+  }
+  if (is_counted(offset)) co_return kOk;
+  Task counting = check_counted(request, offset, entries.size() * header_.cluster_bytes());
+  co_return co_await counting;
 }
 
 // What a change replaces is discarded, which must not happen to a table.
@@ -134,6 +138,8 @@ Task Image::prepare_table(Request& request, uint64_t offset) {
   const uint64_t old = l1_[index].load(std::memory_order_acquire);
   if ((old & kCopied) != 0) co_return kOk;
   const uint64_t old_table = old & kOffsetMask;
+  Task settling = settle_l1(request);
+  if (const Status settled = co_await settling; !settled.ok()) co_return settled;
   Allocation place;
   Task allocating = clusters_->allocate(request, 1, place);
   const Status allocated = co_await allocating;
@@ -159,6 +165,7 @@ Task Image::prepare_table(Request& request, uint64_t offset) {
     clusters_->give_back(place);
     co_return made;
   }
+  forget_counted(place.offset);
   store_big_endian(l1.bytes(), entry % block_bytes_, place.offset | kCopied);
   const BlockVersion linked = l1.publish();
   metadata_->add(place.offset);
@@ -252,7 +259,9 @@ Task Image::close(Request& request) {
     done = co_await settling;
   }
   bitmap_store_.end();
+  switched_ = {};
   clusters_.reset();
+  counted_.reset();
   metadata_.reset();
   const std::lock_guard guard(opening_);
   cache_.reset();
@@ -261,12 +270,12 @@ Task Image::close(Request& request) {
 
 // --- Corruption
 
-Task Image::report_corruption(Request& request, uint64_t offset) {
+Task Image::report_corruption(Request& request, uint64_t offset, std::string_view what) {
   if (corrupt_.exchange(true)) co_return Status::from_errno(EIO);
   log().error(
-      "{}: the image is corrupt: the entry for offset {} leads to where it must not; it is"
-      " read-only now: repair it with sluice check --repair all",
-      shown(options_.name), offset);
+      "{}: the image is corrupt: the entry for offset {} {}; it is read-only now: repair it with"
+      " sluice check --repair all",
+      shown(options_.name), offset, what);
   emit({.kind = kHealthChanged, .text = "the image is corrupt", .target = options_.name});
   if (!options_.writable || header_.version == 2) co_return Status::from_errno(EIO);
   Task marking = set_features(request, header_.incompatible | kCorrupt, header_.autoclear);

@@ -14,6 +14,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/health.hpp"
@@ -22,6 +23,7 @@
 #include "target/qcow2/bitmap/bitmap_store.hpp"
 #include "target/qcow2/clusters.hpp"
 #include "target/qcow2/mapping.hpp"
+#include "target/qcow2/seen_blocks.hpp"
 #include "target/qcow2/snapshot_table.hpp"
 #include "target/target.hpp"
 
@@ -58,6 +60,10 @@ class Image {
   // After prepare_table(). `counted`: refcounts that the entries rely on.
   Task store_entries(Request& request, uint64_t offset, std::span<const L2Entry> entries,
                      std::span<const BlockVersion> counted, BlockVersion& stored);
+  // Whether the entry for `offset`, which has a table, was found to agree with the refcounts. If it
+  // is not known, ask for the clusters of the range, whose entries are in one block. EIO: no.
+  bool is_counted(uint64_t offset) const;
+  Task check_counted(Request& request, uint64_t offset, uint64_t length);
   // How many clusters from `offset` on have their entries in one block.
   uint64_t clusters_together(uint64_t offset) const;
 
@@ -79,8 +85,10 @@ class Image {
   MappingRules rules() const;
   bool corrupt() const { return corrupt_.load(std::memory_order_relaxed); }
   Health health() const;
-  // Says that the image is corrupt, also in the image itself. Returns EIO.
-  Task report_corruption(Request& request, uint64_t offset);
+  // Says that the image is corrupt, also in the image itself. `what`, a constant, follows "the
+  // entry for offset 0". Returns EIO.
+  Task report_corruption(Request& request, uint64_t offset,
+                         std::string_view what = "leads to where it must not");
 
  private:
   using Table = std::vector<std::atomic<uint64_t>>;
@@ -100,6 +108,10 @@ class Image {
   Task copy_cluster(Request& request, uint64_t from, uint64_t to);
   Result<void> create_cache();
   bool leads_to_metadata(const L2Entry& entry) const;
+  void forget_counted(uint64_t table);
+  Task settle_l1(Request& request);
+  Task publish_size(Request& request, uint64_t size_bytes, BlockVersion& stored);
+  Task move_l1(Request& request, uint64_t needed, const Allocation& place, bool& linked);
   Status check_table_offset(uint64_t offset) const;
   Status collect_metadata(const std::vector<uint64_t>& refcount_blocks,
                           const SnapshotTable& snapshots);
@@ -126,8 +138,10 @@ class Image {
   std::unique_ptr<Clusters> clusters_;
   Bitmaps bitmaps_;
   BitmapStore bitmap_store_;
-  AsyncMutex tables_;  // changes of l1_
+  std::unique_ptr<SeenBlocks> counted_;  // of tables: see is_counted()
+  AsyncMutex tables_;                    // changes of l1_
   Table l1_;
+  BlockVersion switched_{};  // of the header: leads to an L1 table not known to be durable
   std::atomic<bool> corrupt_ = false;
 };
 

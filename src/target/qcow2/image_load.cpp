@@ -113,6 +113,7 @@ Result<void> Image::create_cache() {
       MetadataCache::create(storage_, {.name = options_.name,
                                        .block_bytes = static_cast<uint32_t>(block_bytes_),
                                        .blocks = static_cast<uint32_t>(std::min(wanted, most)),
+                                       .resident = false,
                                        .data = &data_ == &storage_ ? nullptr : &data_});
   if (!cache) return std::unexpected(cache.error());
   const std::lock_guard guard(opening_);
@@ -221,6 +222,7 @@ Task Image::load_refcount_table(Request& request, LifeCall& call) {
                                              " repair it with sluice check --repair all",
                                              name));
   }
+  counted_ = std::make_unique<SeenBlocks>();
   clusters_ = std::make_unique<Clusters>(header_, storage_, *cache_, *metadata_, block_bytes_,
                                          std::move(entries));
   co_return kOk;

@@ -20,6 +20,7 @@
 #include "target/error_log.hpp"
 #include "target/qcow2/change.hpp"
 #include "target/qcow2/image.hpp"
+#include "target/qcow2/offline/create.hpp"
 #include "target/status_contexts.hpp"
 #include "target/target.hpp"
 
@@ -44,6 +45,12 @@ class Qcow2Target final : public Target, public StatusContexts {
   Task context_status(Request& request, const std::string& context, StatusRuns& found) override;
   Health health() const override { return image_.health(); }
   std::string swap_risk() const override;
+
+  // Growth, of all but the size that the target reports; see Target::resize().
+  Task grow(Request& request, uint64_t size_bytes);
+  // Maps all clusters of a range in which none is mapped, as after growth without a backing file.
+  // `how` is not off. Control path, while the target is served.
+  Status preallocate(uint64_t offset, uint64_t end, Preallocation how);
 
  private:
   // How much of its clusters the image's file takes on its disk.
@@ -111,8 +118,10 @@ class Qcow2Target final : public Target, public StatusContexts {
   L2Entry unmapped(const L2Entry& old, const Request& request) const;
 
   // --- Growth (growing.cpp).
-  Task grow(Request& request, uint64_t size_bytes);
   Task clear_new(Request& request);
+  Task fill_new(Request& request, uint64_t offset, uint64_t end);
+  Task map_new(Request& request, uint64_t offset, uint64_t end, Preallocation how);
+  Task map_step(Request& request, uint64_t offset, uint64_t clusters, Preallocation how);
 
   // --- Block status (contexts.cpp).
   Task find_dirty(Request& request, const std::string& context, StatusRuns& found);

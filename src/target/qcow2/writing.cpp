@@ -70,9 +70,15 @@ Task Qcow2Target::write_in_place(Request& request, bool& written) {
 Task Qcow2Target::look_up_writable(Request& request, uint64_t done, Run& run) {
   Task looking = image_.look_up(request, request.offset + done, request.length - done, run);
   if (const Status status = co_await looking; !status.ok()) co_return status;
-  if (!run.in_place || !overwrites_metadata(run.host, run.length)) co_return kOk;
-  Task reporting = image_.report_corruption(request, request.offset + done);
-  co_return co_await reporting;
+  if (!run.in_place) co_return kOk;
+  const uint64_t offset = request.offset + done;
+  if (overwrites_metadata(run.host, run.length)) {
+    Task reporting = image_.report_corruption(request, offset);
+    co_return co_await reporting;
+  }
+  if (image_.is_counted(offset)) co_return kOk;
+  Task counting = image_.check_counted(request, offset, run.length);
+  co_return co_await counting;
 }
 
 Task Qcow2Target::write_runs_in_place(Request& request, Run first, bool& written) {
@@ -186,8 +192,8 @@ Task Qcow2Target::write_data(Request& request, Change& change) {
   const MappingRules rules = image_.rules();
   const Edge front = front_edge(change, request.offset, rules);
   Edge back = back_edge(change, request.offset + request.length, rules);
-  // An external file ends with the disk, not with a cluster.
-  if (rules.external) back.end = std::min<uint64_t>(back.end, geometry_.size_bytes);
+  // An external file need not end with a cluster. It is longer than the disk while that grows.
+  if (rules.external) back.end = std::min<uint64_t>(back.end, data().geometry().size_bytes);
   ChildRequests parts(request, change.count);
   Gather children(request, change.count + 2);
   const auto host_of = [&](size_t i) {

@@ -37,6 +37,7 @@ ImageRig::ImageRig(const Setup& setup) {
   std::unique_ptr<VolatileDisk> data;
   if (const auto data_bytes = folder.read("data.raw"); !data_bytes.empty()) {
     data = std::make_unique<VolatileDisk>(power, data_bytes.size(), false);
+    data->load(data_bytes);
   }
   auto header = parse_header(bytes, bytes.size());
   if (!header) throw std::runtime_error(header.error().text);
@@ -74,6 +75,13 @@ int ImageRig::write_zeroes(uint64_t offset, uint64_t length, bool may_unmap) {
   request.may_unmap = may_unmap;
   asked->task.emplace(target->submit(request));
   return wait(std::move(asked));
+}
+
+int ImageRig::grow(uint64_t size_bytes) {
+  LifeRequest life(ring);
+  Task growing = target->grow(life.request, size_bytes);
+  ring.perform_all();
+  return growing.status().error();
 }
 
 testing::AssertionResult ImageRig::has(uint64_t offset, uint64_t length, uint64_t number) {

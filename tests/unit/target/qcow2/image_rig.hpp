@@ -73,6 +73,8 @@ class ImageRig {
   }
   int discard(uint64_t offset, uint64_t length) { return wait(begin(Op::discard, offset, length)); }
   int write_zeroes(uint64_t offset, uint64_t length, bool may_unmap = true);
+  // Clients see it after the next start().
+  int grow(uint64_t size_bytes);
   // Whether a range has the pattern.
   testing::AssertionResult has(uint64_t offset, uint64_t length, uint64_t number);
 
