@@ -82,7 +82,8 @@ std::string next_word(const CommandLine& line, std::span<const std::string> argu
   }
   const auto names = line.word_names();
   // -n DEVICE replaces the first word.
-  if (names_device && !names.empty() && names.front() == kDeviceWord) ++words;
+  const bool begins_so = !names.empty() && names.front().starts_with(kDeviceWord);
+  if (names_device && begins_so) ++words;
   if (words >= names.size() && !names.empty() && names.back() == "FILE...") return names.back();
   return words < names.size() ? names[words] : std::string();
 }
@@ -111,6 +112,11 @@ const OptionInfo* option_named(const CommandLine& line, const std::string& word)
 // By the value's placeholder in the help.
 Candidates values_of(std::string_view placeholder) {
   if (placeholder == kDeviceWord) return devices();
+  if (placeholder == kDeviceOrFileWord) {
+    Candidates words = devices();
+    words.emplace_back(kFilesWanted);
+    return words;
+  }
   if (placeholder == "0|1") return {"0", "1"};
   if (placeholder == "yes|no") return {"yes", "no"};
   if (placeholder == "FILE" || placeholder == "FILE..." || placeholder == "SPEC" ||
@@ -134,6 +140,8 @@ Candidates values_of(std::string_view placeholder) {
     words = {"human", "json"};
   } else if (placeholder == "none|writeback") {
     words = {"none", "writeback"};
+  } else if (placeholder == "off|metadata|falloc|full") {
+    words = {"off", "metadata", "falloc", "full"};
   } else if (placeholder == "lend|stack") {
     words.emplace_back("lend\ta page to an operation");
     words.emplace_back("stack\ta load on a stack in this process");

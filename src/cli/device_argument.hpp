@@ -15,6 +15,7 @@
 namespace sluice::cli {
 
 inline constexpr std::string_view kDeviceWord = "DEVICE";
+inline constexpr std::string_view kDeviceOrFileWord = "DEVICE|FILE";  // of `resize`
 
 struct DeviceArgument {
   std::optional<uint32_t> id;         // nullopt: no device was named

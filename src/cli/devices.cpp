@@ -1,4 +1,4 @@
-// `sluice del`, `recover`, `quiesce`, `upgrade`, `resize` and `set_affinity`.
+// `sluice del`, `recover`, `quiesce`, `upgrade` and `set_affinity`.
 #include "cli/devices.hpp"
 
 #include <fmt/format.h>
@@ -11,7 +11,6 @@
 #include "cli/show.hpp"
 #include "cli/values.hpp"
 #include "frontend/frontend_options.hpp"
-#include "spec/size.hpp"
 
 namespace sluice::cli {
 namespace {
@@ -106,28 +105,6 @@ Outcome<void> quiesce(const CommandLine& line, const Streams&) {
   return {};
 }
 
-void declare_resize(CommandLine& line, std::span<const std::string>) {
-  declare_device(line, "the device");
-  line.add_word("SIZE");
-}
-
-Outcome<void> resize(const CommandLine& line, const Streams& streams) {
-  const auto device = read_device(line);
-  if (!device) return std::unexpected(device.error());
-  if (!device->id) return needs_device(line);
-  if (device->rest.size() > 1) return std::unexpected(line.explain_word(device->rest[1]));
-  std::optional<uint64_t> wanted;
-  if (!device->rest.empty()) {
-    const auto size = parse_size(device->rest.front());
-    if (!size) return usage(size.error().text);
-    wanted = *size;
-  }
-  const auto resized = resize_device(*device->id, wanted);
-  if (!resized) return failed(resized.error());
-  streams.out << *resized << '\n';
-  return {};
-}
-
 void declare_set_affinity(CommandLine& line, std::span<const std::string>) {
   declare_device(line, "the device");
   line.add({'q', "queue", "QUEUE", "its queue, from 0"});
@@ -199,13 +176,6 @@ constinit const Command kUpgradeCommand = {
     .summary = "Replace the server of a device by this program while requests run.",
     .declare = declare_upgrade,
     .run = upgrade};
-
-constinit const Command kResizeCommand = {
-    .name = "resize",
-    .synopsis = "[-n] DEVICE [SIZE]",
-    .summary = "Grow a device to a size, or to the current size of its backing.",
-    .declare = declare_resize,
-    .run = resize};
 
 constinit const Command kSetAffinityCommand = {
     .name = "set_affinity",

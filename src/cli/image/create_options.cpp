@@ -24,24 +24,22 @@ struct FormatOption {
   bool of_raw = false;  // raw files have it, too
 };
 
-bool set_power(const std::string& text, uint32_t& bits);
 bool set_flag(const std::string& text, bool& flag);
 bool set_version(CreateOptions& options, const std::string& value);
 bool set_compression(CreateOptions& options, const std::string& value);
 bool set_preallocation(CreateOptions& options, const std::string& value);
 bool set_data_file(CreateOptions& options, const std::string& value);
 Outcome<void> set_format_option(CreateRequest& request, const std::string& item);
-std::vector<std::string> items_of(std::string_view list);
 
 constexpr auto kFormatOptions = std::to_array<FormatOption>({
     {"cluster_size", "a power of two from 512 to 2M",
      [](CreateOptions& options, const std::string& value) {
-       return set_power(value, options.cluster_bits) && options.cluster_bits >= 9 &&
+       return parse_power(value, options.cluster_bits) && options.cluster_bits >= 9 &&
               options.cluster_bits <= 21;
      }},
     {"refcount_bits", "a power of two from 1 to 64",
      [](CreateOptions& options, const std::string& value) {
-       return set_power(value, options.refcount_order) && options.refcount_order <= 6;
+       return parse_power(value, options.refcount_order) && options.refcount_order <= 6;
      }},
     {"compat", "0.10 or 1.1", set_version},
     {"lazy_refcounts", "on or off",
@@ -149,37 +147,13 @@ Outcome<void> set_format_option(CreateRequest& request, const std::string& item)
                   nearest.empty() ? fmt::format("there are {}", fmt::join(names, ", ")) : nearest));
 }
 
-// As in qemu-img, a value may contain a comma, which is written twice.
-std::vector<std::string> items_of(std::string_view list) {
-  std::vector<std::string> items(1);
-  for (size_t i = 0; i < list.size(); ++i) {
-    if (list[i] != ',') {
-      items.back() += list[i];
-    } else if (i + 1 < list.size() && list[i + 1] == ',') {
-      items.back() += list[i++];
-    } else {
-      items.emplace_back();
-    }
-  }
-  return items;
-}
-
-bool set_power(const std::string& text, uint32_t& bits) {
-  const auto number = parse_size(text);
-  if (!number || !std::has_single_bit(*number)) return false;
-  bits = static_cast<uint32_t>(std::countr_zero(*number));
-  return true;
-}
-
 bool set_flag(const std::string& text, bool& flag) {
   flag = text == "on";
   return text == "on" || text == "off";
 }
 
 bool set_version(CreateOptions& options, const std::string& value) {
-  const bool is_old = value == "0.10" || value == "v2";
-  options.version = is_old ? 2 : 3;
-  return is_old || value == "1.1" || value == "v3";
+  return parse_version(value, options.version);
 }
 
 bool set_compression(CreateOptions& options, const std::string& value) {
@@ -194,6 +168,39 @@ bool set_data_file(CreateOptions& options, const std::string& value) {
 }
 
 bool set_preallocation(CreateOptions& options, const std::string& value) {
+  return parse_preallocation(value, options.preallocation);
+}
+
+}  // namespace
+
+std::vector<std::string> items_of(std::string_view list) {
+  std::vector<std::string> items(1);
+  for (size_t i = 0; i < list.size(); ++i) {
+    if (list[i] != ',') {
+      items.back() += list[i];
+    } else if (i + 1 < list.size() && list[i + 1] == ',') {
+      items.back() += list[i++];
+    } else {
+      items.emplace_back();
+    }
+  }
+  return items;
+}
+
+bool parse_power(const std::string& text, uint32_t& bits) {
+  const auto number = parse_size(text);
+  if (!number || !std::has_single_bit(*number)) return false;
+  bits = static_cast<uint32_t>(std::countr_zero(*number));
+  return true;
+}
+
+bool parse_version(const std::string& text, uint32_t& version) {
+  const bool is_old = text == "0.10" || text == "v2";
+  version = is_old ? 2 : 3;
+  return is_old || text == "1.1" || text == "v3";
+}
+
+bool parse_preallocation(const std::string& text, qcow2::Preallocation& how) {
   constexpr std::pair<std::string_view, Preallocation> kNames[] = {
       {"off", Preallocation::off},
       {"metadata", Preallocation::metadata},
@@ -201,12 +208,11 @@ bool set_preallocation(CreateOptions& options, const std::string& value) {
       {"full", Preallocation::full},
   };
   for (const auto& [name, each] : kNames) {
-    if (value != name) continue;
-    options.preallocation = each;
+    if (text != name) continue;
+    how = each;
     return true;
   }
   return false;
 }
 
-}  // namespace
 }  // namespace sluice::cli

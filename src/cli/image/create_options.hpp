@@ -3,6 +3,8 @@
 
 #include <span>
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include "cli/command_line.hpp"
 #include "cli/failure.hpp"
@@ -19,6 +21,15 @@ struct CreateRequest {
   // Of a raw file only the size and the preallocation.
   qcow2::CreateOptions options = {};
 };
+
+// The items of the value of -o. As in qemu-img, they may contain a comma, which is written twice.
+std::vector<std::string> items_of(std::string_view list);
+
+// --- Values of -o; false: the value is not possible.
+bool parse_power(const std::string& text, uint32_t& bits);       // a size that is a power of two
+bool parse_version(const std::string& text, uint32_t& version);  // "0.10" or "v2", "1.1" or "v3"
+// "off", "metadata", "falloc", "full".
+bool parse_preallocation(const std::string& text, qcow2::Preallocation& how);
 
 void declare_create(CommandLine& line, std::span<const std::string> arguments);
 

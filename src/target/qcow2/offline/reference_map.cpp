@@ -56,6 +56,15 @@ ClusterReferences ReferenceMap::at(uint64_t cluster) const {
   return found == groups_.end() ? ClusterReferences{} : found->second[cluster % kGroup];
 }
 
+uint64_t ReferenceMap::end_of_use() const {
+  for (auto each = groups_.rbegin(); each != groups_.rend(); ++each) {
+    for (uint64_t i = kGroup; i > 0; --i) {
+      if (each->second[i - 1].count > 0) return each->first + i;
+    }
+  }
+  return 1;
+}
+
 ClusterReferences& ReferenceMap::make(uint64_t cluster) {
   const uint64_t first = cluster / kGroup * kGroup;
   if (last_ == nullptr || last_->first != first) last_ = &*groups_.try_emplace(first).first;

@@ -63,6 +63,8 @@ class ReferenceMap {
   void note_too_low(uint64_t cluster) { make(cluster).too_low = true; }
   // In the order of the clusters: the first one of each group, with the group.
   const std::map<uint64_t, Group>& groups() const { return groups_; }
+  // Behind the last cluster that is referenced.
+  uint64_t end_of_use() const;
   // The clusters of the file, and those that are referenced beyond its end.
   uint64_t clusters() const { return clusters_; }
 

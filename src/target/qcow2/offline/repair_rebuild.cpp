@@ -13,7 +13,9 @@
 namespace sluice::qcow2 {
 namespace {
 
-constexpr size_t kRefcountTablePlace = 48;  // its offset and its clusters in the header
+// In the header: offset and clusters of the table, and the width of refcounts.
+constexpr size_t kRefcountTablePlace = 48;
+constexpr size_t kRefcountOrderPlace = 96;
 
 // Where the new table and its blocks go: behind all clusters that are used, those of the old ones
 // included; and where no entry refers to that pointed behind the end of the file before.
@@ -25,8 +27,8 @@ struct NewPlace {
   uint64_t end() const { return first + table_clusters + blocks.size(); }
 };
 
-uint64_t end_of_use(const Check& check);
 NewPlace find_place(const Check& check, uint64_t first);
+Result<void> switch_to(int descriptor, const Header& header, const NewPlace& place);
 NewPlace plan_rebuild(const Check& check, uint64_t first);
 Result<void> write_new_blocks(int descriptor, const Check& check, const NewPlace& place);
 
@@ -36,7 +38,7 @@ Result<void> write_new_blocks(int descriptor, const Check& check, const NewPlace
 Result<void> rebuild_refcounts(int descriptor, Check& check) {
   const Header& header = check.header;
   const uint64_t cluster_bytes = header.cluster_bytes();
-  const uint64_t end = end_of_use(check);
+  const uint64_t end = check.references.end_of_use();
   check.references.remove(header.refcount_table_offset,
                           header.refcount_table_clusters * cluster_bytes);
   for (const uint64_t each : check.counted_blocks) check.references.remove(each, cluster_bytes);
@@ -56,23 +58,24 @@ Result<void> rebuild_refcounts(int descriptor, Check& check) {
   if (auto done = write_image(descriptor, place.first * cluster_bytes, table); !done) return done;
   if (auto done = sync_image(descriptor); !done) return done;
   step("repair: rebuilt");
-  std::array<std::byte, 12> fields;
-  store_big_endian(fields, 0, place.first * cluster_bytes);
-  store_big_endian(fields, 8, static_cast<uint32_t>(place.table_clusters));
-  if (auto done = write_image(descriptor, kRefcountTablePlace, fields); !done) return done;
-  return sync_image(descriptor);
+  return switch_to(descriptor, header, place);
 }
 
 namespace {
 
-uint64_t end_of_use(const Check& check) {
-  const auto& groups = check.references.groups();
-  for (auto each = groups.rbegin(); each != groups.rend(); ++each) {
-    for (uint64_t i = ReferenceMap::kGroup; i > 0; --i) {
-      if (each->second[i - 1].count > 0) return each->first + i;
-    }
+// In one sector. Version 2 has refcounts of 16 bits, and no field for that.
+Result<void> switch_to(int descriptor, const Header& header, const NewPlace& place) {
+  const size_t length = header.version < 3 ? 12 : kRefcountOrderPlace + 4 - kRefcountTablePlace;
+  auto fields = read_image(descriptor, kRefcountTablePlace, length);
+  if (!fields) return std::unexpected(fields.error());
+  store_big_endian(std::span(*fields), 0, place.first * header.cluster_bytes());
+  store_big_endian(std::span(*fields), 8, static_cast<uint32_t>(place.table_clusters));
+  if (header.version >= 3) {
+    store_big_endian(std::span(*fields), kRefcountOrderPlace - kRefcountTablePlace,
+                     header.refcount_order);
   }
-  return 1;
+  if (auto done = write_image(descriptor, kRefcountTablePlace, *fields); !done) return done;
+  return sync_image(descriptor);
 }
 
 // The first one from `first` on.

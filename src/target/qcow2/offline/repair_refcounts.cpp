@@ -1,3 +1,5 @@
+#include <fcntl.h>
+
 #include <algorithm>
 
 #include "core/step.hpp"
@@ -54,6 +56,22 @@ Result<void> correct_refcounts(int descriptor, const Check& check, Correction wh
     step(which == Correction::raise ? "repair: a block raised" : "repair: a block lowered");
   }
   return sync_image(descriptor);
+}
+
+// Best effort: not all file systems can give space back.
+Result<void> free_unreferenced(int descriptor, const Check& before) {
+  const auto after = check_image(descriptor);
+  if (!after) return std::unexpected(after.error());
+  if (!after->complete || after->rebuild) return {};
+  const auto cluster = static_cast<off_t>(before.header.cluster_bytes());
+  for (const auto& [first, group] : before.references.groups()) {
+    for (uint64_t i = 0; i < group.size(); ++i) {
+      if (group[i].count == 0 || after->references.at(first + i).count != 0) continue;
+      fallocate(descriptor, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                static_cast<off_t>(first + i) * cluster, cluster);
+    }
+  }
+  return correct_refcounts(descriptor, *after, Correction::lower);
 }
 
 }  // namespace sluice::qcow2
