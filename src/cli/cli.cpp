@@ -27,6 +27,7 @@ constexpr const Command* kCommands[] = {
     &kMeasureCommand, &kBenchCommand,   &kHelpCommand,
     &kInfoCommand,    &kCheckCommand,   &kCreateCommand,      &kBitmapCommand,   &kBenchCommand,
     &kInfoCommand,    &kCheckCommand,   &kCreateCommand,      &kConvertCommand,  &kBenchCommand,
+    &kInfoCommand,    &kCheckCommand,   &kCreateCommand,      &kAmendCommand,    &kBenchCommand,
     &kHelpCommand,
 };
 

@@ -48,6 +48,7 @@ extern const Command kCompareCommand;
 extern const Command kMeasureCommand;
 extern const Command kBitmapCommand;
 extern const Command kConvertCommand;
+extern const Command kAmendCommand;
 extern const Command kBenchCommand;
 extern const Command kHelpCommand;
 

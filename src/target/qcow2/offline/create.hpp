@@ -49,8 +49,18 @@ Result<void> create_image(int descriptor, int data_descriptor, const CreateOptio
 // zeroes.
 Result<void> preallocate(int descriptor, uint64_t offset, uint64_t length, Preallocation how);
 
+// A header extension that Sluice does not make itself.
+struct OtherExtension {
+  uint32_t type = 0;
+  std::vector<std::byte> data = {};
+};
+struct HeaderParts {
+  std::vector<OtherExtension> others = {};
+  bool feature_names = true;  // if there is room for them
+};
+
 // The bytes of a header with its extensions and the name of the backing file. EINVAL: they do not
 // fit the first cluster.
-Result<std::vector<std::byte>> write_header(const Header& header);
+Result<std::vector<std::byte>> write_header(const Header& header, const HeaderParts& parts = {});
 
 }  // namespace sluice::qcow2

@@ -72,7 +72,7 @@ HeaderBytes header_fields(const Header& header) {
 
 }  // namespace
 
-Result<HeaderBytes> write_header(const Header& header) {
+Result<HeaderBytes> write_header(const Header& header, const HeaderParts& parts) {
   HeaderBytes bytes = header_fields(header);
   if (!header.backing_format.empty()) {
     append_header_extension(bytes, kBackingFormatType, header.backing_format);
@@ -80,9 +80,13 @@ Result<HeaderBytes> write_header(const Header& header) {
   if (!header.data_file_name.empty()) {
     append_header_extension(bytes, kDataFileType, header.data_file_name);
   }
+  for (const OtherExtension& each : parts.others) {
+    const auto* const data = reinterpret_cast<const char*>(each.data.data());
+    append_header_extension(bytes, each.type, {data, each.data.size()});
+  }
   const std::string names = feature_names();
   const size_t with_names = bytes.size() + 16 + names.size() + header.backing_name.size();
-  if (header.version > 2 && with_names <= header.cluster_bytes()) {
+  if (parts.feature_names && header.version > 2 && with_names <= header.cluster_bytes()) {
     append_header_extension(bytes, kFeatureNamesType, names);
   }
   append_header_extension(bytes, 0, {});
