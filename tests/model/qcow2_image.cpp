@@ -2,10 +2,15 @@
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 
 #include <algorithm>
 #include <span>
 #include <utility>
+
+#include "core/descriptor.hpp"
+#include "target/qcow2/offline/check.hpp"
+#include "target/qcow2/offline/image_io.hpp"
 
 namespace sluice::test {
 namespace {
@@ -169,6 +174,18 @@ Qcow2Image make_random_image(const WorkFolder& folder, std::mt19937_64& random,
     image.snapshot_contents[i] = folder.read("snapshot.raw");
   }
   return image;
+}
+
+std::string corruptions_of(const std::vector<std::byte>& image) {
+  const Descriptor file(memfd_create("image", MFD_CLOEXEC));
+  if (auto written = qcow2::write_image(file.number(), 0, image); !written) {
+    return written.error().text;
+  }
+  const auto check = qcow2::check_image(file.number());
+  if (!check) return check.error().text;
+  const qcow2::CheckResult& found = check->result;
+  if (found.corruptions == 0 && found.check_errors == 0) return {};
+  return fmt::format("{} corruptions: {}", found.corruptions, fmt::join(found.sentences, "; "));
 }
 
 std::vector<std::byte> examine_image(const WorkFolder& folder, const std::string& name,

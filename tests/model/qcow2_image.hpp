@@ -30,6 +30,9 @@ struct Qcow2Image {
 Qcow2Image make_random_image(const WorkFolder& folder, std::mt19937_64& random,
                              std::optional<BlockOracle>& oracle);
 
+// The corruptions that Sluice's own check finds in an image, in its words; empty: none.
+std::string corruptions_of(const std::vector<std::byte>& image);
+
 // Examines image `name` in the folder with qemu-img: no corruption (nor leaks, if not `may_leak`),
 // and unchanged snapshots. Returns the contents of the disk; empty, and a failed test, if not.
 std::vector<std::byte> examine_image(const WorkFolder& folder, const std::string& name,

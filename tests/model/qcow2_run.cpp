@@ -43,7 +43,7 @@ Qcow2Run::Qcow2Run(const Setup& setup, uint64_t seed, const Content& content, Bl
       backing_power_(random_()),
       oracle_(std::move(oracle)),
       may_fail_(setup.fails),
-      until_cut_(1 + static_cast<int>(random_() % 300)),
+      until_cut_(events_to_cut()),
       cuts_left_(setup.cuts) {
   auto disk = make_disk(content.image);
   disk_ = disk.get();
@@ -265,10 +265,17 @@ int Qcow2Run::failure_of(const Request& request) {
 
 // --- Power cuts
 
+// So that the cuts are spread over the run.
+int Qcow2Run::events_to_cut() {
+  constexpr uint64_t kEvents = 2400;
+  const uint64_t most = kEvents / static_cast<uint64_t>(std::max(setup_.cuts, 8));
+  return 1 + static_cast<int>(random_() % most);
+}
+
 // Called by the disk.
 void Qcow2Run::maybe_cut() {
   if (cuts_left_ == 0 || --until_cut_ > 0) return;
-  until_cut_ = 1 + static_cast<int>(random_() % 300);
+  until_cut_ = events_to_cut();
   --cuts_left_;
   cuts_.push_back({oracle_, left_on_disks(VolatileDisk::Left::any)});
 }
@@ -278,13 +285,13 @@ void Qcow2Run::check_next() {
   cuts_.pop_back();
   if (testing::Test::HasFailure()) return;
   SCOPED_TRACE(fmt::format("after power cut {}", ++setup_.counts.cuts));
-  const std::string name = fmt::format("cut{}.qcow2", setup_.depth);
-  setup_.folder.write(name, cut.content.image);
-  if (data_ != nullptr) setup_.folder.write(setup_.image.data_file, cut.content.data);
-  const Bytes found = examine_image(setup_.folder, name, setup_.image, true);
+  const bool by_qemu = setup_.counts.cuts % setup_.qemu_each == 0;
+  const Bytes found = examine(cut, by_qemu);
   if (testing::Test::HasFailure()) return;
   ASSERT_EQ(found.size(), oracle_.size_bytes());
   ASSERT_EQ(cut.oracle.adopt(0, found), "");
+  if (!by_qemu) return;
+  ++setup_.counts.judged;
   Setup next = setup_;
   next.fails = false;
   next.may_leak = true;
@@ -292,6 +299,27 @@ void Qcow2Run::check_next() {
   ++next.depth;
   Qcow2Run run(next, random_(), cut.content, std::move(cut.oracle));
   run.run(200);
+}
+
+// The contents of the disk.
+Qcow2Run::Bytes Qcow2Run::examine(const Cut& cut, bool by_qemu) {
+  EXPECT_EQ(corruptions_of(cut.content.image), "");
+  if (!by_qemu) {
+    Setup next = setup_;
+    next.cuts = 0;
+    return Qcow2Run(next, random_(), cut.content, cut.oracle).look();
+  }
+  const std::string name = fmt::format("cut{}.qcow2", setup_.depth);
+  setup_.folder.write(name, cut.content.image);
+  if (data_ != nullptr) setup_.folder.write(setup_.image.data_file, cut.content.data);
+  return examine_image(setup_.folder, name, setup_.image, true);
+}
+
+Qcow2Run::Bytes Qcow2Run::look() {
+  start_target(*target_);
+  Bytes found = read_all();
+  stop_target();
+  return found;
 }
 
 }  // namespace sluice::test

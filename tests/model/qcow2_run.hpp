@@ -1,8 +1,8 @@
 // Qcow2Run: a qcow2 target on a VolatileDisk, under random requests, checked against the oracle.
 //
-// The power is cut at random moments: what is on the disk then is examined by QEMU, must have the
-// flushed contents or newer ones, and is served again for a while. The requests never overlap, but
-// often share clusters.
+// The power is cut at random moments: what is on the disk then must be sound, and have the flushed
+// contents or newer ones. That is examined here, of one cut in several by QEMU as well, and the
+// image is served again for a while. The requests never overlap, but often share clusters.
 #pragma once
 
 #include <memory>
@@ -21,6 +21,7 @@ namespace sluice::test {
 
 struct Qcow2Counts {
   size_t cuts = 0;
+  size_t judged = 0;  // by QEMU
   size_t requests = 0;
   size_t failed = 0;  // of them
 };
@@ -36,6 +37,7 @@ class Qcow2Run {
     bool fails = false;     // some requests of the disk fail
     bool may_leak = false;  // the image may have leaks already
     int cuts = 0;           // at most
+    size_t qemu_each = 1;   // which of the cuts QEMU examines, and are served again
     int depth = 0;          // how many cuts were before
   };
 
@@ -50,6 +52,8 @@ class Qcow2Run {
 
   // Serves the image for so many steps, then stops.
   void run(int steps);
+  // Only starts it, reads the disk, and stops.
+  Bytes look();
 
  private:
   struct Cut {
@@ -72,7 +76,9 @@ class Qcow2Run {
   void collect();
   void end(Running& ended);
   void maybe_cut();
+  int events_to_cut();
   void check_next();
+  Bytes examine(const Cut& cut, bool by_qemu);
   int failure_of(const Request& request);
 
   const Setup setup_;

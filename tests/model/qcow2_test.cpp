@@ -43,16 +43,22 @@ void run_images(const Seeds& seeds, bool fails) {
                              image.snapshots.size()));
     if (testing::Test::HasFailure()) return;
     Qcow2Counts counts;
-    Qcow2Run run({.folder = folder, .image = image, .counts = counts, .fails = fails, .cuts = 4},
+    Qcow2Run run({.folder = folder,
+                  .image = image,
+                  .counts = counts,
+                  .fails = fails,
+                  .cuts = 60,
+                  .qemu_each = std::getenv("SLUICE_TEST_FULL") == nullptr ? 12UL : 1UL},
                  random(), {.image = folder.read("image.qcow2"), .data = folder.read("data.raw")},
                  std::move(*oracle));
     run.run(1500);
     total.cuts += counts.cuts;
+    total.judged += counts.judged;
     total.requests += counts.requests;
     total.failed += counts.failed;
   }
-  fmt::print("[   cuts   ] {}, {} requests, {} of them failed\n", total.cuts, total.requests,
-             total.failed);
+  fmt::print("[   cuts   ] {}, {} of them examined by QEMU; {} requests, {} of them failed\n",
+             total.cuts, total.judged, total.requests, total.failed);
 }
 
 TEST(Qcow2Model, PowerCuts) { run_images(qcow2_seeds(6), false); }
