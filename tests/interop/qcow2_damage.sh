@@ -80,8 +80,8 @@ absurd_headers() {
 48 7fffffffffff0000 refcount
 56 00000000 refcount
 60 ffffffff snapshots
-60 000000010000000000000200 snapshots
-60 0000000100ffffffffff0000 snapshots
+60 000000010000000000000200 snapshot
+60 0000000100ffffffffff0000 snapshot
 96 00000007 refcount
 100 00000020 header_length
 100 0000fff9 header_length
