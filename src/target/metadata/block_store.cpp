@@ -92,6 +92,16 @@ bool BlockStore::evict(CachedBlock& slot) {
 void BlockStore::give_up(CachedBlock& slot) {
   assert(slot.state == CachedBlock::State::filling);
   remove(slot);
+  add_empty(slot);
+}
+
+bool BlockStore::forget(CachedBlock& slot) {
+  if (!evict(slot)) return false;
+  add_empty(slot);
+  return true;
+}
+
+void BlockStore::add_empty(CachedBlock& slot) {
   slot.state = CachedBlock::State::empty;
   slot.newer = empty_;
   empty_ = &slot;

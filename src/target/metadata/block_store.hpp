@@ -31,6 +31,8 @@ class BlockStore {
   CachedBlock* claim(uint64_t number, uint64_t version, uint64_t flush);
   // Makes a slot that could not be filled empty again.
   void give_up(CachedBlock& slot);
+  // The same for one that has a block; false: it is not clean, or has a user.
+  bool forget(CachedBlock& slot);
 
   std::span<CachedBlock> slots() { return {slots_.get(), count_}; }
   std::span<const CachedBlock> slots() const { return {slots_.get(), count_}; }
@@ -41,6 +43,7 @@ class BlockStore {
   bool evict(CachedBlock& slot);
   void insert(CachedBlock& slot, uint64_t number);
   void remove(CachedBlock& slot);
+  void add_empty(CachedBlock& slot);
 
   const size_t count_;
   const Buffer memory_;

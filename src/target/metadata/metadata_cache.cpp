@@ -193,6 +193,21 @@ void MetadataCache::forgive() {
   state_.dirty.forgive();
 }
 
+bool MetadataCache::forget(uint64_t first, uint64_t count, Ring& here) {
+  const std::scoped_lock guard(state_.mutex);
+  bool all = true;
+  for (uint64_t number = first; number < first + count; ++number) {
+    CachedBlock* const slot = state_.store.find(number);
+    if (slot == nullptr) continue;
+    if (state_.store.forget(*slot)) {
+      state_.offer_room(here);
+    } else {
+      all = false;
+    }
+  }
+  return all;
+}
+
 MetadataCache::Stats MetadataCache::stats() const {
   Stats stats{.misses = misses_.load(std::memory_order_relaxed),
               .writes = write_back_.writes(),

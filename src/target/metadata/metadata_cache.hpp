@@ -91,6 +91,10 @@ class MetadataCache {
   // attempt; all blocks that could be written are durable nevertheless, unless a flush has failed.
   Task flush(Request& request);
 
+  // Drops blocks whose place is no longer a block of the format, and must not come back when it is
+  // one again. False: some are in use, or not written. Any thread; `here`: its ring.
+  bool forget(uint64_t first, uint64_t count, Ring& here);
+
   // True if a block could not be written, which is then not tried again, or if a flush has failed,
   // which ends all writing for good. Any thread.
   bool failed() const;

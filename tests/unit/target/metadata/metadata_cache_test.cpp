@@ -28,6 +28,32 @@ TEST_F(MetadataCacheTest, SizesAreChecked) {
   EXPECT_EQ(refused(512, 2, 17), EINVAL);
 }
 
+// Then the child has been written without the cache.
+TEST_F(MetadataCacheTest, AForgottenBlockIsReadAgain) {
+  put(1, 1);
+  put(2, 2);
+  EXPECT_FALSE(cache->forget(1, 2, ring)) << "they are not written";
+  ASSERT_EQ(flush(), 0);
+  {
+    ReadPin pin;
+    ASSERT_EQ(read(2, pin), 0);
+    EXPECT_FALSE(cache->forget(1, 2, ring)) << "one is in use";
+  }
+  const uint64_t before = cache->stats().misses;
+  EXPECT_TRUE(cache->forget(1, 3, ring)) << "also what was never there";
+  for (uint64_t number = 1; number < 3; ++number) {
+    ReadPin pin;
+    ASSERT_EQ(read(number, pin), 0);
+    EXPECT_EQ(std::to_integer<uint64_t>(pin.bytes()[0]), number);
+  }
+  EXPECT_EQ(cache->stats().misses, before + 2);
+  for (uint64_t number = 10; number < 20; ++number) {
+    put(number, 3);
+    ASSERT_EQ(flush(), 0);
+    EXPECT_TRUE(cache->forget(number, 1, ring));
+  }
+}
+
 TEST_F(MetadataCacheTest, AHitNeitherWaitsNorAllocates) {
   ASSERT_EQ(get(3), 0);
   TestTag tag(ring);
