@@ -35,12 +35,26 @@ Result<void> check_name(std::string_view type, std::string_view name) {
                                   fmt::join(names, ", ")));
 }
 
+// Of a verb with one argument, which is taken as it is: a name may have any character.
+Result<Spec> read_plain_verb(std::string_view type, const std::string& name,
+                             std::string_view option, std::span<const std::string> arguments) {
+  if (arguments.size() != 1) {
+    return fail(EINVAL, fmt::format("'{}' of a target {} takes one argument, its {}, found {}",
+                                    name, shown(type), option, arguments.size()));
+  }
+  Spec verb{.target = name};
+  verb.set(option, arguments.front());
+  return verb;
+}
+
 }  // namespace
 
 Result<Spec> read_verb(std::string_view type, const std::string& name,
                        std::span<const std::string> arguments, std::string_view directory) {
   if (auto known = check_name(type, name); !known) return std::unexpected(known.error());
   const auto vocabulary = vocabulary_of(type);
+  const std::string_view plain = find_target(verbs_of(type), name)->leaf_option;
+  if (!plain.empty()) return read_plain_verb(type, name, plain, arguments);
   auto verb = parse_spec(fmt::format("{}({})", name, fmt::join(arguments, ", ")), vocabulary);
   if (!verb) return verb;
   if (auto made = make_paths_absolute(*verb, vocabulary, directory); !made) {
