@@ -46,7 +46,7 @@ void merge_bits(const Bitmap& from, Bitmap& to, uint64_t disk_bytes) {
 
 }  // namespace
 
-Task Qcow2Target::control(Request& request, ControlCall& call) {
+Task Qcow2Target::control_bitmaps(Request& request, ControlCall& call) {
   if (!image_.bitmap_store().is_writing()) {
     return call.fail(EROFS, "the image is read-only: add it for writing to change its bitmaps");
   }

@@ -19,6 +19,8 @@ inline constexpr std::string_view kBitmapEnable = "bitmap-enable";
 inline constexpr std::string_view kBitmapDisable = "bitmap-disable";
 inline constexpr std::string_view kBitmapMerge = "bitmap-merge";
 
+constexpr bool is_bitmap_verb(std::string_view verb) { return verb.starts_with("bitmap-"); }
+
 inline constexpr std::string_view kBitmapName = "name";
 inline constexpr std::string_view kBitmapGranularity = "granularity";
 inline constexpr std::string_view kBitmapDisabled = "disabled";
@@ -40,7 +42,7 @@ inline constexpr OptionSyntax kMergeOptions[] = {
     kBitmapNameOption,
     {.name = kBitmapSource, .required = true, .help = "the bitmap whose bits are added"}};
 
-inline constexpr TargetSyntax kBitmapVerbTable[] = {
+inline constexpr TargetSyntax kBitmapVerbs[] = {
     {.name = kBitmapAdd,
      .summary = "add an empty dirty bitmap, which follows all writes",
      .leaf_option = kBitmapName,

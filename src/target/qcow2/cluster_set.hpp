@@ -1,13 +1,14 @@
 // ClusterSet: the host clusters that hold metadata in use, none of which guest data may overwrite.
 //
 // Grows only, up to its capacity, beyond which nothing is added: a last defence against images that
-// are damaged. Any thread.
+// are damaged. Any thread, but for become().
 #pragma once
 
 #include <algorithm>
 #include <atomic>
 #include <bit>
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 namespace sluice::qcow2 {
@@ -16,6 +17,12 @@ class ClusterSet {
  public:
   explicit ClusterSet(uint64_t expected, uint32_t cluster_bits)
       : cluster_bits_(cluster_bits), slots_(std::bit_ceil(2 * std::max<uint64_t>(expected, 32))) {}
+
+  // Takes the clusters and the capacity of another set. Nobody else uses either.
+  void become(ClusterSet&& other) {
+    count_.store(other.count_.load(std::memory_order_relaxed), std::memory_order_relaxed);
+    slots_ = std::move(other.slots_);
+  }
 
   // By any offset in the cluster.
   void add(uint64_t offset) {

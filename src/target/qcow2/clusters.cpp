@@ -108,6 +108,21 @@ Task Clusters::allocate_run(Request& request, uint64_t count, Allocation& alloca
   co_return status;
 }
 
+Task Clusters::allocate_all(Request& request, uint64_t count, std::vector<Allocation>& allocated) {
+  for (uint64_t left = count; left != 0; left -= allocated.back().count) {
+    Allocation more;
+    Task allocating = allocate(request, left, more);
+    if (const Status status = co_await allocating; !status.ok()) co_return status;
+    allocated.push_back(more);
+  }
+  co_return kOk;
+}
+
+uint64_t Clusters::block_count() const {
+  return static_cast<uint64_t>(
+      std::ranges::count_if(table_, [](uint64_t each) { return each != 0; }));
+}
+
 void Clusters::retire(uint64_t offset, uint64_t count) {
   const std::lock_guard guard(mutex_);
   for (uint64_t i = 0; i < count; ++i) retired_.push_back(offset + i * cluster_bytes_);

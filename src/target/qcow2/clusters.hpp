@@ -51,6 +51,8 @@ class Clusters {
   Task allocate(Request& request, uint64_t wanted, Allocation& allocated);
   // As many, in a row. EFBIG: more than there can be in a row.
   Task allocate_run(Request& request, uint64_t count, Allocation& allocated);
+  // The same in any places.
+  Task allocate_all(Request& request, uint64_t count, std::vector<Allocation>& allocated);
   // Clusters of a table that is no longer used: they become free at the end.
   void retire(uint64_t offset, uint64_t count);
   // Makes the cluster at `offset`, which is to be a table, all zeroes.
@@ -77,12 +79,18 @@ class Clusters {
   // afterwards.
   Task free_unused(Request& request);
 
+  // Refcount blocks, and clusters of the refcount table. Call it while nobody allocates.
+  uint64_t block_count() const;
+  uint64_t table_clusters() const { return table_clusters_; }
+
   // The refcount of the cluster at `offset`.
   Task refcount(Request& request, uint64_t offset, uint64_t& count);
   // Of several. `counts` has as many elements.
   Task refcounts(Request& request, std::span<const uint64_t> offsets, std::span<uint64_t> counts);
 
  private:
+  friend class RefcountChange;
+
   struct Dropped {
     uint64_t number;
     uint64_t offset;

@@ -74,6 +74,7 @@ class Image {
   // Durable at once.
   Task store_size(Request& request, uint64_t size_bytes);
 
+  bool loaded() const { return cache_ != nullptr; }
   Clusters& clusters() { return *clusters_; }
   Bitmaps& bitmaps() { return bitmaps_; }
   const Bitmaps& bitmaps() const { return bitmaps_; }
@@ -91,6 +92,8 @@ class Image {
                          std::string_view what = "leads to where it must not");
 
  private:
+  friend class Snapshots;
+  friend class TableSwitch;
   using Table = std::vector<std::atomic<uint64_t>>;
 
   Task load_header(Request& request, LifeCall& call);
@@ -139,7 +142,8 @@ class Image {
   Bitmaps bitmaps_;
   BitmapStore bitmap_store_;
   std::unique_ptr<SeenBlocks> counted_;  // of tables: see is_counted()
-  AsyncMutex tables_;                    // changes of l1_
+  uint64_t snapshot_table_bytes_ = 0;
+  AsyncMutex tables_;  // changes of l1_
   Table l1_;
   BlockVersion switched_{};  // of the header: leads to an L1 table not known to be durable
   std::atomic<bool> corrupt_ = false;

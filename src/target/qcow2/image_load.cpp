@@ -184,11 +184,8 @@ Task Image::find_snapshot(Request& request, LifeCall& call, uint64_t& offset, ui
   SnapshotTable list;
   Task loading = load_snapshots(request, call, list);
   if (const Status loaded = co_await loading; !loaded.ok()) co_return loaded;
-  const auto matches = [this](const Snapshot& each) {
-    return each.name == options_.snapshot || each.id == options_.snapshot;
-  };
-  const auto found = std::ranges::find_if(list.snapshots, matches);
-  if (found == list.snapshots.end()) {
+  const Snapshot* const found = qcow2::find_snapshot(list.snapshots, options_.snapshot);
+  if (found == nullptr) {
     co_return call.fail(ENOENT, fmt::format("{} has no snapshot {}: sluice info lists them",
                                             shown(options_.name), shown(options_.snapshot)));
   }
@@ -234,11 +231,13 @@ Status Image::collect_metadata(const std::vector<uint64_t>& refcount_blocks,
   const uint64_t cluster = header_.cluster_bytes();
   const uint64_t l1_bytes = l1_.size() * sizeof(uint64_t);
   const uint64_t table_bytes = header_.refcount_table_clusters * cluster;
-  metadata_ = std::make_unique<ClusterSet>(
-      l1_.size() + refcount_blocks.size() + (l1_bytes + table_bytes) / cluster +
-          snapshots.table_bytes / cluster + 2 * snapshots.snapshots.size() +
-          bitmap_store_.claimed(),
-      header_.cluster_bits);
+  ClusterSet found(l1_.size() + refcount_blocks.size() + (l1_bytes + table_bytes) / cluster +
+                       snapshots.table_bytes / cluster + 2 * snapshots.snapshots.size() +
+                       bitmap_store_.claimed(),
+                   header_.cluster_bits);
+  snapshot_table_bytes_ = snapshots.table_bytes;
+  if (metadata_ == nullptr) metadata_ = std::make_unique<ClusterSet>(0, header_.cluster_bits);
+  metadata_->become(std::move(found));
   metadata_->add(0);
   metadata_->add(header_.l1_offset, l1_bytes);
   metadata_->add(header_.refcount_table_offset, table_bytes);

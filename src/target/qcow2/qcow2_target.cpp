@@ -58,6 +58,16 @@ Task Qcow2Target::start(Request& request, LifeCall& call) {
   co_return kOk;
 }
 
+Task Qcow2Target::attach(Request&, LifeCall&) {
+  ++reactors_;
+  return kOk;
+}
+
+Task Qcow2Target::detach(Request&, LifeCall&) {
+  --reactors_;
+  return kOk;
+}
+
 Task Qcow2Target::stop(Request& request, LifeCall&) {
   control_ = nullptr;
   return image_.close(request);

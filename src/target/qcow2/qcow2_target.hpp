@@ -39,6 +39,8 @@ class Qcow2Target final : public Target, public StatusContexts {
 
   bool is_living() const override { return true; }
   Task start(Request& request, LifeCall& call) override;
+  Task attach(Request& request, LifeCall& call) override;
+  Task detach(Request& request, LifeCall& call) override;
   Task stop(Request& request, LifeCall& call) override;
   Task control(Request& request, ControlCall& call) override;
   std::vector<std::string> contexts() const override;
@@ -117,6 +119,11 @@ class Qcow2Target final : public Target, public StatusContexts {
   Task unmap_step(Request& request, uint64_t offset, uint64_t clusters);
   L2Entry unmapped(const L2Entry& old, const Request& request) const;
 
+  // --- Snapshots (snapshot_verbs.cpp).
+  Task control_snapshots(Request& request, ControlCall& call);
+  Task list_snapshots(Request& request, ControlCall& call);
+  Task change_snapshots(Request& request, ControlCall& call);
+
   // --- Growth (growing.cpp).
   Task clear_new(Request& request);
   Task fill_new(Request& request, uint64_t offset, uint64_t end);
@@ -129,6 +136,7 @@ class Qcow2Target final : public Target, public StatusContexts {
   Task find_depth_below(Request& request, uint64_t offset, StatusRuns& found);
 
   // --- Dirty bitmaps (bitmap_verbs.cpp).
+  Task control_bitmaps(Request& request, ControlCall& call);
   Status plan_bitmap(ControlCall& call, BitmapEntry& entry) const;
   Task add_bitmap(Request& request, ControlCall& call);
   Task remove_bitmap(Request& request, ControlCall& call);
@@ -152,6 +160,7 @@ class Qcow2Target final : public Target, public StatusContexts {
   uint64_t packed_before_ = 0;          // the value of flushes_
   std::vector<std::byte> packed_tail_;  // what the block has in which the newest stream ends
   ControlReactor* control_ = nullptr;   // while it is served
+  std::atomic<int> reactors_ = 0;       // that it is attached to, the control reactor included
   ErrorLog errors_;
   std::atomic<Space> space_ = Space::unknown;
 };

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/error.hpp"
@@ -58,6 +59,19 @@ struct SnapshotTable {
 };
 Result<SnapshotTable> parse_snapshots(std::span<const std::byte> bytes, const Header& header,
                                       uint64_t file_bytes);
+
+// The reverse: all snapshots as they are, but for what `extra_data` says of the VM state and the
+// disk, which is kept as it is.
+std::vector<std::byte> write_snapshots(std::span<const Snapshot> snapshots);
+
+// The extra data of a new snapshot: no VM state, and the size of the disk.
+std::vector<std::byte> snapshot_extra_data(uint64_t disk_bytes);
+
+// The one of this name, or else of this id; null: there is none.
+const Snapshot* find_snapshot(std::span<const Snapshot> snapshots, std::string_view name_or_id);
+
+// An id that none has: one more than the largest number, as QEMU chooses it.
+std::string new_snapshot_id(std::span<const Snapshot> snapshots);
 
 // `bytes` is the whole directory.
 Result<std::vector<BitmapEntry>> parse_bitmaps(std::span<const std::byte> bytes,

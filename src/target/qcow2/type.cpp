@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <filesystem>
 #include <utility>
@@ -16,6 +17,7 @@
 #include "target/qcow2/named_files.hpp"
 #include "target/qcow2/offline/repair.hpp"
 #include "target/qcow2/qcow2_target.hpp"
+#include "target/qcow2/snapshot_verbs.hpp"
 #include "target/qcow2/storage_bytes.hpp"
 
 namespace sluice {
@@ -56,6 +58,16 @@ constexpr OptionSyntax kQcow2Options[] = {
      .help = "use the page cache for the image's files"},
     {.name = "read_only", .kind = OptionKind::flag, .fallback = "no", .help = "refuse writes"},
 };
+
+template <size_t... kCounts>
+constexpr auto joined(const TargetSyntax (&... tables)[kCounts]) {
+  std::array<TargetSyntax, (kCounts + ...)> all{};
+  auto next = all.begin();
+  ((next = std::ranges::copy(tables, next).out), ...);
+  return all;
+}
+
+constexpr auto kVerbs = joined(kSnapshotVerbs, kBitmapVerbs);
 
 // One image of a chain.
 struct Level {
@@ -302,7 +314,7 @@ constinit const TargetType kQcow2Target = {
             .options = qcow2::kQcow2Options,
         },
     .open = qcow2::open_qcow2,
-    .verbs = qcow2::kBitmapVerbTable,
+    .verbs = qcow2::kVerbs,
     .reads_images = true,
 };
 

@@ -28,6 +28,19 @@ TEST(Verb, IsReadFromWordsAndSurvivesItsJson) {
   EXPECT_EQ(*again, *verb);
 }
 
+TEST(Verb, TakesANameAsItIs) {
+  const std::vector<std::string> name{"a, b=(c)"};
+  const auto verb = read_verb("qcow2", "snapshot-create", name, "/");
+  ASSERT_TRUE(verb) << verb.error().text;
+  EXPECT_EQ(verb->text("name"), name.front());
+  const auto again = parse_verb(verb_json(*verb, "qcow2"), "qcow2");
+  ASSERT_TRUE(again) << again.error().text;
+  EXPECT_EQ(*again, *verb);
+  EXPECT_THAT(verb_error("qcow2", "snapshot-create"), HasSubstr("takes one argument, its name"));
+  EXPECT_THAT(verb_error("qcow2", "snapshot-delete", {"a", "b"}), HasSubstr("found 2"));
+  EXPECT_FALSE(parse_verb(R"({"target": "snapshot-create"})", "qcow2"));
+}
+
 TEST(Verb, OfAnotherTypeIsRefused) {
   EXPECT_THAT(verb_error("fault", "power_on"),
               HasSubstr("a target 'fault' has no verb 'power_on': it has power_cut"));

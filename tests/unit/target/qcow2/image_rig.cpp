@@ -4,6 +4,7 @@
 
 #include <utility>
 
+#include "target/control_call.hpp"
 #include "target/life/life_call.hpp"
 
 namespace sluice::qcow2::test {
@@ -82,6 +83,27 @@ int ImageRig::grow(uint64_t size_bytes) {
   Task growing = target->grow(life.request, size_bytes);
   ring.perform_all();
   return growing.status().error();
+}
+
+int ImageRig::control(const std::string& verb, const std::string& name) {
+  LifeRequest life(ring);
+  ControlCall call{.verb = {.target = verb}};
+  call.verb.set("name", name);
+  call.deadline = ControlCall::Clock::now() + limit;
+  Task controlling = target->control(life.request, call);
+  ring.perform_all();
+  EXPECT_TRUE(controlling.finished());
+  why = call.why;
+  answer = call.answer;
+  return controlling.status().error();
+}
+
+std::vector<std::byte> ImageRig::snapshot(const std::string& name) {
+  std::mt19937_64 random(1);
+  folder.write("read.qcow2", disk->after_cut(VolatileDisk::Left::newest, random));
+  EXPECT_EQ(folder.run("qemu-img convert -f qcow2 -O raw -l " + name + " read.qcow2 read.raw"), 0)
+      << folder.output();
+  return folder.read("read.raw");
 }
 
 testing::AssertionResult ImageRig::has(uint64_t offset, uint64_t length, uint64_t number) {

@@ -3,6 +3,7 @@
 // The disk below can fail, and is seen request by request. One thread.
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -12,6 +13,7 @@
 #include <vector>
 
 #include "model/block_oracle.hpp"
+#include "spec/json_value.hpp"
 #include "support/manual_ring.hpp"
 #include "support/test_tag.hpp"
 #include "support/volatile_disk.hpp"
@@ -75,6 +77,8 @@ class ImageRig {
   int write_zeroes(uint64_t offset, uint64_t length, bool may_unmap = true);
   // Clients see it after the next start().
   int grow(uint64_t size_bytes);
+  // "snapshot-create" and others, see below for the outcome.
+  int control(const std::string& verb, const std::string& name = {});
   // Whether a range has the pattern.
   testing::AssertionResult has(uint64_t offset, uint64_t length, uint64_t number);
 
@@ -87,6 +91,12 @@ class ImageRig {
   // What qemu-img check finds in what is on the disk: 0, or its status and output.
   std::string check();
 
+  // The contents of a snapshot, as QEMU sees it.
+  std::vector<std::byte> snapshot(const std::string& name);
+
+  std::chrono::seconds limit{1000};  // of a verb
+  std::string why;
+  JsonValue answer;  // of the last verb
   WorkFolder folder;
   Power power{1};
   Power backing_power{1};
