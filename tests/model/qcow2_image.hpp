@@ -33,6 +33,11 @@ Qcow2Image make_random_image(const WorkFolder& folder, std::mt19937_64& random,
 // The corruptions that Sluice's own check finds in an image, in its words; empty: none.
 std::string corruptions_of(const std::vector<std::byte>& image);
 
+// The contents of a snapshot; nullopt: it is not there.
+std::optional<std::vector<std::byte>> read_snapshot(const WorkFolder& folder,
+                                                    const std::string& image,
+                                                    const std::string& name);
+
 // Examines image `name` in the folder with qemu-img: no corruption (nor leaks, if not `may_leak`),
 // and unchanged snapshots. Returns the contents of the disk; empty, and a failed test, if not.
 std::vector<std::byte> examine_image(const WorkFolder& folder, const std::string& name,

@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "target/life/life_call.hpp"
+#include "model/qcow2_run_verbs.hpp"
 
 namespace sluice::test {
 namespace {
@@ -44,7 +44,8 @@ Qcow2Run::Qcow2Run(const Setup& setup, uint64_t seed, const Content& content, Bl
       oracle_(std::move(oracle)),
       may_fail_(setup.fails),
       until_cut_(events_to_cut()),
-      cuts_left_(setup.cuts) {
+      cuts_left_(setup.cuts),
+      image_(setup.image) {
   auto disk = make_disk(content.image);
   disk_ = disk.get();
   std::unique_ptr<VolatileDisk> data;
@@ -99,10 +100,11 @@ void Qcow2Run::run(int steps) {
     disk->fails = [this](const Request& request) { return failure_of(request); };
   }
   for (int i = 0; i < steps && !testing::Test::HasFailure(); ++i) {
-    if (running_.size() < kAtOnce) start();
+    maybe_start_verb();
+    if (running_.size() < kAtOnce && verb_ == nullptr) start();
     step();
   }
-  while (!running_.empty() && !testing::Test::HasFailure()) step();
+  while ((!running_.empty() || verb_ != nullptr) && !testing::Test::HasFailure()) step();
   if (testing::Test::HasFailure()) return;
   disk_->fails = nullptr;
   if (data_ != nullptr) data_->fails = nullptr;
@@ -113,8 +115,9 @@ void Qcow2Run::run(int steps) {
   const Content content = left_on_disks(VolatileDisk::Left::newest);
   setup_.folder.write("stopped.qcow2", content.image);
   if (data_ != nullptr) setup_.folder.write(setup_.image.data_file, content.data);
+  check_uncertain("stopped.qcow2", uncertain_, image_);
   const Bytes found =
-      examine_image(setup_.folder, "stopped.qcow2", setup_.image, setup_.may_leak || may_fail_);
+      examine_image(setup_.folder, "stopped.qcow2", image_, setup_.may_leak || may_fail_);
   if (found.size() != oracle_.size_bytes()) ADD_FAILURE() << "it has " << found.size();
   // What a failing disk has not taken is lost, as after a power cut.
   EXPECT_EQ(may_fail_ ? oracle_.adopt(0, found) : oracle_.check(0, found), "");
@@ -165,7 +168,9 @@ void Qcow2Run::step() {
   ring_.settle();
   if (ring_.pending() != 0) ring_.perform(random_() % ring_.pending());
   collect();
-  if (ring_.pending() == 0 && !running_.empty()) ADD_FAILURE() << "a request waits for ever";
+  collect_verb();
+  const bool waits = !running_.empty() || verb_ != nullptr;
+  if (ring_.pending() == 0 && waits) ADD_FAILURE() << "a request waits for ever";
   while (!cuts_.empty()) check_next();
 }
 
@@ -277,7 +282,7 @@ void Qcow2Run::maybe_cut() {
   if (cuts_left_ == 0 || --until_cut_ > 0) return;
   until_cut_ = events_to_cut();
   --cuts_left_;
-  cuts_.push_back({oracle_, left_on_disks(VolatileDisk::Left::any)});
+  cuts_.push_back({oracle_, left_on_disks(VolatileDisk::Left::any), image_, uncertain_});
 }
 
 void Qcow2Run::check_next() {
@@ -293,6 +298,7 @@ void Qcow2Run::check_next() {
   if (!by_qemu) return;
   ++setup_.counts.judged;
   Setup next = setup_;
+  next.image = std::move(cut.image);
   next.fails = false;
   next.may_leak = true;
   next.cuts = setup_.depth == 0 ? 2 : 0;
@@ -302,7 +308,7 @@ void Qcow2Run::check_next() {
 }
 
 // The contents of the disk.
-Qcow2Run::Bytes Qcow2Run::examine(const Cut& cut, bool by_qemu) {
+Qcow2Run::Bytes Qcow2Run::examine(Cut& cut, bool by_qemu) {
   EXPECT_EQ(corruptions_of(cut.content.image), "");
   if (!by_qemu) {
     Setup next = setup_;
@@ -312,7 +318,8 @@ Qcow2Run::Bytes Qcow2Run::examine(const Cut& cut, bool by_qemu) {
   const std::string name = fmt::format("cut{}.qcow2", setup_.depth);
   setup_.folder.write(name, cut.content.image);
   if (data_ != nullptr) setup_.folder.write(setup_.image.data_file, cut.content.data);
-  return examine_image(setup_.folder, name, setup_.image, true);
+  check_uncertain(name, cut.verbs, cut.image);
+  return examine_image(setup_.folder, name, cut.image, true);
 }
 
 Qcow2Run::Bytes Qcow2Run::look() {

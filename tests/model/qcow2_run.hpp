@@ -3,11 +3,14 @@
 // The power is cut at random moments: what is on the disk then must be sound, and have the flushed
 // contents or newer ones. That is examined here, of one cut in several by QEMU as well, and the
 // image is served again for a while. The requests never overlap, but often share clusters.
+// Snapshots are taken, deleted and applied meanwhile.
 #pragma once
 
 #include <memory>
 #include <optional>
 #include <random>
+#include <span>
+#include <string>
 #include <vector>
 
 #include "model/block_oracle.hpp"
@@ -15,6 +18,8 @@
 #include "support/manual_ring.hpp"
 #include "support/test_tag.hpp"
 #include "support/volatile_disk.hpp"
+#include "target/control_call.hpp"
+#include "target/life/life_call.hpp"
 #include "target/qcow2/qcow2_target.hpp"
 
 namespace sluice::test {
@@ -24,6 +29,7 @@ struct Qcow2Counts {
   size_t judged = 0;  // by QEMU
   size_t requests = 0;
   size_t failed = 0;  // of them
+  size_t verbs = 0;   // for snapshots, which have succeeded
 };
 
 class Qcow2Run {
@@ -32,7 +38,7 @@ class Qcow2Run {
 
   struct Setup {
     const WorkFolder& folder;
-    const Qcow2Image& image;
+    Qcow2Image image;
     Qcow2Counts& counts;
     bool fails = false;     // some requests of the disk fail
     bool may_leak = false;  // the image may have leaks already
@@ -56,11 +62,21 @@ class Qcow2Run {
   Bytes look();
 
  private:
+  // A change of the snapshots that runs, or has failed, so that it may have happened or not.
+  struct Verb {
+    std::string verb;
+    std::string name;
+    BlockOracle before;  // of the disk, when it began
+    Bytes content;       // of the snapshot, unless it is being taken
+  };
   struct Cut {
     BlockOracle oracle;
     Content content;
+    Qcow2Image image;
+    std::vector<Verb> verbs;
   };
   struct Running;
+  struct RunningVerb;
 
   std::unique_ptr<Target> open_backing();
   std::unique_ptr<VolatileDisk> make_disk(const Bytes& bytes);
@@ -78,8 +94,15 @@ class Qcow2Run {
   void maybe_cut();
   int events_to_cut();
   void check_next();
-  Bytes examine(const Cut& cut, bool by_qemu);
+  Bytes examine(Cut& cut, bool by_qemu);
   int failure_of(const Request& request);
+  // --- Snapshots (qcow2_run_verbs.cpp).
+  void maybe_start_verb();
+  void start_verb(const std::string& verb, std::string name, Bytes content);
+  void collect_verb();
+  void take_effect(const Verb& ended);
+  void begin_apply(std::span<const std::byte> content);
+  void check_uncertain(const std::string& name, std::vector<Verb>& verbs, Qcow2Image& image);
 
   const Setup setup_;
   std::mt19937_64 random_;
@@ -96,6 +119,10 @@ class Qcow2Run {
   VolatileDisk* data_ = nullptr;  // null: no external data file
   std::unique_ptr<qcow2::Qcow2Target> target_;
   std::vector<std::unique_ptr<Running>> running_;
+  Qcow2Image image_;  // with the present snapshots
+  std::unique_ptr<RunningVerb> verb_;
+  std::vector<Verb> uncertain_;  // the one that runs, and those that have failed
+  int new_snapshots_ = 0;
 };
 
 }  // namespace sluice::test

@@ -56,9 +56,12 @@ void run_images(const Seeds& seeds, bool fails) {
     total.judged += counts.judged;
     total.requests += counts.requests;
     total.failed += counts.failed;
+    total.verbs += counts.verbs;
   }
-  fmt::print("[   cuts   ] {}, {} of them examined by QEMU; {} requests, {} of them failed\n",
-             total.cuts, total.judged, total.requests, total.failed);
+  fmt::print(
+      "[   cuts   ] {}, {} of them examined by QEMU; {} requests, {} of them failed, {} changes"
+      " of snapshots\n",
+      total.cuts, total.judged, total.requests, total.failed, total.verbs);
 }
 
 TEST(Qcow2Model, PowerCuts) { run_images(qcow2_seeds(6), false); }
