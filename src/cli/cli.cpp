@@ -28,6 +28,7 @@ constexpr const Command* kCommands[] = {
     &kInfoCommand,    &kCheckCommand,   &kCreateCommand,      &kBitmapCommand,   &kBenchCommand,
     &kInfoCommand,    &kCheckCommand,   &kCreateCommand,      &kConvertCommand,  &kBenchCommand,
     &kInfoCommand,    &kCheckCommand,   &kCreateCommand,      &kAmendCommand,    &kBenchCommand,
+    &kInfoCommand,    &kCheckCommand,   &kCreateCommand,      &kSnapshotCommand, &kBenchCommand,
     &kHelpCommand,
 };
 

@@ -49,6 +49,7 @@ extern const Command kMeasureCommand;
 extern const Command kBitmapCommand;
 extern const Command kConvertCommand;
 extern const Command kAmendCommand;
+extern const Command kSnapshotCommand;
 extern const Command kBenchCommand;
 extern const Command kHelpCommand;
 

@@ -39,6 +39,7 @@ Outcome<void> read_chain_facts(const std::string& path, ImageAccess access,
 std::string backing_path(const std::string& image, const std::string& name);
 
 std::string image_text(const ImageFacts& facts);
+Json snapshots_json(const std::vector<qcow2::Snapshot>& snapshots);
 Json image_json(const ImageFacts& facts);
 
 }  // namespace sluice::cli

@@ -12,7 +12,6 @@ namespace {
 std::string qcow2_text(const Qcow2Facts& facts);
 std::string snapshots_text(const std::vector<qcow2::Snapshot>& snapshots);
 std::string bitmaps_text(const std::vector<qcow2::BitmapEntry>& bitmaps);
-Json snapshots_json(const std::vector<qcow2::Snapshot>& snapshots);
 Json specific_json(const Qcow2Facts& facts);
 Json bitmaps_json(const std::vector<qcow2::BitmapEntry>& bitmaps);
 
@@ -26,6 +25,23 @@ std::string_view compression(const qcow2::Header& header) {
 }
 
 }  // namespace
+
+Json snapshots_json(const std::vector<qcow2::Snapshot>& snapshots) {
+  Json list = Json::array();
+  for (const qcow2::Snapshot& each : snapshots) {
+    Json json = Json::object();
+    json.set("id", bytes_json(each.id));
+    json.set("name", bytes_json(each.name));
+    json.set("vm-state-size", each.vm_state_bytes);
+    json.set("date-sec", each.date_seconds);
+    json.set("date-nsec", each.date_nanoseconds);
+    json.set("vm-clock-sec", each.vm_clock_nanoseconds / kNanoseconds);
+    json.set("vm-clock-nsec", each.vm_clock_nanoseconds % kNanoseconds);
+    json.set("disk-size", each.disk_bytes);
+    list.push_back(std::move(json));
+  }
+  return list;
+}
 
 std::string image_text(const ImageFacts& facts) {
   std::string text =
@@ -121,23 +137,6 @@ std::string bitmaps_text(const std::vector<qcow2::BitmapEntry>& bitmaps) {
                         each.in_use ? ", in-use" : "");
   }
   return text;
-}
-
-Json snapshots_json(const std::vector<qcow2::Snapshot>& snapshots) {
-  Json list = Json::array();
-  for (const qcow2::Snapshot& each : snapshots) {
-    Json json = Json::object();
-    json.set("id", bytes_json(each.id));
-    json.set("name", bytes_json(each.name));
-    json.set("vm-state-size", each.vm_state_bytes);
-    json.set("date-sec", each.date_seconds);
-    json.set("date-nsec", each.date_nanoseconds);
-    json.set("vm-clock-sec", each.vm_clock_nanoseconds / kNanoseconds);
-    json.set("vm-clock-nsec", each.vm_clock_nanoseconds % kNanoseconds);
-    json.set("disk-size", each.disk_bytes);
-    list.push_back(std::move(json));
-  }
-  return list;
 }
 
 Json specific_json(const Qcow2Facts& facts) {
