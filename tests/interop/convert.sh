@@ -285,6 +285,7 @@ bad_target() {
     local i good=0
     text data 1
     qemu-img create -q -f qcow2 -o cluster_size=4k empty 1M </dev/null
+    truncate -s 4M empty
     for ((i = 0; i < 40; ++i)); do
         cp empty image
         timeout 20 "$SLUICE" convert -n -O qcow2 data \
