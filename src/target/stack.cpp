@@ -25,7 +25,9 @@ void note_sizes(Spec& spec, const Target& target) {
   if (target.missing() != nullptr) return;
   const uint64_t size = target.geometry().size_bytes;
   if (spec.has("size")) spec.set("size", size);
-  for (size_t i = 0; i < spec.children.size(); ++i) note_sizes(spec.children[i], target.child(i));
+  for (size_t i = 0; i < spec.children.size(); ++i) {
+    note_sizes(spec.children[i], *target.named_children()[i]);
+  }
 }
 
 bool all_may_link(const Target& target) {
@@ -56,8 +58,9 @@ Result<void> collect_fingerprints(const Target& target, const std::string& path,
     found.push_back(std::move(**own));
     found.back().target = path.empty() ? "/" : path;
   }
-  for (size_t i = 0; i < target.children().size(); ++i) {
-    auto collected = collect_fingerprints(target.child(i), fmt::format("{}/{}", path, i), found);
+  const Target::Children& children = target.named_children();
+  for (size_t i = 0; i < children.size(); ++i) {
+    auto collected = collect_fingerprints(*children[i], fmt::format("{}/{}", path, i), found);
     if (!collected) return collected;
   }
   return {};

@@ -21,16 +21,18 @@ void add_nodes(const Spec& spec, const Target& target, const std::string& path,
                std::vector<StackNode>& found) {
   found.push_back({.path = path.empty() ? "/" : path, .type = spec.target, .name = target.name()});
   // While a child is exchanged, its spec may be older than the child.
-  const size_t count = std::min(spec.children.size(), target.children().size());
+  const Target::Children& children = target.named_children();
+  const size_t count = std::min(spec.children.size(), children.size());
   for (size_t i = 0; i < count; ++i) {
-    add_nodes(spec.children[i], target.child(i), fmt::format("{}/{}", path, i), found);
+    add_nodes(spec.children[i], *children[i], fmt::format("{}/{}", path, i), found);
   }
 }
 
 void add_missing(const Target& target, const std::string& path, std::vector<MissingNode>& found) {
   if (const Error* const why = target.missing()) found.push_back({.path = path, .why = *why});
-  for (size_t i = 0; i < target.children().size(); ++i) {
-    add_missing(target.child(i), fmt::format("{}/{}", path, i), found);
+  const Target::Children& children = target.named_children();
+  for (size_t i = 0; i < children.size(); ++i) {
+    add_missing(*children[i], fmt::format("{}/{}", path, i), found);
   }
 }
 
@@ -58,8 +60,9 @@ Target* find_node(Target& root, std::string_view path) {
   if (!numbers) return nullptr;
   Target* found = &root;
   for (const size_t number : *numbers) {
-    if (number >= found->children().size()) return nullptr;
-    found = &found->child(number);
+    const Target::Children& children = found->named_children();
+    if (number >= children.size()) return nullptr;
+    found = children[number].get();
   }
   return found;
 }

@@ -119,6 +119,8 @@ class Target {
 
   const Geometry& geometry() const { return geometry_; }
   const Children& children() const { return children_; }
+  // Those of them that its spec may name, in that order; they may be a level further down.
+  virtual const Children& named_children() const { return children_; }
   Target& child(size_t index) const { return *children_[index]; }
 
  protected:
@@ -143,6 +145,10 @@ class Target {
   // Submits the same request to every child in parallel. submit() of a child without a volatile
   // cache answers a flush itself.
   Task submit_to_all(Request& request);
+
+  // For a target that changes its own children while it is served: under tree_lock(), held
+  // exclusively.
+  Children& changing_children() { return children_; }
 
   // Set by the derived class while it is opened.
   Geometry geometry_;

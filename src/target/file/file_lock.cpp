@@ -40,6 +40,7 @@ constexpr Claim claim(bool for_writing) {
 }
 
 bool take(int descriptor, off_t first_byte, unsigned permissions);
+void release(int descriptor, off_t first_byte, unsigned permissions);
 bool others_hold(int descriptor, off_t first_byte, unsigned permissions);
 std::unexpected<Error> in_the_way(bool for_writing, bool written, std::string_view path);
 
@@ -74,6 +75,13 @@ bool others_have_locked(int descriptor, bool for_writing) {
          others_hold(descriptor, kUnsharedBytes, used);
 }
 
+void lock_for_reading_only(int descriptor) {
+  const Claim had = claim(true);
+  const Claim has = claim(false);
+  release(descriptor, kUsedBytes, had.used & ~has.used);
+  release(descriptor, kUnsharedBytes, had.unshared & ~has.unshared);
+}
+
 void unlock_file(int descriptor) {
   struct flock lock{};
   lock.l_type = F_UNLCK;
@@ -102,6 +110,14 @@ bool take(int descriptor, off_t first_byte, unsigned permissions) {
     if (fcntl(descriptor, F_OFD_SETLK, &lock) != 0) return false;
   }
   return true;
+}
+
+void release(int descriptor, off_t first_byte, unsigned permissions) {
+  for (unsigned permission = 0; permission < kPermissionCount; ++permission) {
+    if ((permissions >> permission & 1U) == 0) continue;
+    struct flock lock = lock_of(F_UNLCK, first_byte, permission);
+    fcntl(descriptor, F_OFD_SETLK, &lock);
+  }
 }
 
 bool others_hold(int descriptor, off_t first_byte, unsigned permissions) {

@@ -21,6 +21,9 @@ namespace sluice {
 // logged and is no error. `path` is for messages.
 Result<void> lock_file(int descriptor, bool for_writing, std::string_view path);
 
+// Makes a lock for writing one for reading, of a file that is only read from now on.
+void lock_for_reading_only(int descriptor);
+
 void unlock_file(int descriptor);
 
 // True if locks of others conflict. Takes no lock, works on any open file, and does not log.

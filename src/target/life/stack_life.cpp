@@ -179,6 +179,22 @@ Task StackLife::stop_here(Request& request, LifeCall& call) {
   co_return kOk;
 }
 
+void StackLife::add_started(Target& target) {
+  targets_.push_back(&target);
+  ++started_;
+}
+
+void StackLife::split_off(const Target& root, StackLife& other) {
+  for (const auto& child : root.children()) split_off(*child, other);
+  const auto found = std::ranges::find(targets_, &root);
+  if (found == targets_.end()) return;
+  const bool is_started = static_cast<size_t>(found - targets_.begin()) < started_;
+  other.targets_.push_back(*found);
+  if (is_started) ++other.started_;
+  targets_.erase(found);
+  if (is_started) --started_;
+}
+
 // --- On a reactor.
 
 Task StackLife::attach(Request& request, LifeCall& call) {

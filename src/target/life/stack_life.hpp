@@ -43,6 +43,12 @@ class StackLife {
   Task start_here(Request& request, LifeCall& call);
   Task stop_here(Request& request, LifeCall& call);
 
+  // --- For a target that changes the tree below it while it is served, on the control reactor.
+  // Adds a target that has been started and attached, above all others.
+  void add_started(Target& target);
+  // Moves all targets of the tree of `root` to `other`, which has none.
+  void split_off(const Target& root, StackLife& other);
+
   Jobs& jobs() { return jobs_; }
 
   // Start and stop one target, only to read its geometry, while the tree is opened. Call for its
