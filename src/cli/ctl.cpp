@@ -10,12 +10,15 @@
 
 #include "cli/command.hpp"
 #include "cli/device_argument.hpp"
+#include "cli/image/new_overlay.hpp"
 #include "cli/show.hpp"
 #include "core/passing.hpp"
 #include "daemon/ask.hpp"
 #include "daemon/device_name.hpp"
 #include "daemon/state.hpp"
 #include "spec/shown.hpp"
+#include "target/open_context.hpp"
+#include "target/qcow2/chain_verbs.hpp"
 #include "target/stack.hpp"
 #include "target/verb.hpp"
 
@@ -27,7 +30,7 @@ constexpr std::chrono::milliseconds kControlLimit{30'000};
 
 Outcome<JsonValue> ask_for_nodes(uint32_t id);
 Outcome<std::string> type_at(const JsonValue& nodes, const std::string& path, uint32_t id);
-Outcome<std::vector<std::unique_ptr<Stack>>> open_children(const Spec& verb);
+Outcome<std::vector<std::unique_ptr<Stack>>> open_children(const Spec& verb, bool is_image);
 std::vector<int> files_of(const std::vector<std::unique_ptr<Stack>>& children);
 std::string nodes_text(const JsonValue& nodes);
 std::string answer_text(const JsonValue& answer);
@@ -55,16 +58,22 @@ Outcome<void> ctl(const CommandLine& line, const Streams& streams) {
     }
     const auto type = type_at(*nodes, words[0], *device->id);
     if (!type) return std::unexpected(type.error());
-    const auto verb =
+    auto verb =
         read_verb(*type, words[1], words.subspan(2), std::filesystem::current_path().string());
     if (!verb) return usage(verb.error().text);
-    const auto children = open_children(*verb);
+    NewOverlay overlay(*device->id);
+    const bool makes_overlay = *type == "qcow2" && verb->target == qcow2::kExternalSnapshot;
+    if (makes_overlay) {
+      if (auto made = overlay.make(words[0], *verb); !made) return made;
+    }
+    const auto children = open_children(*verb, makes_overlay);
     if (!children) return std::unexpected(children.error());
     const auto reply =
         ask_passing(*device->id,
                     {{"command", "control"}, {"path", words[0]}, {"verb", verb_json(*verb, *type)}},
                     files_of(*children), kControlLimit);
     if (!reply) return failed(reply.error());
+    overlay.keep();
     const JsonValue& answer = reply->at("answer");
     streams.out << (line.has("json") ? written(Json(answer)) : answer_text(answer));
     return {};
@@ -76,11 +85,13 @@ Outcome<void> ctl(const CommandLine& line, const Streams& streams) {
 // Here and not in the server, which may see other files under these paths.
 // The locks last as long as anybody has the files: to release them here would release those of a
 // server that has taken a child, and whose answer does not come.
-Outcome<std::vector<std::unique_ptr<Stack>>> open_children(const Spec& verb) {
+Outcome<std::vector<std::unique_ptr<Stack>>> open_children(const Spec& verb, bool is_image) {
   std::vector<std::unique_ptr<Stack>> children;
   size_t files = 0;
   for (const Spec& child : verb.children) {
-    auto opened = Stack::open(child, /*read_only=*/false);
+    OpenContext context(/*read_only=*/false);
+    context.set_opens_image(is_image);
+    auto opened = Stack::open(child, context);
     if (!opened) return failed(opened.error());
     (*opened)->own_files(false);
     files += (*opened)->files().size();

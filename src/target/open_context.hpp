@@ -65,6 +65,9 @@ class OpenContext {
   Result<std::unique_ptr<Target>> open(const Spec& spec);
   // Runs `work`, which uses an open target, on the control reactor.
   Status perform(const ControlReactor::Work& work);
+  // Images are opened without their backing files.
+  bool without_backing() const { return without_backing_; }
+  void set_without_backing(bool yes) { without_backing_ = yes; }
   // While an image's own files are opened: their format is no surprise.
   bool opens_image() const { return opens_image_; }
   void set_opens_image(bool opens) { opens_image_ = opens; }
@@ -96,6 +99,7 @@ class OpenContext {
   size_t next_ = 0;
   std::vector<OpenFile> files_;
   bool opens_image_ = false;
+  bool without_backing_ = false;
   std::span<const TargetType> types_ = target_types();
   StackLife looked_at_;
   std::unique_ptr<ControlReactor> control_;  // where it is needed

@@ -10,9 +10,9 @@
 #include "cli/image/create_options.hpp"
 #include "spec/shown.hpp"
 #include "spec/size.hpp"
+#include "target/qcow2/chain.hpp"
 #include "target/qcow2/offline/image_io.hpp"
 #include "target/qcow2/offline/shrink.hpp"
-#include "target/qcow2/qcow2_target.hpp"
 #include "target/stack.hpp"
 
 namespace sluice::cli {
@@ -182,8 +182,8 @@ Outcome<void> grow_qcow2(ImageFile&& file, uint64_t now, uint64_t wanted, Preall
   if (auto grown = (*stack)->resize(wanted); !grown) done = std::unexpected(grown.error());
   Status allocated;
   if (done && how != Preallocation::off) {
-    auto& target = dynamic_cast<qcow2::Qcow2Target&>((*stack)->root());
-    allocated = target.preallocate(now, wanted, how);
+    auto& chain = dynamic_cast<qcow2::Chain&>((*stack)->root());
+    allocated = chain.active().preallocate(now, wanted, how);
   }
   (*stack)->stop();
   stack->reset();

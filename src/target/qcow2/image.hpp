@@ -74,6 +74,12 @@ class Image {
   // Durable at once.
   Task store_size(Request& request, uint64_t size_bytes);
 
+  // --- The chain. Nobody else uses the disk meanwhile.
+  // Removes the name of the backing file from the header, durably; nothing else there changes.
+  Task forget_backing(Request& request);
+  // Makes everything durable, and the image one that is only read. It is so whatever is returned.
+  Task freeze(Request& request);
+
   bool loaded() const { return cache_ != nullptr; }
   Clusters& clusters() { return *clusters_; }
   Bitmaps& bitmaps() { return bitmaps_; }
@@ -129,7 +135,7 @@ class Image {
     return table + index * header_.l2_entry_bytes();
   }
 
-  const Options options_;
+  Options options_;  // changed by freeze() only
   Header header_;
   MappingRules rules_;
   Target& storage_;

@@ -54,6 +54,21 @@ class Qcow2Target final : public Target, public StatusContexts {
   // `how` is not off. Control path, while the target is served.
   Status preallocate(uint64_t offset, uint64_t end, Preallocation how);
 
+  // --- Changes of the chain (chain_changes.cpp), on the control reactor.
+  // Brings the next part of the disk from `offset` on into the image, if it comes from the backing
+  // file and does not read as zeroes. Other requests may be in flight. `next`: where that part
+  // ends; `copied`: bytes.
+  Task copy_up(Request& request, uint64_t offset, uint64_t& next, uint64_t& copied);
+  // With no request in flight, and nothing left to copy up: goes on without the backing file, which
+  // it returns. EBUSY: internal snapshots may need it.
+  Task leave_backing(Request& request, std::unique_ptr<Target>& left);
+  // With no request in flight: is read-only from now on. What fails is logged.
+  Task freeze(Request& request);
+  // The backing file, to be moved elsewhere in the tree; under tree_lock(). Then this target must
+  // not be used any more.
+  std::unique_ptr<Target> take_backing();
+  const Header& header() const { return image_.header(); }
+
  private:
   // How much of its clusters the image's file takes on its disk.
   enum class Space : uint8_t { unknown, most, little };
@@ -92,6 +107,7 @@ class Qcow2Target final : public Target, public StatusContexts {
   Task look_up_writable(Request& request, uint64_t done, Run& run);
   Task write_runs_in_place(Request& request, Run first, bool& written);
   Task write_changing(Request& request);
+  Task change_clusters(Request& request);
   Task allocate(Request& request, Change& change);
   Task write_data(Request& request, Change& change);
   Task fill_edge(Request& request, Edge edge);
@@ -124,6 +140,10 @@ class Qcow2Target final : public Target, public StatusContexts {
   Task list_snapshots(Request& request, ControlCall& call);
   Task change_snapshots(Request& request, ControlCall& call);
 
+  // --- Copying up (chain_changes.cpp).
+  Task find_to_copy(Request& request, uint64_t offset, uint64_t& length, bool& is_below);
+  Task copy_part(Request& request, uint64_t offset, uint64_t& length, bool& written);
+
   // --- Growth (growing.cpp).
   Task clear_new(Request& request);
   Task fill_new(Request& request, uint64_t offset, uint64_t end);
@@ -151,7 +171,7 @@ class Qcow2Target final : public Target, public StatusContexts {
 
   Target* const data_;
   const std::string data_path_;
-  Target* const backing_;  // null: none
+  Target* backing_;  // null: none; changed by leave_backing() only
   const bool compress_;
   Image image_;
   RangeLock ranges_;                    // of the disk

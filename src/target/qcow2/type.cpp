@@ -13,6 +13,8 @@
 #include "spec/shown.hpp"
 #include "target/open.hpp"
 #include "target/qcow2/bitmap_verbs.hpp"
+#include "target/qcow2/chain.hpp"
+#include "target/qcow2/chain_verbs.hpp"
 #include "target/qcow2/decompress.hpp"
 #include "target/qcow2/named_files.hpp"
 #include "target/qcow2/offline/repair.hpp"
@@ -25,7 +27,6 @@ namespace qcow2 {
 namespace {
 
 constexpr size_t kChainMax = 256;  // images
-constexpr uint64_t kCacheBytes = 32 << 20;
 
 constexpr OptionSyntax kQcow2Options[] = {
     {.name = "file", .kind = OptionKind::path, .help = "the image, if it is a file"},
@@ -67,7 +68,7 @@ constexpr auto joined(const TargetSyntax (&... tables)[kCounts]) {
   return all;
 }
 
-constexpr auto kVerbs = joined(kSnapshotVerbs, kBitmapVerbs);
+constexpr auto kVerbs = joined(kSnapshotVerbs, kChainVerbs, kBitmapVerbs);
 
 // One image of a chain.
 struct Level {
@@ -95,7 +96,8 @@ class ChainOpener {
     if (auto added = add(std::move(*opened), path_of_image(), may_write); !added) {
       return std::unexpected(added.error());
     }
-    while (backing == nullptr && !levels_.back().header.backing_name.empty()) {
+    while (!context_.without_backing() && backing == nullptr &&
+           !levels_.back().header.backing_name.empty()) {
       if (auto followed = follow(backing); !followed) return std::unexpected(followed.error());
     }
     return assemble(std::move(backing));
@@ -258,6 +260,8 @@ class ChainOpener {
 
   // From the end of the chain up.
   Result<std::unique_ptr<Target>> assemble(std::unique_ptr<Target> backing) {
+    const bool may_change = levels_.front().writable && !levels_.front().path.empty();
+    const std::string path = levels_.front().path;
     for (size_t i = levels_.size(); i-- != 0;) {
       Level& level = levels_[i];
       Image::Options options{.name = level.path.empty() ? "qcow2" : level.path,
@@ -272,10 +276,12 @@ class ChainOpener {
                                                            .data = std::move(level.data),
                                                            .backing = std::move(backing),
                                                            .data_path = level.data_path});
-      if (i != 0) {
-        const std::string name = std::filesystem::path(level.path).filename();
-        target->set_name(fmt::format("qcow2({})", printable(name, 64)));
+      const std::string name = std::filesystem::path(level.path).filename();
+      if (i == 0 && may_change) {
+        target->set_name(fmt::format("image({})", printable(name, 64)));
+        return std::make_unique<Chain>(spec_, path, std::move(target));
       }
+      if (i != 0) target->set_name(fmt::format("qcow2({})", printable(name, 64)));
       backing = std::move(target);
     }
     return backing;

@@ -114,6 +114,15 @@ Task Qcow2Target::write_changing(Request& request) {
   RangeLock::Hold hold(ranges_, *request.ring, begin, end - begin, RangeLock::Mode::exclusive);
   co_await hold;
   mark(request.offset, request.length);
+  Task changing = change_clusters(request);
+  co_return co_await changing;
+}
+
+// The caller holds the whole clusters of the request exclusively.
+Task Qcow2Target::change_clusters(Request& request) {
+  const uint64_t mask = cluster_bytes() - 1;
+  const uint64_t begin = request.offset & ~mask;
+  const uint64_t end = (request.offset + request.length + mask) & ~mask;
   Change change{.offset = begin, .count = (end - begin) / cluster_bytes()};
   Task loading = load_change(request, change);
   Status status = co_await loading;
