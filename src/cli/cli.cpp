@@ -30,6 +30,8 @@ constexpr const Command* kCommands[] = {
     &kInfoCommand,    &kCheckCommand,   &kCreateCommand,      &kAmendCommand,    &kBenchCommand,
     &kInfoCommand,    &kCheckCommand,   &kCreateCommand,      &kSnapshotCommand, &kBenchCommand,
     &kHelpCommand,
+    &kInfoCommand,    &kCheckCommand,   &kCreateCommand,      &kCommitCommand,   &kRebaseCommand,
+    &kBenchCommand,   &kHelpCommand,
 };
 
 // `sluice udev loop0`, for udev/60-sluice.rules.in. Not for users, so not in the help.

@@ -50,6 +50,8 @@ extern const Command kBitmapCommand;
 extern const Command kConvertCommand;
 extern const Command kAmendCommand;
 extern const Command kSnapshotCommand;
+extern const Command kCommitCommand;
+extern const Command kRebaseCommand;
 extern const Command kBenchCommand;
 extern const Command kHelpCommand;
 

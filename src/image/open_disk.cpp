@@ -33,6 +33,7 @@ Result<std::unique_ptr<OpenDisk>> OpenDisk::open(const Spec& spec, const Options
   OpenContext context(!options.writable);
   context.let_clients_address_bytes(true);
   context.set_unlocked(options.unlocked);
+  context.set_without_backing(options.without_backing);
   auto stack = Stack::open(spec, context);
   if (!stack) return refuse(name, stack.error());
   if (options.writable && (*stack)->geometry().read_only) {

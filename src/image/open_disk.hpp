@@ -26,8 +26,10 @@ class OpenDisk {
     std::string name = {};  // for messages; by default the spec
     bool writable = false;
     bool unlocked = false;  // read it whatever another program is writing to its files meanwhile
-    uint16_t queues = 1;    // each with a thread
-    uint16_t depth = 16;    // I/O in flight of a queue; more waits
+    // What an image itself has: where it has nothing, there are zeroes.
+    bool without_backing = false;
+    uint16_t queues = 1;  // each with a thread
+    uint16_t depth = 16;  // I/O in flight of a queue; more waits
   };
 
   // Opens and starts all targets. The Error names the spec. EROFS: `writable`, and it is not.
