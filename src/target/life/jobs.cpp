@@ -105,8 +105,8 @@ void Jobs::start(Job& job, Ring& ring) {
   if (begun_) started.begin();
 }
 
+// Also without jobs: a verb may start one later.
 Status Jobs::begin(ControlReactor& control) {
-  if (reports().empty()) return kOk;
   return control.perform([this](Request& request) { return begin_all(request); },
                          LifeCall::Clock::now() + StackLife::kTimeout);
 }
@@ -118,7 +118,6 @@ Task Jobs::begin_all(Request&) {
 }
 
 void Jobs::end(ControlReactor& control) {
-  if (reports().empty()) return;
   const auto deadline = LifeCall::Clock::now() + StackLife::kTimeout;
   const Status ended =
       control.perform([this](Request& request) { return end_all(request); }, deadline);
@@ -127,7 +126,7 @@ void Jobs::end(ControlReactor& control) {
     const std::scoped_lock guard(mutex_);
     runs_.swap(runs);
   }
-  if (ended.ok()) return;
+  if (ended.ok() || runs.empty()) return;
   log().error("the jobs of a stack did not end: {}", std::strerror(ended.error()));
   for (const auto& run : runs) {
     if (run->running()) keep_for_ever(run);
