@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <memory>
+#include <tuple>
 
 #include "target/life/life_call.hpp"
 #include "unit/target/qcow2/image_rig.hpp"
@@ -10,25 +12,30 @@
 namespace sluice::qcow2::test {
 namespace {
 
-constexpr uint64_t kDisk = 1 << 20;
-constexpr uint64_t kBacking = 700 << 10;
+constexpr uint64_t kCopiedDisk = 1 << 20;
+constexpr uint64_t kCopiedBacking = 700 << 10;
 
 class CopyUp : public WithQemu, public testing::WithParamInterface<const char*> {};
 
-Task stream(Request& request, Qcow2Target& target, std::unique_ptr<Target>& left) {
-  const uint64_t size = target.geometry().size_bytes;
-  for (uint64_t offset = 0; offset < size;) {
-    uint64_t copied = 0;
-    Task copying = target.copy_up(request, offset, offset, copied);
-    if (const Status status = co_await copying; !status.ok()) co_return status;
+struct CopyingUp {
+  Task run(Request& request) {
+    const uint64_t size = target.geometry().size_bytes;
+    for (uint64_t offset = 0; offset < size;) {
+      uint64_t copied = 0;
+      Task copying = target.copy_up(request, offset, offset, copied);
+      if (const Status status = co_await copying; !status.ok()) co_return status;
+    }
+    Task leaving = target.leave_backing(request, left);
+    co_return co_await leaving;
   }
-  Task leaving = target.leave_backing(request, left);
-  co_return co_await leaving;
-}
+
+  Qcow2Target& target;
+  std::unique_ptr<Target> left = nullptr;
+};
 
 struct StreamRig {
   explicit StreamRig(const std::string& options)
-      : rig({.options = options + " 1M", .backing_bytes = kBacking}) {
+      : rig({.options = options + " 1M", .backing_bytes = kCopiedBacking}) {
     EXPECT_EQ(rig.start(), 0);
     EXPECT_EQ(rig.write(130 << 10, 70 << 10, 2), 0);
     EXPECT_EQ(rig.write_zeroes(400 << 10, 64 << 10), 0);
@@ -36,9 +43,11 @@ struct StreamRig {
   }
 
   int stream_all() {
+    CopyingUp all{.target = *rig.target};
     LifeRequest life(rig.ring);
-    Task streaming = stream(life.request, *rig.target, left);
+    Task streaming = all.run(life.request);
     rig.ring.perform_all();
+    left = std::move(all.left);
     return streaming.status().error();
   }
 
@@ -58,7 +67,7 @@ struct StreamRig {
         "qemu-img convert -f qcow2 -O raw cut.qcow2 cut.raw");
     if (status != 0) return testing::AssertionFailure() << rig.folder.output();
     const auto bytes = rig.folder.read("cut.raw");
-    if (bytes.size() != kDisk) return testing::AssertionFailure() << bytes.size() << " bytes";
+    if (bytes.size() != kCopiedDisk) return testing::AssertionFailure() << bytes.size() << " bytes";
     for (const auto& [offset, end, number] : kParts) {
       std::vector<std::byte> expected((end - offset) << 10);
       BlockOracle::fill(number, offset << 10, expected);
@@ -134,14 +143,14 @@ TEST_P(CopyUp, SurvivesAPowerCutAtAnyTime) {
 TEST_P(CopyUp, LeavesTheBackingFileToSnapshots) {
   ImageRig rig({.options = std::string(GetParam()) + " 1M",
                 .commands = "qemu-img snapshot -c first image.qcow2",
-                .backing_bytes = kBacking});
+                .backing_bytes = kCopiedBacking});
   ASSERT_EQ(rig.start(), 0);
-  std::unique_ptr<Target> left;
+  CopyingUp all{.target = *rig.target};
   LifeRequest life(rig.ring);
-  Task streaming = stream(life.request, *rig.target, left);
+  Task streaming = all.run(life.request);
   rig.ring.perform_all();
   EXPECT_EQ(streaming.status().error(), EBUSY);
-  EXPECT_EQ(left, nullptr);
+  EXPECT_EQ(all.left, nullptr);
   EXPECT_EQ(rig.stop(), 0);
 }
 
