@@ -333,11 +333,12 @@ bad_subclusters() {
 failing_disk() {
     local n ops errno
     for errno in EIO ENOSPC; do
-        for ops in write 'write+write_zeroes+flush+read'; do
+        for ops in write 'write+write_zeroes+flush'; do
             for n in 0 1 2 3 5 8 13; do
                 [ "$ops" = write ] || [ $n -lt 8 ] || continue
                 fresh
                 qemu-img snapshot -c one image.qcow2
+                truncate -s %64k image.qcow2 # in whole blocks
                 serve "qcow2(fault(image.qcow2, errors=1, ops=$ops, after=$n, count=1,
                     errno=$errno))"
                 qemu-io -f raw -c 'write -P 2 64k 100k' -c flush -c 'write -P 3 8M 64k' \
