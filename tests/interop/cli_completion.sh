@@ -65,7 +65,9 @@ words_and_values() {
     offers '3 12 /dev/loop3 /dev/loop12' del -n ''
     offers '3 12 /dev/loop3 /dev/loop12' stat ''
     offers '12' recover --number 1
-    offers '/dev/loop12' resize /dev/loop1
+    offers '/dev/loop12' upgrade /dev/loop1
+    offers "$folder/images/a.img" resize "$folder/images/a"
+    offers 'metadata' resize --preallocation m
     offers '--watch' stat 3 5 --w
     rm "$SLUICE_STATE_DIR"/*
 }
