@@ -23,15 +23,9 @@ constexpr const Command* kCommands[] = {
     &kAddCommand,     &kServeCommand,   &kDelCommand,         &kListCommand,     &kStatCommand,
     &kInspectCommand, &kEventsCommand,  &kCtlCommand,         &kResizeCommand,   &kRecoverCommand,
     &kQuiesceCommand, &kUpgradeCommand, &kSetAffinityCommand, &kFeaturesCommand, &kTargetsCommand,
-    &kInfoCommand,    &kCheckCommand,   &kCreateCommand,      &kMapCommand,      &kCompareCommand,
-    &kMeasureCommand, &kBenchCommand,   &kHelpCommand,
-    &kInfoCommand,    &kCheckCommand,   &kCreateCommand,      &kBitmapCommand,   &kBenchCommand,
-    &kInfoCommand,    &kCheckCommand,   &kCreateCommand,      &kConvertCommand,  &kBenchCommand,
-    &kInfoCommand,    &kCheckCommand,   &kCreateCommand,      &kAmendCommand,    &kBenchCommand,
-    &kInfoCommand,    &kCheckCommand,   &kCreateCommand,      &kSnapshotCommand, &kBenchCommand,
-    &kHelpCommand,
-    &kInfoCommand,    &kCheckCommand,   &kCreateCommand,      &kCommitCommand,   &kRebaseCommand,
-    &kBenchCommand,   &kHelpCommand,
+    &kInfoCommand,    &kCheckCommand,   &kCreateCommand,      &kConvertCommand,  &kMapCommand,
+    &kCompareCommand, &kMeasureCommand, &kAmendCommand,       &kSnapshotCommand, &kBitmapCommand,
+    &kCommitCommand,  &kRebaseCommand,  &kBenchCommand,       &kHelpCommand,
 };
 
 // `sluice udev loop0`, for udev/60-sluice.rules.in. Not for users, so not in the help.
