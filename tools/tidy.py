@@ -36,6 +36,8 @@ HEADERS_OF_ONE_THING = {
     "src/core/loan.hpp",            # a loan and its views make and end each other
     "src/frontend/fuse/abi.hpp",    # one kernel interface
     "src/frontend/ublk/abi.hpp",    # likewise
+    "src/target/qcow2/image.hpp",   # the tables of an image, which share its locks
+    "src/target/qcow2/qcow2_target.hpp",    # the coroutines of one target, likewise
     "src/target/target.hpp",        # the interface of a layer
 }
 LAYERS = {

@@ -30,7 +30,8 @@ main() {
     finish
 }
 
-# make_chain OPTIONS FORMAT: DISK bytes, with DATA of them in the backing file. image.qcow2 on base, and what it shows is oracle.
+# make_chain OPTIONS FORMAT: image.qcow2 on base: DISK bytes, with DATA of them in the backing file.
+# What it shows is oracle.
 make_chain() {
     head -c "${DATA:-6M}" /dev/urandom > oracle
     truncate -s "${DISK:-16M}" oracle

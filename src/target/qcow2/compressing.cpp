@@ -94,6 +94,7 @@ Task Qcow2Target::write_streams(Request& request, std::span<const std::byte> mem
   RangeLock::Hold hold(ranges_, *request.ring, request.offset, lengths.size() * cluster_bytes(),
                        RangeLock::Mode::exclusive);
   co_await hold;
+  mark(request.offset, request.length);
   Change change{.offset = request.offset, .count = lengths.size()};
   Task loading = load_change(request, change);
   Status status = co_await loading;

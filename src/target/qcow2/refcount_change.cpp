@@ -113,6 +113,7 @@ void RefcountChange::adopt(std::vector<uint64_t>& replaced) {
   clusters_.table_clusters_ = new_place_.count;
   clusters_.linked_index_ = UINT64_MAX;  // an entry of the old table
   clusters_.cursor_ = std::min(clusters_.cursor_, first_free_);
+  clusters_.packed_end_ = 0;  // that cluster may have more references now, or none
   blocks_.clear();
 }
 
