@@ -12,11 +12,13 @@ namespace sluice {
 class TrackedRequest {
  public:
   // Records the request at the target that it entered last, and in its parent's list of children.
+  // One that has entered no target, as on the control path, is not listed: nothing would tell the
+  // next coroutine that serves it that it is listed already.
   explicit TrackedRequest(Request& request) : request_(request), outer_(request.tracking.at) {
     RequestTracking& tracking = request_.tracking;
     tracking.at = tracking.door;
     const Request* const parent = tracking.parent;
-    listed_ = outer_ == nullptr && parent != nullptr;
+    listed_ = outer_ == nullptr && tracking.door != nullptr && parent != nullptr;
     if (!listed_) return;
     tracking.next = parent->tracking.first_child;
     tracking.previous = nullptr;

@@ -16,10 +16,6 @@
 namespace sluice::qcow2 {
 namespace {
 
-// The requests below are made for one that has entered no target. Without this, each coroutine that
-// serves one of them would list it as in flight once more, and the list would be destroyed.
-void enter(Request& request, const Target& target) { request.tracking.door = &target; }
-
 alignas(4096) constexpr std::array<std::byte, 64 << 10> kZeroes{};
 constexpr std::chrono::hours kPreallocationTimeout{24 * 30};
 
@@ -52,7 +48,6 @@ Result<uint64_t> Qcow2Target::do_resize(std::optional<uint64_t> wanted) {
 
 // What clients see of the new part is zeroes, which are durable before the size is.
 Task Qcow2Target::grow(Request& request, uint64_t size_bytes) {
-  enter(request, *this);
   const uint64_t old = geometry_.size_bytes;
   const Status may_grow = image_.bitmap_store().may_grow(size_bytes);
   if (!may_grow.ok()) co_return may_grow;
@@ -114,7 +109,6 @@ Task Qcow2Target::clear_new(Request& request) {
 Status Qcow2Target::preallocate(uint64_t offset, uint64_t end, Preallocation how) {
   if (control_ == nullptr) return Status::from_errno(EROFS);
   const auto mapping = [this, offset, end, how](Request& request) {
-    enter(request, *this);
     return how == Preallocation::full ? fill_new(request, offset, end)
                                       : map_new(request, offset, end, how);
   };
