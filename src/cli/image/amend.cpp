@@ -99,7 +99,7 @@ Outcome<void> set_amend_option(AmendRequest& request, const std::string& item) {
   for (const std::string_view fixed : kFixedOptions) {
     if (name != fixed) continue;
     return usage(
-        fmt::format("{} of an image never changes: make a new image with qemu-img convert", fixed));
+        fmt::format("{} of an image never changes: make a new image with sluice convert", fixed));
   }
   for (const AmendOption& option : kAmendOptions) {
     names.push_back(option.name);

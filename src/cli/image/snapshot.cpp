@@ -120,7 +120,7 @@ Outcome<void> check_apply(const std::string& path) {
   if (!qcow2::has_valid_bitmaps(*header)) return {};
   return failed(
       fmt::format("{} has dirty bitmaps, which would not know of the change: remove them"
-                  " first, with qemu-img bitmap --remove",
+                  " first, with sluice bitmap --remove",
                   shown(path)));
 }
 

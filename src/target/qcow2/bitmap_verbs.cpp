@@ -70,7 +70,7 @@ Status Qcow2Target::plan_bitmap(ControlCall& call, BitmapEntry& entry) const {
   if (header.version < 3) {
     return call.fail(EOPNOTSUPP,
                      "an image of version 2 cannot have bitmaps: convert it with"
-                     " qemu-img amend -o compat=1.1");
+                     " sluice amend -o compat=1.1");
   }
   if (header.size_bytes == 0) return call.fail(EINVAL, "a disk without bytes has no bitmaps");
   if (entry.name.empty() || entry.name.size() > kBitmapNameMax) {

@@ -41,7 +41,7 @@ Status Snapshots::explain(Status status, std::string_view what) {
     case EOVERFLOW:
       why_ = fmt::format(
           "{}: the refcounts of {} have {} bits, too few for one more reference:"
-          " convert it with qemu-img amend -o refcount_bits=16",
+          " convert it with sluice amend -o refcount_bits=16",
           what, image, 1U << image_.header_.refcount_order);
       break;
     case EFBIG:

@@ -232,7 +232,7 @@ class ChainOpener {
     if (format.empty()) {
       return fail(EINVAL,
                   fmt::format("{} has no recorded format, and is never guessed: give"
-                              " backing_format=raw or qcow2, or record it with qemu-img rebase"
+                              " backing_format=raw or qcow2, or record it with sluice rebase"
                               " -u -F",
                               named));
     }

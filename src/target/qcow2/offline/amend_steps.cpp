@@ -41,7 +41,7 @@ Result<void> check_downgrade(int descriptor, const Check& check) {
   if (header.has(kCompressionType)) return refuse("compression_type");
   if (header.has(kExtendedL2)) return refuse("extended_l2");
   if (has_valid_bitmaps(header)) {
-    return refuse("dirty bitmaps: remove them with qemu-img bitmap --remove");
+    return refuse("dirty bitmaps: remove them with sluice bitmap --remove");
   }
   const auto snapshots = read_snapshots(descriptor, header, check.file_bytes);
   if (!snapshots) return std::unexpected(snapshots.error());
@@ -56,7 +56,7 @@ Result<void> check_downgrade(int descriptor, const Check& check) {
   if (!*has_zeroes) return {};
   return refuse(
       "zero clusters, and this image has some in front of its backing file: make a new"
-      " image with qemu-img convert");
+      " image with sluice convert");
 }
 
 // Programs rely on the size of the disk in each snapshot.

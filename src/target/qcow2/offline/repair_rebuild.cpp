@@ -47,7 +47,7 @@ Result<void> rebuild_refcounts(int descriptor, Check& check) {
       place.end() > uint64_t{INT64_MAX} / cluster_bytes) {
     return fail(EFBIG,
                 "the file is too large for a new refcount table: convert the image with"
-                " qemu-img convert");
+                " sluice convert");
   }
   if (auto done = write_new_blocks(descriptor, check, place); !done) return done;
   std::vector<std::byte> table(place.table_clusters * cluster_bytes);

@@ -42,7 +42,7 @@ Result<void> replace_header(int descriptor, const Header& header) {
     if (fits_safely(*old, *bytes)) return put_header(descriptor, *bytes);
   }
   return fail(EOPNOTSUPP,
-              "its header is too long to be replaced safely: make a new image with qemu-img"
+              "its header is too long to be replaced safely: make a new image with sluice"
               " convert, or give shorter names");
 }
 

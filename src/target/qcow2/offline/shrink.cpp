@@ -74,7 +74,7 @@ Result<void> check_may_resize(const Header& header) {
   if (has_valid_bitmaps(header)) {
     return fail(EOPNOTSUPP,
                 fmt::format("its {} dirty bitmaps would no longer fit the disk: remove them with"
-                            " qemu-img bitmap --remove",
+                            " sluice bitmap --remove",
                             header.bitmaps->count));
   }
   return {};
