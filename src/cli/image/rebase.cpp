@@ -113,14 +113,14 @@ Outcome<void> close_and_change(std::unique_ptr<image::OpenDisk> disk,
 Outcome<void> rebase_safely(const CommandLine& line, const RebaseRequest& request,
                             const Streams& streams) {
   spdlog::set_level(spdlog::level::warn);  // not how the files are opened
-  auto disk = image::OpenDisk::open(disk_spec(request.path, "qcow2", line), {.writable = true});
-  if (!disk) return failed(disk.error());
   std::unique_ptr<image::OpenDisk> next;
   if (!request.name.empty()) {
     auto opened = image::OpenDisk::open(disk_spec(request.backing, request.format, line), {});
     if (!opened) return failed(opened.error());
     next = std::move(*opened);
   }
+  auto disk = image::OpenDisk::open(disk_spec(request.path, "qcow2", line), {.writable = true});
+  if (!disk) return failed(disk.error());
   {
     Progress progress(streams.out, line.has("progress"));
     const auto tell = [&](uint64_t done, uint64_t all) { progress.tell(done, all); };
