@@ -97,7 +97,7 @@ Result<void> grow_base(const OpenDisk& overlay, OpenDisk& base) {
 Result<void> commit_data(OpenDisk& overlay, OpenDisk& base, const ChainProgress& progress) {
   if (auto grown = grow_base(overlay, base); !grown) return grown;
   const auto commit = [&](uint64_t offset, const Extent& extent) -> Result<void> {
-    if (!extent.allocated_here) return {};
+    if (!extent.allocated_here()) return {};
     if (!extent.zero) return copy_range(overlay, base, offset, extent.length);
     return note(base, "write zeroes to", offset, base.write_zeroes(offset, extent.length));
   };
@@ -107,7 +107,7 @@ Result<void> commit_data(OpenDisk& overlay, OpenDisk& base, const ChainProgress&
 
 Result<void> keep_data(OpenDisk& disk, OpenDisk* next, const ChainProgress& progress) {
   const auto keep = [&](uint64_t offset, const Extent& extent) -> Result<void> {
-    if (extent.allocated_here || (extent.zero && next == nullptr)) return {};
+    if (extent.allocated_here() || (extent.zero && next == nullptr)) return {};
     return keep_range(disk, next, offset, extent.length);
   };
   if (auto done = for_each_extent(disk, progress, keep); !done) return done;

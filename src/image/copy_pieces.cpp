@@ -29,7 +29,7 @@ void CopyPieces::add(std::span<const Extent> extents) {
 }
 
 CopyPieces::Work CopyPieces::work_of(const Extent& extent) const {
-  if (rules_.skips_unallocated && !extent.allocated_here) return Work::none;
+  if (rules_.skips_unallocated && !extent.allocated_here()) return Work::none;
   if (!extent.zero || rules_.reads_all) return Work::data;
   return rules_.target_is_zero ? Work::none : Work::zero;
 }

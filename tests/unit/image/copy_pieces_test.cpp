@@ -8,8 +8,6 @@
 namespace sluice::image {
 namespace {
 
-constexpr Extent kZeroHere{.hole = true, .zero = true, .allocated_here = true};
-
 Extent of(uint64_t length, Extent kind) {
   kind.length = length;
   return kind;
@@ -65,8 +63,8 @@ TEST(CopyPieces, WhatTheBackingFileHasIsLeftOut) {
                      .piece_bytes = 100,
                      .target_is_zero = false,
                      .skips_unallocated = true});
-  pieces.add(std::vector<Extent>{of(100, {.allocated_here = false}), of(100, kHoleExtent),
-                                 of(100, kZeroHere)});
+  pieces.add(
+      std::vector<Extent>{of(100, {.depth = 1}), of(100, kNothingExtent), of(100, kHoleExtent)});
   const auto list = all(pieces);
   ASSERT_EQ(list.size(), 1U);
   EXPECT_EQ(list[0].offset, 200U);
@@ -97,10 +95,10 @@ TEST(CopyPieces, EachByteIsTreatedAsItsExtentSays) {
       std::vector<Extent> extents;
       uint64_t at = pieces.found_until();
       for (uint32_t i = 0; i <= below(4); ++i) {
-        const Extent kinds[] = {kDataExtent, kHoleExtent, kZeroHere, {.allocated_here = false}};
+        const Extent kinds[] = {kDataExtent, kNothingExtent, kHoleExtent, {.depth = 1}};
         const Extent extent = of(1 + below(300), kinds[below(4)]);
         extents.push_back(extent);
-        const bool none = skips && !extent.allocated_here;
+        const bool none = skips && !extent.allocated_here();
         const char work = none ? '-' : !extent.zero ? 'd' : target_is_zero ? '-' : 'z';
         for (uint64_t i2 = 0; i2 < extent.length && at < end; ++i2) expected[at++] = work;
       }
