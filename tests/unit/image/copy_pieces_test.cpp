@@ -50,7 +50,7 @@ TEST(CopyPieces, TakenUntilIsWhereTheNextPieceBegins) {
 
 TEST(CopyPieces, ZeroesAreWrittenToATargetThatMayHaveData) {
   CopyPieces pieces({.end = 300, .align_bytes = 4, .piece_bytes = 100, .target_is_zero = false});
-  pieces.add(std::vector<Extent>{of(100, kHoleExtent), of(200, kZeroHere)});
+  pieces.add(std::vector<Extent>{of(100, kHoleExtent), of(200, kHoleExtent)});
   const auto list = all(pieces);
   ASSERT_EQ(list.size(), 1U);
   EXPECT_EQ(list[0].kind, CopyPiece::Kind::zero);
