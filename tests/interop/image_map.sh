@@ -10,6 +10,11 @@ main() {
         maps_of_others images_in_use comparisons strict_comparisons failed_comparisons measures
 }
 
+# The widths of refcounts make no difference here.
+some_kinds() {
+    if full; then kinds; else kinds | grep -v ^bits; fi
+}
+
 # --- Maps.
 
 maps_of_images() {
@@ -24,7 +29,7 @@ maps_of_images() {
         compress "$name" packed "$options"
         same_map packed "compressed, $options"
         rm -f packed
-    done < <(kinds)
+    done < <(some_kinds)
     make image "cluster_size=64k" 4
     qemu-img snapshot -c one image
     scribble image 4
@@ -97,8 +102,8 @@ maps_of_raw_files() {
 parts_of_maps() {
     local begin length
     make image "cluster_size=4k" 30
-    for begin in 0 1 5000 1M 5M 6M 70M; do
-        for length in 1 513 100000 1M 100M; do
+    for begin in 0 5000 1M 5M 6M; do
+        for length in 1 100000 100M; do
             "$SLUICE" map --json -s $begin -l $length image >ours
             qemu-img map --output=json -s $begin -l $length image >theirs
             same_parts "from $begin, $length"
@@ -157,6 +162,8 @@ def joined(name):
     parts = []
     for part in json.load(open(name)):
         part.pop("compressed", None)    # not in QEMU 7.2
+        if part["length"] == 0:         # QEMU's map of nothing
+            continue
         last = parts[-1] if parts else None
         if last is not None:
             kinds = ["depth", "present", "zero", "data"]
@@ -192,7 +199,7 @@ comparisons() {
             same_verdict "$name" changed
             same_verdict changed "$name"
         done
-    done < <(kinds)
+    done < <(some_kinds)
     truncate -s 8M longer
     dd if=raw of=longer conv=notrunc status=none
     same_verdict raw longer
@@ -268,7 +275,7 @@ measures() {
             refcount_bits=1,cluster_size=4k preallocation=full preallocation=metadata; do
             same_measure -O qcow2 -o $options "$name"
         done
-    done < <(kinds)
+    done < <(some_kinds)
     for size in 0 1 1000 64k 1M 10G 5T; do
         same_measure -O raw --size $size
         for options in cluster_size=4k cluster_size=64k refcount_bits=64 extended_l2=on; do

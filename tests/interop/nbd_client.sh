@@ -385,7 +385,10 @@ refuses_bad_options() {
     refused "timeout is '1ms'" "${add[@]}" "nbd(nbd://localhost/, timeout=1ms)"
     refused "can be process or nothing" "${add[@]}" "nbd(nbd://localhost/, reconnect-trust=me)"
     refused "send_zc is for TCP" "${add[@]}" "nbd(nbd+unix:///?socket=$CASE/sock, send_zc)"
-    kit null 100
+    kit null 0
+    refused "the export is empty" "${add[@]}" "$(uri)"
+    end_kit
+    kit null 100 --filter=blocksize-policy blocksize-minimum=512 blocksize-preferred=4096
     refused "less than one block of 512" "${add[@]}" "$(uri)"
     end_kit
     [ ! -e disk ] || fail "a file was left behind"

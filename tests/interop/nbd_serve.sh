@@ -251,7 +251,6 @@ is_listed_with_its_size() {
     "$SLUICE" list --json > list.json
     grep -q '"size_bytes": *513' list.json || fail "another size: $(cat list.json)"
     stop_server
-    refused 'less than one block' "$SLUICE" add --frontend fuse --at at 1.raw
 }
 
 refuses_bad_arguments() {

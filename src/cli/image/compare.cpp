@@ -3,6 +3,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "cli/command.hpp"
 #include "cli/image/image_source.hpp"
 #include "cli/image/progress.hpp"
@@ -27,19 +29,21 @@ void declare_compare(CommandLine& line, std::span<const std::string>) {
   line.add({.name = "json", .help = "print the result as an object"});
 }
 
-std::string compare_text(const Comparison& found) {
+// `common`: the bytes that both disks have.
+std::string compare_text(const Comparison& found, uint64_t common) {
+  constexpr std::string_view kSizes = "Warning: Image size mismatch!\n";
   switch (found.difference) {
     case Difference::none:
       break;
     case Difference::content:
-      return fmt::format("Content mismatch at offset {}!\n", found.offset);
+      return fmt::format("{}Content mismatch at offset {}!\n", found.offset < common ? "" : kSizes,
+                         found.offset);
     case Difference::size:
       return "Strict mode: Image size mismatch!\n";
     case Difference::status:
       return fmt::format("Strict mode: Offset {} block status mismatch!\n", found.offset);
   }
-  return fmt::format("{}Images are identical.\n",
-                     found.is_longer_with_zeroes ? "Warning: Image size mismatch!\n" : "");
+  return fmt::format("{}Images are identical.\n", found.is_longer_with_zeroes ? kSizes : "");
 }
 
 Json compare_json(const Comparison& found, uint64_t size, uint64_t other_size) {
@@ -81,7 +85,8 @@ Outcome<void> compare(const CommandLine& line, const Streams& streams) {
   if (line.has("json")) {
     streams.out << written(compare_json(*found, disks[0]->size_bytes(), disks[1]->size_bytes()));
   } else if (!is_quiet) {
-    streams.out << compare_text(*found);
+    const uint64_t common = std::min(disks[0]->size_bytes(), disks[1]->size_bytes());
+    streams.out << compare_text(*found, common);
   }
   if (found->difference == Difference::none) return {};
   return std::unexpected(Failure{Exit::different, {}});

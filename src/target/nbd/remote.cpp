@@ -38,6 +38,7 @@ Result<void> Remote::promise(const Agreement& agreed, bool read_only) {
   const uint32_t grain = options_.to_the_byte ? std::max(1U, agreed.block_sizes.minimum) : block;
   const uint64_t size = agreed.size / block * block;
   const uint64_t served = agreed.size / grain * grain;
+  if (agreed.size == 0) return sluice::fail(EINVAL, "the export is empty");
   if (served == 0) {
     return sluice::fail(EINVAL, fmt::format("the export has {} bytes, less than one block of {}",
                                             agreed.size, grain));

@@ -14,7 +14,7 @@ using testing::HasSubstr;
 
 constexpr uint64_t kDiskBytes = 4 << 20;
 
-class Qcow2Snapshots : public WithQemu {};
+class Qcow2SnapshotVerbs : public WithQemu {};
 
 struct SnapshotCase {
   std::string name;
@@ -211,7 +211,7 @@ INSTANTIATE_TEST_SUITE_P(
 // --- Order
 
 // The header is written once, when everything is durable, and is durable before anything is freed.
-TEST_F(Qcow2Snapshots, TheHeaderIsWrittenOnceWhenEverythingIsDurable) {
+TEST_F(Qcow2SnapshotVerbs, TheHeaderIsWrittenOnceWhenEverythingIsDurable) {
   ImageRig rig({.options = "4M"});
   ASSERT_EQ(rig.start(), 0);
   scribble(rig, 2);
@@ -234,7 +234,7 @@ TEST_F(Qcow2Snapshots, TheHeaderIsWrittenOnceWhenEverythingIsDurable) {
 }
 
 // Requests that are running when a snapshot is taken are in it as a whole, or not at all.
-TEST_F(Qcow2Snapshots, AWriteIsBeforeOrAfterASnapshot) {
+TEST_F(Qcow2SnapshotVerbs, AWriteIsBeforeOrAfterASnapshot) {
   for (uint64_t seed = 0; seed < 12; ++seed) {
     SCOPED_TRACE(seed);
     std::mt19937_64 random(seed);
@@ -268,7 +268,7 @@ TEST_F(Qcow2Snapshots, AWriteIsBeforeOrAfterASnapshot) {
 }
 
 // The clusters of former tables are used again: the image does not grow with each snapshot.
-TEST_F(Qcow2Snapshots, FormerTablesAreUsedAgain) {
+TEST_F(Qcow2SnapshotVerbs, FormerTablesAreUsedAgain) {
   ImageRig rig({.options = "-o cluster_size=4k 4M"});
   ASSERT_EQ(rig.start(), 0);
   scribble(rig, 2);
@@ -284,7 +284,7 @@ TEST_F(Qcow2Snapshots, FormerTablesAreUsedAgain) {
   EXPECT_EQ(rig.check(), "");
 }
 
-TEST_F(Qcow2Snapshots, ApplyingBringsBackTheSize) {
+TEST_F(Qcow2SnapshotVerbs, ApplyingBringsBackTheSize) {
   ImageRig rig({.options = "4M",
                 .commands = "qemu-io -f qcow2 -c 'write -P 1 0 2M' image.qcow2 &&"
                             " qemu-img snapshot -c small image.qcow2 &&"
@@ -306,7 +306,7 @@ TEST_F(Qcow2Snapshots, ApplyingBringsBackTheSize) {
 
 // --- What is refused
 
-TEST_F(Qcow2Snapshots, WhatCannotBeIsRefused) {
+TEST_F(Qcow2SnapshotVerbs, WhatCannotBeIsRefused) {
   ImageRig rig({.options = "4M"});
   ASSERT_EQ(rig.start(), 0);
   ASSERT_EQ(rig.control("snapshot-create", "one"), 0) << rig.why;
@@ -334,7 +334,7 @@ TEST_F(Qcow2Snapshots, WhatCannotBeIsRefused) {
   EXPECT_EQ(rig.check(), "");
 }
 
-TEST_F(Qcow2Snapshots, AnImageThatCannotHaveThem) {
+TEST_F(Qcow2SnapshotVerbs, AnImageThatCannotHaveThem) {
   ImageRig external({.options = "-o data_file=data.raw 4M"});
   ASSERT_EQ(external.start(), 0);
   EXPECT_EQ(external.control("snapshot-create", "one"), ENOTSUP);
@@ -351,7 +351,7 @@ TEST_F(Qcow2Snapshots, AnImageThatCannotHaveThem) {
 }
 
 // It is given up while nothing has changed.
-TEST_F(Qcow2Snapshots, OneThatWouldTakeTooLong) {
+TEST_F(Qcow2SnapshotVerbs, OneThatWouldTakeTooLong) {
   ImageRig rig({.options = "4M"});
   ASSERT_EQ(rig.start(), 0);
   scribble(rig, 2);
@@ -364,7 +364,7 @@ TEST_F(Qcow2Snapshots, OneThatWouldTakeTooLong) {
 }
 
 // T4.24: what others have stored with their snapshots stays.
-TEST_F(Qcow2Snapshots, ExtraDataOfOthersIsKept) {
+TEST_F(Qcow2SnapshotVerbs, ExtraDataOfOthersIsKept) {
   const std::string extra = big_endian_text(0, 8) + big_endian_text(kDiskBytes, 8) +
                             big_endian_text(7, 8) + std::string("more than this program knows");
   const auto bytes = std::as_bytes(std::span(extra));
