@@ -35,7 +35,12 @@ Result<void> check_name(std::string_view type, std::string_view name) {
                                   fmt::join(names, ", ")));
 }
 
-// Of a verb with one argument, which is taken as it is: a name may have any character.
+// Whether a verb has one argument and no other, which is taken as it is: a name may have any
+// character.
+bool is_plain(const TargetSyntax& verb) {
+  return !verb.leaf_option.empty() && verb.options.size() == 1 && verb.children_maximum == 0;
+}
+
 Result<Spec> read_plain_verb(std::string_view type, const std::string& name,
                              std::string_view option, std::span<const std::string> arguments) {
   if (arguments.size() != 1) {
@@ -53,8 +58,8 @@ Result<Spec> read_verb(std::string_view type, const std::string& name,
                        std::span<const std::string> arguments, std::string_view directory) {
   if (auto known = check_name(type, name); !known) return std::unexpected(known.error());
   const auto vocabulary = vocabulary_of(type);
-  const std::string_view plain = find_target(verbs_of(type), name)->leaf_option;
-  if (!plain.empty()) return read_plain_verb(type, name, plain, arguments);
+  const TargetSyntax& syntax = *find_target(verbs_of(type), name);
+  if (is_plain(syntax)) return read_plain_verb(type, name, syntax.leaf_option, arguments);
   auto verb = parse_spec(fmt::format("{}({})", name, fmt::join(arguments, ", ")), vocabulary);
   if (!verb) return verb;
   if (auto made = make_paths_absolute(*verb, vocabulary, directory); !made) {
