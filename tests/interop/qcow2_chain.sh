@@ -173,7 +173,7 @@ streams_refused() {
     refused 'internal snapshots' ctl stream
     end
     serve 'qcow2(image.qcow2, read_only)'
-    refused 'not supported' ctl stream
+    refused 'added for writing' ctl stream
     end
     sha256sum --quiet -c base.sum
 }
@@ -274,7 +274,7 @@ takes_refused() {
     end
     check_image elsewhere/new.qcow2
     serve 'qcow2(image.qcow2, read_only)'
-    refused 'not supported' ctl external-snapshot other.qcow2
+    refused 'added for writing' ctl external-snapshot other.qcow2
     [ ! -e other.qcow2 ] || fail 'the file was left behind'
     end
 }

@@ -3,6 +3,7 @@
 
 #include "target/control_call.hpp"
 #include "target/qcow2/bitmap_verbs.hpp"
+#include "target/qcow2/chain_verbs.hpp"
 #include "target/qcow2/qcow2_target.hpp"
 #include "target/qcow2/snapshots.hpp"
 
@@ -27,8 +28,12 @@ JsonValue snapshot_json(const Snapshot& snapshot) {
 }  // namespace
 
 Task Qcow2Target::control(Request& request, ControlCall& call) {
-  return is_bitmap_verb(call.verb.target) ? control_bitmaps(request, call)
-                                          : control_snapshots(request, call);
+  const std::string& verb = call.verb.target;
+  if (verb == kExternalSnapshot || verb == kStream) {  // without a Chain above
+    return call.fail(EOPNOTSUPP,
+                     "its chain changes only while it is a file of its own, added for writing");
+  }
+  return is_bitmap_verb(verb) ? control_bitmaps(request, call) : control_snapshots(request, call);
 }
 
 Task Qcow2Target::control_snapshots(Request& request, ControlCall& call) {
