@@ -142,8 +142,8 @@ Outcome<void> check_stored(const std::string& path, const std::string& bitmap) {
 constinit const Command kBitmapCommand = {
     .name = "bitmap",
     .synopsis =
-        "--add|--remove|--clear|--enable|--disable|--merge SOURCE [-g SIZE] [-b FILE]"
-        " FILE BITMAP",
+        "--add|--remove|--clear|--enable|--disable [OPTION]... FILE BITMAP\n"
+        "--merge SOURCE [OPTION]... FILE BITMAP",
     .summary = "Change a dirty bitmap of a qcow2 image that is not in use.",
     .declare = declare_bitmap,
     .run = bitmap,

@@ -297,7 +297,7 @@ Outcome<void> convert(const CommandLine& line, const Streams& streams) {
 constinit const Command kConvertCommand = {
     .name = "convert",
     .synopsis =
-        "[-f FORMAT] [-O FORMAT] [-o NAME=VALUE,...] [-c] [OPTION]... SOURCE DESTINATION\n"
+        "[-f FORMAT] [-O FORMAT] [-o NAME=VALUE] [-c] [OPTION]... SOURCE DESTINATION\n"
         "-n [-f FORMAT] [-O FORMAT] [--start OFFSET] [OPTION]... SOURCE DESTINATION",
     .summary = "Copy a disk to a new image, or to a disk that exists.",
     .declare = declare_convert,
