@@ -123,8 +123,7 @@ bool fail_change(const SnapshotCase& now, const std::string& verb, int index, in
   return failed;
 }
 
-// The wanted step through the events of a change: of the usual image more of them fail than of the
-// others, and all if SLUICE_TEST_FULL is set.
+// The step through the events of a change. SLUICE_TEST_FULL: all of the usual image.
 int step_of(const SnapshotCase& now, int usual, int other) {
   if (std::getenv("SLUICE_TEST_FULL") != nullptr) return now.name == "Usual" ? 1 : 7;
   return now.name == "Usual" ? usual : other;
@@ -149,7 +148,6 @@ TEST_P(EachImage, AFailedDeleteLeavesTheImageAsItWas) {
 
 TEST_P(EachImage, AFailedApplyLeavesTheImageAsItWas) { fail_changes(GetParam(), "snapshot-apply"); }
 
-// The power is cut at each event of a change.
 TEST_P(EachImage, APowerCutLeavesTheStateBeforeOrAfterAChange) {
   ImageRig rig(GetParam().setup);
   ASSERT_EQ(rig.start(), 0);
