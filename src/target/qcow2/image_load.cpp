@@ -34,6 +34,11 @@ Task Image::load(Request& request, LifeCall& call) {
   Task loading_header = load_header(request, call);
   if (const Status loaded = co_await loading_header; !loaded.ok()) co_return loaded;
   if (call.purpose == LifeCall::Purpose::look) co_return kOk;
+  if (options_.writable) {
+    // In a handover the former server may have grown the files since they were opened here.
+    std::ignore = storage_.resize(std::nullopt);
+    if (&data_ != &storage_) std::ignore = data_.resize(std::nullopt);
+  }
   if (auto created = create_cache(); !created) {
     co_return call.fail(created.error().error, created.error().text);
   }
