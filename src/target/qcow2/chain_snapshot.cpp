@@ -166,7 +166,7 @@ void Chain::put_above(std::unique_ptr<Target> storage, const Header& header,
   Image::Options options{.name = path,
                          .writable = true,
                          .cache_bytes = spec_.number("cache", kCacheBytes),
-                         .snapshot = {}};
+                         .compress = spec_.flag("compress")};
   const std::string name = std::filesystem::path(path).filename();
   const std::scoped_lock guard(tree_lock());
   std::unique_ptr<Target>& top = changing_children().front();
