@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "core/buffer.hpp"
+#include "core/zero.hpp"
 #include "spec/shown.hpp"
 
 namespace sluice::image {
@@ -30,10 +31,6 @@ Result<void> copy_range(OpenDisk& from, OpenDisk& to, uint64_t offset, uint64_t 
   return {};
 }
 
-bool is_zero(std::span<const std::byte> bytes) {
-  return std::ranges::all_of(bytes, [](std::byte each) { return each == std::byte{0}; });
-}
-
 // Behind the end of the disk there are zeroes. Null: everywhere.
 Result<void> read_padded(OpenDisk* disk, uint64_t offset, std::span<std::byte> bytes) {
   std::ranges::fill(bytes, std::byte{0});
@@ -50,8 +47,8 @@ Result<void> keep_cluster(OpenDisk& disk, OpenDisk* next, uint64_t offset, uint6
   if (auto read = read_padded(&disk, offset, present.bytes()); !read) return read;
   if (auto read = read_padded(next, offset, other.bytes()); !read) return read;
   if (std::memcmp(present.bytes().data(), other.bytes().data(), length) == 0) return {};
-  const Status status = is_zero(present.bytes()) ? disk.write_zeroes(offset, length)
-                                                 : disk.write(offset, present.bytes());
+  const Status status = is_all_zero(present.bytes()) ? disk.write_zeroes(offset, length)
+                                                     : disk.write(offset, present.bytes());
   return note(disk, "write", offset, status);
 }
 

@@ -123,3 +123,17 @@ problem() {
     printf '%s\n' "$@"
     failures=$((failures + 1))
 }
+
+# is_sound WHAT: QEMU finds nothing in `image`, which has the contents of `content`, and its
+# snapshot those of snapshot.raw, if that is there.
+is_sound() {
+    local length
+    qemu-img check -q image </dev/null >check.out 2>&1 || problem "$1: $(head -5 check.out)"
+    qemu-img compare -q -f qcow2 -F raw image content </dev/null || problem "$1: other content"
+    [ "$(virtual_size)" = "$(stat -c %s content)" ] || problem "$1: $(virtual_size) bytes"
+    [ -e snapshot.raw ] || return
+    # QEMU reads as much of a snapshot as the disk has now.
+    qemu-img convert -l one -O raw image now.raw </dev/null
+    length=$(printf '%s\n' "$(stat -c %s snapshot.raw)" "$(stat -c %s now.raw)" | sort -n | head -1)
+    cmp -s -n "$length" snapshot.raw now.raw || problem "$1: the snapshot has changed"
+}

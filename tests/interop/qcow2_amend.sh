@@ -20,19 +20,6 @@ begin() {
     qemu-img convert -O raw image content </dev/null
 }
 
-# is_sound WHAT
-is_sound() {
-    local length
-    qemu-img check -q image </dev/null >check.out 2>&1 || problem "$1: $(head -5 check.out)"
-    qemu-img compare -q -f qcow2 -F raw image content </dev/null || problem "$1: other content"
-    [ "$(virtual_size)" = "$(stat -c %s content)" ] || problem "$1: $(virtual_size) bytes"
-    [ -e snapshot.raw ] || return
-    # QEMU reads as much of a snapshot as the disk has now.
-    qemu-img convert -l one -O raw image now.raw </dev/null
-    length=$(printf '%s\n' "$(stat -c %s snapshot.raw)" "$(stat -c %s now.raw)" | sort -n | head -1)
-    cmp -s -n "$length" snapshot.raw now.raw || problem "$1: the snapshot has changed"
-}
-
 # says TEXT: a line of qemu-img info.
 says() {
     qemu-img info image | grep -qF -- "$1" || problem "not '$1': $(qemu-img info image)"

@@ -43,19 +43,6 @@ with_snapshot() {
     scribble image 5
 }
 
-# is_sound WHAT: QEMU finds nothing, and the content is as expected.
-is_sound() {
-    local length
-    qemu-img check -q image </dev/null >check.out 2>&1 || problem "$1: $(head -5 check.out)"
-    qemu-img compare -q -f qcow2 -F raw image content </dev/null || problem "$1: other content"
-    [ "$(virtual_size)" = "$(stat -c %s content)" ] || problem "$1: $(virtual_size) bytes"
-    [ -e snapshot.raw ] || return
-    # QEMU reads as much of a snapshot as the disk has now.
-    qemu-img convert -l one -O raw image now.raw </dev/null
-    length=$(printf '%s\n' "$(stat -c %s snapshot.raw)" "$(stat -c %s now.raw)" | sort -n | head -1)
-    cmp -s -n "$length" snapshot.raw now.raw || problem "$1: the snapshot has changed"
-}
-
 # The new end lies in a table that the snapshot has as well.
 shared_tables() {
     local bits

@@ -85,11 +85,7 @@ constexpr auto kFixedOptions = std::to_array<std::string_view>(
 
 void declare_amend(CommandLine& line, std::span<const std::string>) {
   line.add_word("FILE");
-  line.add({.letter = 'o',
-            .name = "options",
-            .value = "NAME=VALUE,...",
-            .help = "what to change: see the manual",
-            .repeated = true});
+  declare_format_options(line, "what to change: see the manual");
 }
 
 Outcome<void> set_amend_option(AmendRequest& request, const std::string& item) {

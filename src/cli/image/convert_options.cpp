@@ -109,11 +109,7 @@ void declare_convert(CommandLine& line, std::span<const std::string>) {
   line.add_word("DESTINATION");
   declare_source(line, "of the source, instead of what its header says");
   line.add({'O', "output_format", "raw|qcow2", "of the target; raw by default"});
-  line.add({.letter = 'o',
-            .name = "options",
-            .value = "NAME=VALUE,...",
-            .help = "of the new image: see sluice-create(8)",
-            .repeated = true});
+  declare_format_options(line, "of the new image: see sluice-create(8)");
   line.add({'B', "backing", "FILE", "the new image has only what differs from this one"});
   line.add({'F', "backing_format", "raw|qcow2", "of the backing file"});
   line.add({'l', "snapshot", "NAME", "copy this internal snapshot of the source: name or id"});

@@ -4,6 +4,7 @@
 
 #include <array>
 #include <bit>
+#include <utility>
 
 #include "cli/values.hpp"
 #include "spec/nearest.hpp"
@@ -61,15 +62,19 @@ constexpr auto kFormatOptions = std::to_array<FormatOption>({
 
 }  // namespace
 
+void declare_format_options(CommandLine& line, std::string help) {
+  line.add({.letter = 'o',
+            .name = "options",
+            .value = "NAME=VALUE,...",
+            .help = std::move(help),
+            .repeated = true});
+}
+
 void declare_create(CommandLine& line, std::span<const std::string>) {
   line.add_word("FILE");
   line.add({.name = "size", .value = "SIZE", .help = "of the disk; that of the backing file"});
   line.add({'f', "format", "raw|qcow2", "of the file; raw by default"});
-  line.add({.letter = 'o',
-            .name = "options",
-            .value = "NAME=VALUE,...",
-            .help = "of the format: see the manual",
-            .repeated = true});
+  declare_format_options(line, "of the format: see the manual");
   line.add({'b', "backing", "FILE", "what is not written here is read from this image"});
   line.add({'F', "backing_format", "raw|qcow2", "of the backing file"});
   line.add({.name = "force", .help = "replace FILE if it exists: its content is lost"});

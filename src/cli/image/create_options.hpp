@@ -3,7 +3,6 @@
 
 #include <span>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "cli/command_line.hpp"
@@ -30,6 +29,9 @@ bool parse_power(const std::string& text, uint32_t& bits);       // a size that 
 bool parse_version(const std::string& text, uint32_t& version);  // "0.10" or "v2", "1.1" or "v3"
 // "off", "metadata", "falloc", "full".
 bool parse_preallocation(const std::string& text, qcow2::Preallocation& how);
+
+// Declares -o, whose values are lists of NAME=VALUE.
+void declare_format_options(CommandLine& line, std::string help);
 
 void declare_create(CommandLine& line, std::span<const std::string> arguments);
 

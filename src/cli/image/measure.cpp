@@ -27,11 +27,7 @@ void declare_measure(CommandLine& line, std::span<const std::string>) {
   line.add_word("SPEC");
   declare_source(line, "of SPEC, which is then a file; found out by default");
   line.add({'O', "output_format", "raw|qcow2", "of the new image; raw by default"});
-  line.add({.letter = 'o',
-            .name = "options",
-            .value = "NAME=VALUE,...",
-            .help = "of the new image, as for 'sluice create'",
-            .repeated = true});
+  declare_format_options(line, "of the new image, as for 'sluice create'");
   line.add({.name = "size", .value = "SIZE", .help = "of an empty disk, in place of SPEC"});
   declare_output(line);
 }

@@ -7,6 +7,7 @@
 #include "core/extents.hpp"
 #include "core/log.hpp"
 #include "core/private_loan.hpp"
+#include "core/zero.hpp"
 #include "spec/shown.hpp"
 #include "target/file/file_lock.hpp"
 #include "target/qcow2/image_request.hpp"
@@ -17,11 +18,6 @@ namespace sluice::qcow2 {
 namespace {
 
 constexpr uint64_t kCopyBytes = 1 << 20;
-
-bool is_all_zero(std::span<const std::byte> bytes) {
-  return bytes.empty() || (bytes.front() == std::byte{0} &&
-                           std::memcmp(bytes.data(), bytes.data() + 1, bytes.size() - 1) == 0);
-}
 
 }  // namespace
 
