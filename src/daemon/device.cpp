@@ -17,7 +17,6 @@
 #include "daemon/open_when_there.hpp"
 #include "daemon/same_backing.hpp"
 #include "daemon/swap_risks.hpp"
-#include "target/life/ending.hpp"
 #include "target/open_context.hpp"
 
 namespace sluice {
@@ -358,7 +357,7 @@ Result<void> Device::wait_until_openable() const {
 Result<void> Device::stop(bool even_if_used) {
   if (auto minded = mind_keeper(); !minded) return minded;
   // Its users may wait for a server that does not answer.
-  if (even_if_used) note_end(stack_->root());
+  if (even_if_used) note_end_of(stack_->root());
   return frontend_->stop(even_if_used);
 }
 
@@ -370,7 +369,7 @@ void Device::remove() {
   const auto removed = frontend_->remove();
   if (!removed && removed.error().error != ENODEV) spdlog::warn("{}", removed.error().text);
   step("front end removed");
-  note_end(stack_->root());
+  note_end_of(stack_->root());
   stack_->stop();
   step("stack stopped");
   remove_name_link(record_);

@@ -207,6 +207,11 @@ void own_files_of(Target& target, bool ours) {
   for (const auto& child : target.children()) own_files_of(*child, ours);
 }
 
+void note_end_of(Target& target) {
+  target.note_end();
+  for (const auto& child : target.children()) note_end_of(*child);
+}
+
 Geometry common_geometry(const Target::Children& children) {
   Geometry common = children.front()->geometry();
   for (const auto& child : children) common = combine(common, child->geometry());

@@ -28,6 +28,7 @@
 namespace sluice {
 
 class Extents;
+class StatusContexts;
 struct ControlCall;
 struct LifeCall;
 
@@ -64,9 +65,15 @@ class Target {
   virtual Task detach(Request&, LifeCall&) { return kOk; }
   // On the control reactor: makes durable what the target holds. An error is only logged.
   virtual Task stop(Request&, LifeCall&) { return kOk; }
+  // The device ends: what only waits for something outside, such as a server that may not answer,
+  // fails soon from now on. Control path, while requests are in flight and before stop().
+  virtual void note_end() {}
 
   // Carries out a verb of the target's type for the user (target/control_call.hpp).
   virtual Task control(Request&, ControlCall&) { return Status::from_errno(EOPNOTSUPP); }
+
+  // What else than extents() it says of its parts. Null: nothing. Layers above do not pass it on.
+  virtual StatusContexts* status_contexts() { return nullptr; }
 
   // Grows the target to `wanted` bytes, or to the current size of its backing; returns the new
   // size. Requests may be in flight. Control path, one call at a time. On failure the size does not
@@ -172,6 +179,9 @@ std::vector<RegisteredFile> registered_files_of(const Target& target);
 
 // Calls Target::own_files() of the target and of all below it.
 void own_files_of(Target& target, bool ours);
+
+// Calls Target::note_end() of the target and of all below it.
+void note_end_of(Target& target);
 
 // The geometry that holds for all children; see combine().
 Geometry common_geometry(const Target::Children& children);

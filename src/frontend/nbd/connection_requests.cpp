@@ -97,7 +97,7 @@ class StatusFinder {
 
   Task find(Request& request, const std::string& context, StatusRuns& found) {
     if (context == kAllocationContext) return find_allocation(request, found);
-    StatusContexts* const contexts = contexts_of(target_);
+    StatusContexts* const contexts = target_.status_contexts();
     if (contexts == nullptr) return Status::from_errno(ENOENT);
     return contexts->context_status(request, context, found);
   }

@@ -27,7 +27,7 @@ namespace {
 
 // Names that the protocol cannot have are left out.
 std::vector<std::string> names_of(Target& target) {
-  const StatusContexts* const more = contexts_of(target);
+  const StatusContexts* const more = target.status_contexts();
   auto contexts = more == nullptr ? std::vector<std::string>() : more->contexts();
   std::erase_if(contexts, [](const std::string& each) {
     return each.size() > kStringBytesMax || !is_utf8(each);

@@ -15,7 +15,6 @@
 #include "ring/async_mutex.hpp"
 #include "ring/external_completion.hpp"
 #include "ring/ring_local.hpp"
-#include "target/life/ending.hpp"
 #include "target/life/life_call.hpp"
 #include "target/nbd/connection.hpp"
 #include "target/nbd/remote.hpp"
@@ -23,7 +22,7 @@
 
 namespace sluice::nbd::client {
 
-class NbdTarget final : public Target, public Ending {
+class NbdTarget final : public Target {
  public:
   NbdTarget(Options options, bool read_only);
   ~NbdTarget() override;
@@ -33,7 +32,6 @@ class NbdTarget final : public Target, public Ending {
   Task attach(Request& request, LifeCall& call) override;
   Task detach(Request& request, LifeCall& call) override;
   Task stop(Request& request, LifeCall& call) override;
-
   void note_end() override { remote_.note_end(); }
 
   Health health() const override { return remote_.health(); }

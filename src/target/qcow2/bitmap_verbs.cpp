@@ -183,7 +183,7 @@ Task Qcow2Target::read_bitmap(Request& request, Target& disk, ControlCall& call,
   const std::string source = call.verb.text(kBitmapSource);
   const std::string context = std::string(kBitmapContext) + source;
   const uint64_t size = disk.geometry().size_bytes;
-  StatusContexts* const contexts = contexts_of(disk);
+  StatusContexts* const contexts = disk.status_contexts();
   const auto offered = contexts == nullptr ? std::vector<std::string>() : contexts->contexts();
   if (contexts == nullptr || std::ranges::find(offered, context) == offered.end()) {
     co_return call.fail(ENOENT,

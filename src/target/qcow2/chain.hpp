@@ -40,6 +40,7 @@ class Chain final : public Target, public StatusContexts {
   Task stop(Request& request, LifeCall& call) override;
   Task control(Request& request, ControlCall& call) override;
   Health health() const override;
+  StatusContexts* status_contexts() override { return this; }
   // Of the active image. Any thread.
   std::vector<std::string> contexts() const override;
   Task context_status(Request& request, const std::string& context, StatusRuns& found) override;

@@ -70,7 +70,7 @@ Task Qcow2Target::find_depth(Request& request, StatusRuns& found) {
 // a raw file.
 Task Qcow2Target::find_depth_below(Request& request, uint64_t offset, StatusRuns& found) {
   const uint64_t size = backing_ == nullptr ? 0 : uint64_t{backing_->geometry().size_bytes};
-  StatusContexts* const contexts = backing_ == nullptr ? nullptr : contexts_of(*backing_);
+  StatusContexts* const contexts = backing_ == nullptr ? nullptr : backing_->status_contexts();
   if (contexts == nullptr || offset >= size) {
     found.add(found.range_bytes(), backing_ == nullptr ? 0 : 1);
     co_return kOk;

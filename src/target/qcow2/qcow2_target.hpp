@@ -43,6 +43,7 @@ class Qcow2Target final : public Target, public StatusContexts {
   Task detach(Request& request, LifeCall& call) override;
   Task stop(Request& request, LifeCall& call) override;
   Task control(Request& request, ControlCall& call) override;
+  StatusContexts* status_contexts() override { return this; }
   std::vector<std::string> contexts() const override;
   Task context_status(Request& request, const std::string& context, StatusRuns& found) override;
   Health health() const override { return image_.health(); }

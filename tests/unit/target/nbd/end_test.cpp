@@ -2,7 +2,6 @@
 // is.
 #include <atomic>
 
-#include "target/life/ending.hpp"
 #include "unit/target/nbd/nbd_rig.hpp"
 
 namespace sluice::nbd::test {
@@ -40,7 +39,7 @@ TEST_F(NbdEndTest, ASilentServerIsNotWaitedFor) {
     client.ask({.command = Command::read, .cookie = 1, .length = 4096});
     client.ask({.command = Command::read, .cookie = 2, .length = 65536});
     std::this_thread::sleep_for(50ms);
-    note_end(stack->root());
+    note_end_of(stack->root());
     EXPECT_EQ(client.reply()->error, EIO);
     EXPECT_EQ(client.reply()->error, EIO);
     EXPECT_EQ(client.read(0, 512).error, EIO) << "nobody connects again";
@@ -54,7 +53,7 @@ TEST_F(NbdEndTest, NeitherIsAFlush) {
   serve_remote();
   auto client = this->client();
   client.ask({.command = Command::flush, .cookie = 1});
-  note_end(stack->root());
+  note_end_of(stack->root());
   EXPECT_EQ(client.reply()->error, EIO);
 }
 
@@ -70,7 +69,7 @@ TEST_F(NbdEndTest, NorTheRestOfAnAnswer) {
   auto client = this->client();
   client.ask({.command = Command::read, .cookie = 1, .length = 1 << 20});
   std::this_thread::sleep_for(50ms);
-  note_end(stack->root());
+  note_end_of(stack->root());
   EXPECT_EQ(client.reply()->error, EIO);
 }
 
@@ -80,7 +79,7 @@ TEST_F(NbdEndTest, NorIsTheNextServer) {
   auto client = this->client();
   client.ask({.command = Command::read, .cookie = 1, .length = 4096});
   ASSERT_TRUE(soon([&] { return server->connections() > 1; }));
-  note_end(stack->root());
+  note_end_of(stack->root());
   EXPECT_EQ(client.reply()->error, EIO);
 }
 
@@ -97,7 +96,7 @@ TEST_F(NbdEndTest, AServerThatAnswersIsWaitedFor) {
   for (uint64_t i = 0; i < 10; ++i) {
     client.ask({.command = Command::read, .cookie = i, .offset = 512 * i, .length = 512});
   }
-  note_end(stack->root());
+  note_end_of(stack->root());
   for (int i = 0; i < 10; ++i) EXPECT_EQ(client.reply()->error, 0);
 }
 
@@ -111,7 +110,7 @@ TEST_F(NbdEndTest, TheLastFlushHasALimit) {
   }
   ASSERT_TRUE(session->end());
   session.reset();
-  note_end(stack->root());
+  note_end_of(stack->root());
   const auto began = std::chrono::steady_clock::now();
   stack->stop();
   EXPECT_LT(std::chrono::steady_clock::now() - began, 15s) << "and not 30 s";
