@@ -114,11 +114,13 @@ function(add_device_tests)
 endfunction()
 
 # Scripts first, of these the longest (`# seconds: N`), and the many small tests last: or the last
-# script would run alone.
+# script would run alone. Programs of Debian's packages go before others of the same name: a python3
+# of a version manager may be a script that takes 0.1 s to start the real one.
 function(set_script_properties script test label timeout)
   read_header("${script}" seconds 100 seconds)
   set_tests_properties(${test} PROPERTIES COST ${seconds}
     LABELS ${label} TIMEOUT ${timeout} SKIP_RETURN_CODE 77 PROCESSORS 1
+    ENVIRONMENT_MODIFICATION "PATH=path_list_prepend:/usr/bin"
     ENVIRONMENT "SLUICE=$<TARGET_FILE:sluice>;SLUICE_SOURCE_DIR=${PROJECT_SOURCE_DIR}")
 endfunction()
 

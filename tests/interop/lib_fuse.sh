@@ -41,7 +41,7 @@ begin_plain() {
     [ "$(id -u)" = 0 ] || { echo "skipped: these tests need root"; exit 77; }
     [ -e /dev/fuse ] || modprobe fuse || true
     [ -e /dev/fuse ] || { echo "skipped: this kernel has no FUSE"; exit 77; }
-    WORK=$(mktemp -d /tmp/sluice-fuse.XXXXXX)
+    WORK=$(mktemp -d "${WORK_PLACE:-/tmp}/sluice-fuse.XXXXXX")
     CASE=$WORK/case
     passed=0 failed=0 switched=''
     trap leave EXIT

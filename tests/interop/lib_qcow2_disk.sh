@@ -11,6 +11,8 @@ WRITER="$SLUICE_SOURCE_DIR/tests/support/disk_writer.py"
 # begin_qcow2: before all cases.
 begin_qcow2() {
     local tool
+    # In memory, if possible: QEMU's programs flush a lot.
+    [ ! -d /dev/shm ] || WORK_PLACE=/dev/shm
     begin_plain
     for tool in qemu-img qemu-io nbdinfo; do
         command -v "$tool" > /dev/null || { echo "skipped: there is no $tool"; exit 77; }

@@ -15,8 +15,12 @@
 
 namespace sluice::test {
 
+// In memory, if possible: QEMU's programs flush a lot.
 WorkFolder::WorkFolder() {
-  path_ = std::filesystem::temp_directory_path() / "sluice-qcow2-XXXXXX";
+  const std::filesystem::path memory = "/dev/shm";
+  std::error_code none;
+  const bool has_memory = std::filesystem::is_directory(memory, none);
+  path_ = (has_memory ? memory : std::filesystem::temp_directory_path()) / "sluice-qcow2-XXXXXX";
   if (mkdtemp(path_.data()) == nullptr) throw std::runtime_error("no folder for the test");
 }
 
