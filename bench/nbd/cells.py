@@ -9,7 +9,7 @@ SMALL = "4k"
 class Cell:
     part: str           # server, fio, limit, crowd, tls, client-unix, client-tcp, gap
     block: str          # 4k, 64k, 512k
-    pattern: str        # read, write, randread, randwrite
+    pattern: str        # as `sluice bench stack --pattern` takes it
     depth: int          # requests at a time in all
     connections: int
 

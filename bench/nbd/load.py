@@ -43,7 +43,7 @@ def generate(sluice, spec, cell, seconds, pid=None):
     """A run of `sluice bench stack`: the fields of raw.csv from `status` on."""
     command = [sluice, "bench", "stack", "--json", "--pattern", cell.pattern, "--block", cell.block,
                "--depth", cell.depth, "--runs", 1, "--seconds", seconds, spec]
-    if "write" in cell.pattern:
+    if not cell.pattern.endswith("read"):
         command.insert(3, "--overwrite")
     meter = Meter(pid)
     process = subprocess.Popen([str(word) for word in command], stdin=subprocess.DEVNULL,

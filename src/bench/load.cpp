@@ -29,10 +29,11 @@ class Course {
   void end() { goes_on_.store(false, std::memory_order_relaxed); }
 
   // A request has failed: ends the load, and keeps the first failure.
-  void fail(Status status, uint64_t offset) {
+  void fail(Status status, Op op, uint64_t offset) {
     end();
     int none = 0;
     if (!error_.compare_exchange_strong(none, status.error())) return;
+    op_ = op;
     offset_ = offset;
     failed_.release();
   }
@@ -40,40 +41,50 @@ class Course {
   int wait_until(Clock::time_point end) {
     return failed_.try_acquire_until(end) ? error_.load() : 0;
   }
-  uint64_t offset() const { return offset_; }  // of the failure
+  Op op() const { return op_; }  // this and the next: of the failure
+  uint64_t offset() const { return offset_; }
 
  private:
   std::atomic<bool> goes_on_ = true;
   std::atomic<int> error_ = 0;
+  Op op_ = Op::read;
   uint64_t offset_ = 0;
   std::binary_semaphore failed_{0};
 };
 
-// The places of a queue's requests. Used by the queue's thread only, once the load has begun.
-class Places {
+// What a queue's requests do, and where. Used by the queue's thread only, once the load has begun.
+class Choice {
  public:
-  Places(const LoadPlan& plan, uint16_t queue, uint64_t size_bytes)
-      : random_(plan.random), block_bytes_(plan.block_bytes), state_(queue + 1U) {
+  Choice(const LoadPlan& plan, uint16_t queue, uint64_t size_bytes)
+      : kind_(plan.kind), random_(plan.random), block_bytes_(plan.block_bytes), state_(queue + 1U) {
     const uint64_t all = size_bytes / block_bytes_;
     count_ = random_ ? all : all / plan.queues;
     first_ = random_ ? 0 : count_ * queue;
   }
 
-  // In bytes.
-  uint64_t next() {
-    return (first_ + (random_ ? any() : std::exchange(next_, (next_ + 1) % count_))) * block_bytes_;
+  // Sets operation and offset.
+  void next(direct::Io& io) {
+    io.offset = place() * block_bytes_;
+    io.op = kind_ == LoadKind::read || (kind_ == LoadKind::mixed && number() % 2 == 0) ? Op::read
+                                                                                       : Op::write;
   }
 
  private:
-  // By splitmix64; the high half of the product has the range, without a division.
-  uint64_t any() {
+  uint64_t place() {
+    if (!random_) return first_ + std::exchange(next_, (next_ + 1) % count_);
+    // The high half of the product has the range, without a division.
+    using Wide = unsigned __int128;
+    return static_cast<uint64_t>((Wide{number()} * count_) >> 64);
+  }
+  // By splitmix64.
+  uint64_t number() {
     uint64_t mixed = (state_ += 0x9e3779b97f4a7c15);
     mixed = (mixed ^ (mixed >> 30)) * 0xbf58476d1ce4e5b9;
     mixed = (mixed ^ (mixed >> 27)) * 0x94d049bb133111eb;
-    using Wide = unsigned __int128;
-    return static_cast<uint64_t>((Wide{mixed ^ (mixed >> 31)} * count_) >> 64);
+    return mixed ^ (mixed >> 31);
   }
 
+  const LoadKind kind_;
   const bool random_;
   const uint64_t block_bytes_;
   uint64_t first_ = 0;  // in blocks
@@ -85,21 +96,20 @@ class Places {
 // One request in flight, again and again.
 class LoadClient final : public direct::Io {
  public:
-  LoadClient(Op wanted, std::span<std::byte> own, Places& places, Course& course)
-      : places_(places), course_(course) {
-    op = wanted;
+  LoadClient(std::span<std::byte> own, Choice& choice, Course& course)
+      : choice_(choice), course_(course) {
     memory = own;
-    offset = places.next();
+    choice.next(*this);
   }
   void done(Status status) noexcept override {
-    if (!status.ok()) course_.fail(status, offset);
+    if (!status.ok()) course_.fail(status, op, offset);
     if (!course_.goes_on()) return;
-    offset = places_.next();
+    choice_.next(*this);
     again();
   }
 
  private:
-  Places& places_;
+  Choice& choice_;
   Course& course_;
 };
 
@@ -110,10 +120,12 @@ struct Look {
   LatencyStats latency{};
 };
 
-Look look_at(const direct::Device& device, Op op) {
+Look look_at(const direct::Device& device) {
   Look look{.time = Clock::now(), .cpu_seconds = cpu_seconds(RUSAGE_SELF)};
   for (const QueueReport& report : device.reports()) {
-    look.latency.add(report.latency[static_cast<size_t>(latency_class(op))]);
+    for (const Op op : {Op::read, Op::write}) {
+      look.latency.add(report.latency[static_cast<size_t>(latency_class(op))]);
+    }
   }
   return look;
 }
@@ -156,7 +168,7 @@ LoadRun run_between(const LoadPlan& plan, const Look& before, const Look& after)
 Result<void> check(const Geometry& geometry, const LoadPlan& plan) {
   const uint64_t size = geometry.size_bytes;
   const uint32_t logical = geometry.logical_block_bytes;
-  if (plan.op == Op::write && geometry.read_only) {
+  if (plan.kind != LoadKind::read && geometry.read_only) {
     return fail(EROFS, "the stack is read-only: it can be measured with read or randread");
   }
   if (plan.block_bytes % logical != 0) {
@@ -183,16 +195,16 @@ void fill(std::span<std::byte> memory) {
   }
 }
 
-Error explain(const LoadPlan& plan, int error, uint64_t offset) {
-  return {error, fmt::format("a {} of {} at offset {} failed: {}", to_string(plan.op),
-                             format_size(plan.block_bytes), offset, std::strerror(error))};
+Error explain(const LoadPlan& plan, int error, const Course& course) {
+  return {error, fmt::format("a {} of {} at offset {} failed: {}", to_string(course.op()),
+                             format_size(plan.block_bytes), course.offset(), std::strerror(error))};
 }
 
 }  // namespace
 
 Result<LoadFindings> run_load(const Spec& spec, const LoadPlan& plan,
                               const std::function<void(const std::string&)>& progress) {
-  auto stack = Stack::open(spec, plan.op != Op::write);
+  auto stack = Stack::open(spec, plan.kind == LoadKind::read);
   if (!stack) return std::unexpected(stack.error());
   if (auto fits = check((*stack)->geometry(), plan); !fits) return std::unexpected(fits.error());
   if (auto started = (*stack)->start(); !started) return std::unexpected(started.error());
@@ -201,17 +213,16 @@ Result<LoadFindings> run_load(const Spec& spec, const LoadPlan& plan,
   const Buffer memory(size_t{plan.queues} * plan.depth * plan.block_bytes);
   fill(memory.bytes());
   Course course;
-  std::deque<Places> places;
+  std::deque<Choice> choices;
   std::deque<LoadClient> clients;
   // Outlives no client: its end waits for all requests.
   auto device = direct::Device::create(**stack, {.queues = plan.queues, .depth = plan.depth});
   if (!device) return std::unexpected(device.error());
   for (uint16_t queue = 0; queue < plan.queues; ++queue) {
-    places.emplace_back(plan, queue, found.size_bytes);
+    choices.emplace_back(plan, queue, found.size_bytes);
     for (uint16_t i = 0; i < plan.depth; ++i) {
       const size_t at = clients.size() * plan.block_bytes;
-      clients.emplace_back(plan.op, memory.bytes().subspan(at, plan.block_bytes), places.back(),
-                           course);
+      clients.emplace_back(memory.bytes().subspan(at, plan.block_bytes), choices.back(), course);
     }
   }
   for (size_t i = 0; i < clients.size(); ++i) {
@@ -220,11 +231,11 @@ Result<LoadFindings> run_load(const Spec& spec, const LoadPlan& plan,
 
   auto end = Clock::now() + std::chrono::milliseconds(kWarmUpMilliseconds);
   int error = course.wait_until(end);
-  Look before = look_at(**device, plan.op);
+  Look before = look_at(**device);
   for (uint32_t run = 0; run < plan.runs && error == 0; ++run) {
     progress(fmt::format("run {} of {}", run + 1, plan.runs));
     error = course.wait_until(before.time + std::chrono::milliseconds(plan.milliseconds));
-    Look after = look_at(**device, plan.op);
+    Look after = look_at(**device);
     found.runs.push_back(run_between(plan, before, after));
     before = std::move(after);
   }
@@ -234,7 +245,7 @@ Result<LoadFindings> run_load(const Spec& spec, const LoadPlan& plan,
     found.arena_overflows += report.arena_overflows;
   }
   device->reset();
-  if (error != 0) return std::unexpected(explain(plan, error, course.offset()));
+  if (error != 0) return std::unexpected(explain(plan, error, course));
   return found;
 }
 

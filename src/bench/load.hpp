@@ -16,12 +16,14 @@
 
 namespace sluice::bench {
 
+enum class LoadKind : uint8_t { read, write, mixed };
+
 // Which blocks, and how many at a time.
 struct LoadPlan {
-  Op op = Op::read;             // read or write
-  bool random = true;           // places; otherwise each queue goes through a part of its own
-  uint32_t block_bytes = 4096;  // of a request
-  uint16_t depth = 32;          // requests in flight of each queue
+  LoadKind kind = LoadKind::read;  // mixed: half of the requests each, in random order
+  bool random = true;              // places; otherwise each queue goes through a part of its own
+  uint32_t block_bytes = 4096;     // of a request
+  uint16_t depth = 32;             // requests in flight of each queue
   uint16_t queues = 1;
   uint32_t milliseconds = 1000;  // of a run
   uint32_t runs = 5;
@@ -60,7 +62,7 @@ inline constexpr uint32_t kWarmUpMilliseconds = 300;
 Result<LoadFindings> run_load(const Spec& spec, const LoadPlan& plan,
                               const std::function<void(const std::string&)>& progress);
 
-// "randwrite".
+// "randwrite", as fio calls it.
 std::string pattern_of(const LoadPlan& plan);
 std::string load_text(const LoadFindings& found);
 JsonValue load_json(const LoadFindings& found);

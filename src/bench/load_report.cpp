@@ -57,7 +57,10 @@ LoadRun LoadFindings::median() const {
 }
 
 std::string pattern_of(const LoadPlan& plan) {
-  return fmt::format("{}{}", plan.random ? "rand" : "", to_string(plan.op));
+  const char* const kind = plan.kind == LoadKind::mixed  ? "rw"
+                           : plan.kind == LoadKind::read ? "read"
+                                                         : "write";
+  return fmt::format("{}{}", plan.random ? "rand" : "", kind);
 }
 
 std::string load_text(const LoadFindings& found) {

@@ -54,7 +54,7 @@ void declare_lend(CommandLine& line) {
 void declare_stack(CommandLine& line) {
   line.add({.name = "pattern",
             .value = "PATTERN",
-            .help = "read, write, randread (the default) or randwrite"});
+            .help = "[rand]read, [rand]write or [rand]rw, half of each (randread)"});
   line.add({.name = "block", .value = "SIZE", .help = "of each request (4k)"});
   line.add({.name = "depth", .value = "N", .help = "requests at a time of each queue (32)"});
   line.add({.name = "queues", .value = "N", .help = "threads, each with its own ring (1)"});

@@ -13,27 +13,31 @@
 namespace sluice::cli {
 namespace {
 
+using bench::LoadKind;
+
 constexpr uint64_t kSmallestBlock = 512;
 constexpr uint64_t kLargestBlock = 32 << 20;
 constexpr uint64_t kMostMemory = 1 << 30;  // of all requests
 
 struct Pattern {
   std::string_view name;
-  Op op;
+  LoadKind kind;
   bool random;
 };
 
-constexpr auto kPatterns = std::to_array<Pattern>({{"read", Op::read, false},
-                                                   {"write", Op::write, false},
-                                                   {"randread", Op::read, true},
-                                                   {"randwrite", Op::write, true}});
+constexpr auto kPatterns = std::to_array<Pattern>({{"read", LoadKind::read, false},
+                                                   {"write", LoadKind::write, false},
+                                                   {"rw", LoadKind::mixed, false},
+                                                   {"randread", LoadKind::read, true},
+                                                   {"randwrite", LoadKind::write, true},
+                                                   {"randrw", LoadKind::mixed, true}});
 
 Outcome<Pattern> read_pattern(const CommandLine& line) {
   const std::string name = line.text("pattern", "randread");
   const auto* const found = std::ranges::find(kPatterns, name, &Pattern::name);
   if (found != kPatterns.end()) return *found;
-  return usage(
-      fmt::format("--pattern takes read, write, randread or randwrite, found {}", shown(name)));
+  return usage(fmt::format(
+      "--pattern takes read, write, rw, randread, randwrite or randrw, found {}", shown(name)));
 }
 
 // Refuses what would take more memory than anybody means.
@@ -60,7 +64,7 @@ Outcome<bench::LoadPlan> read_load_plan(const CommandLine& line) {
   if (!milliseconds) return std::unexpected(milliseconds.error());
   const auto runs = read_number(line, "runs", plan.runs, {1, 1000});
   if (!runs) return std::unexpected(runs.error());
-  plan = {.op = pattern->op,
+  plan = {.kind = pattern->kind,
           .random = pattern->random,
           .block_bytes = static_cast<uint32_t>(*block),
           .depth = static_cast<uint16_t>(*depth),
@@ -77,7 +81,7 @@ Outcome<StackBench> read_stack_bench(const CommandLine& line) {
   const auto plan = read_load_plan(line);
   if (!plan) return std::unexpected(plan.error());
   if (line.words().size() < 2) return usage("nothing to measure: use 'sluice bench stack SPEC'");
-  if (plan->op == Op::write && !line.has("overwrite")) {
+  if (plan->kind != LoadKind::read && !line.has("overwrite")) {
     return usage(
         fmt::format("--pattern {} destroys the data of the stack: add --overwrite if "
                     "that is meant",

@@ -146,7 +146,7 @@ Candidates values_of(std::string_view placeholder) {
     words.emplace_back("lend\ta page to an operation");
     words.emplace_back("stack\ta load on a stack in this process");
   } else if (placeholder == "PATTERN") {
-    words = {"read", "write", "randread", "randwrite"};
+    words = {"read", "write", "rw", "randread", "randwrite", "randrw"};
   } else if (placeholder == "COMMAND") {
     for (const Command* const command : commands()) {
       words.push_back(fmt::format("{}\t{}", command->name, command->summary));

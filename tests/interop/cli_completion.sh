@@ -37,7 +37,7 @@ words_and_values() {
     offers '--help --seconds --runs --depths --cpu --file --ublk --json' bench lend --
     offers '--help --seconds --runs --pattern --block --depth --queues --overwrite --json' \
         bench stack --
-    offers 'read write randread randwrite' bench stack --pattern ''
+    offers 'read write rw randread randwrite randrw' bench stack --pattern ''
     offers 'leaks all' check --repair ''
     offers 'raw qcow2' create -f ''
     offers 'none writeback' convert -t ''

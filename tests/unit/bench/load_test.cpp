@@ -44,15 +44,17 @@ TEST_P(EachPattern, IsMeasuredWithoutAllocations) {
 
 INSTANTIATE_TEST_SUITE_P(
     Bench, EachPattern,
-    testing::Values(LoadPlan{.op = Op::read, .random = false, .block_bytes = 64 << 10},
-                    LoadPlan{.op = Op::read, .random = true},
-                    LoadPlan{.op = Op::write, .random = false, .block_bytes = 512 << 10},
-                    LoadPlan{.op = Op::write, .random = true, .depth = 1},
-                    LoadPlan{.op = Op::read, .block_bytes = 512, .depth = 4, .queues = 3}));
+    testing::Values(LoadPlan{.kind = LoadKind::read, .random = false, .block_bytes = 64 << 10},
+                    LoadPlan{.kind = LoadKind::read, .random = true},
+                    LoadPlan{.kind = LoadKind::write, .random = false, .block_bytes = 512 << 10},
+                    LoadPlan{.kind = LoadKind::write, .random = true, .depth = 1},
+                    LoadPlan{.kind = LoadKind::mixed, .random = true, .depth = 8},
+                    LoadPlan{.kind = LoadKind::mixed, .random = false, .depth = 2},
+                    LoadPlan{.kind = LoadKind::read, .block_bytes = 512, .depth = 4, .queues = 3}));
 
 TEST(BenchLoad, ARequestThatFailsEndsIt) {
   expect_error(measure("fault(mem(1M), errors=1)", {.depth = 4}), EIO, "a read of 4k at offset ");
-  expect_error(measure("fault(mem(1M), errors=1, errno=ENOSPC)", {.op = Op::write}), ENOSPC,
+  expect_error(measure("fault(mem(1M), errors=1, errno=ENOSPC)", {.kind = LoadKind::write}), ENOSPC,
                "a write of 4k at offset ");
 }
 
@@ -71,7 +73,7 @@ TEST(BenchLoad, RequestsMustFitTheStack) {
 }
 
 TEST(BenchLoad, EachFigureHasAMedianOfItsOwn) {
-  const LoadFindings found{.plan = {.op = Op::write, .depth = 8, .queues = 2},
+  const LoadFindings found{.plan = {.kind = LoadKind::write, .depth = 8, .queues = 2},
                            .size_bytes = 1 << 30,
                            .runs = {{.requests_per_s = 30, .p99_us = 1},
                                     {.requests_per_s = 10, .p99_us = 2},

@@ -100,7 +100,7 @@ TEST(BenchStackOptions, AreTakenAsGiven) {
 TEST(BenchStackOptions, ThatAreWrongAreNamedInASentence) {
   expect_usage({"bench", "stack"}, "nothing to measure: use 'sluice bench stack SPEC'");
   expect_usage({"bench", "stack", "--pattern", "backwards", "null(1G)"},
-               "--pattern takes read, write, randread or randwrite, found 'backwards'");
+               "--pattern takes read, write, rw, randread, randwrite or randrw, found 'backwards'");
   expect_usage({"bench", "stack", "--block", "256", "null(1G)"},
                "--block takes a size from 512 to 32M, found '256'");
   expect_usage({"bench", "stack", "--depth", "0", "null(1G)"},
@@ -114,7 +114,7 @@ TEST(BenchStackOptions, ThatAreWrongAreNamedInASentence) {
 }
 
 TEST(BenchStackOptions, DoNotDestroyDataByMistake) {
-  for (const char* const pattern : {"write", "randwrite"}) {
+  for (const char* const pattern : {"write", "rw", "randwrite", "randrw"}) {
     expect_usage({"bench", "stack", "--pattern", pattern, "null(1G)"},
                  std::string("--pattern ") + pattern +
                      " destroys the data of the stack: add --overwrite if that is meant");
