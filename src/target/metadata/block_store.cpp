@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <bit>
 #include <cassert>
+#include <memory>
+#include <new>
 
 namespace sluice {
 namespace {
@@ -15,19 +17,29 @@ constexpr int kStepsMax = 64;
 
 BlockStore::BlockStore(uint32_t block_bytes, uint32_t blocks, bool resident)
     : count_(blocks),
+      block_bytes_(block_bytes),
       memory_(size_t{block_bytes} * blocks * 2),
-      slots_(std::make_unique<CachedBlock[]>(blocks)),
+      slot_bytes_(sizeof(CachedBlock) * blocks),
       bucket_count_(std::bit_ceil(size_t{blocks})),
       buckets_(std::make_unique<std::atomic<CachedBlock*>[]>(bucket_count_)) {
-  if (resident) std::ranges::fill(memory_.bytes(), std::byte{0});
-  for (size_t i = count_; i-- > 0;) {
-    CachedBlock& slot = slots_[i];
-    for (size_t j = 0; j < 2; ++j) {
-      slot.buffers[j] = memory_.bytes().subspan((i * 2 + j) * block_bytes, block_bytes);
-    }
-    slot.newer = empty_;
-    empty_ = &slot;
+  if (!resident) return;
+  std::ranges::fill(memory_.bytes(), std::byte{0});
+  while (made_ < count_) add_empty(make_slot());
+}
+
+BlockStore::~BlockStore() { std::ranges::destroy(slots()); }
+
+CachedBlock* BlockStore::slot_at(size_t index) const {
+  return reinterpret_cast<CachedBlock*>(slot_bytes_.bytes().data()) + index;
+}
+
+CachedBlock& BlockStore::make_slot() {
+  CachedBlock& slot = *new (slot_at(made_)) CachedBlock;
+  for (size_t i = 0; i < 2; ++i) {
+    slot.buffers[i] = memory_.bytes().subspan((made_ * 2 + i) * block_bytes_, block_bytes_);
   }
+  ++made_;
+  return slot;
 }
 
 std::atomic<CachedBlock*>& BlockStore::bucket(uint64_t number) const {
@@ -57,11 +69,13 @@ CachedBlock* BlockStore::claim(uint64_t number, uint64_t version, uint64_t flush
   if (slot != nullptr) {
     empty_ = slot->newer;
     slot->newer = nullptr;
+  } else if (made_ < count_) {
+    slot = &make_slot();
   }
   // The first round of the clock spares recently used slots. The second takes any slot that can be
   // evicted, however often it is used meanwhile.
   for (size_t i = 0; slot == nullptr && i < 2 * count_; ++i) {
-    CachedBlock& candidate = slots_[hand_];
+    CachedBlock& candidate = *slot_at(hand_);
     hand_ = (hand_ + 1) % count_;
     if (i < count_ && candidate.used.exchange(false, std::memory_order_relaxed)) continue;
     if (evict(candidate)) slot = &candidate;

@@ -1,6 +1,7 @@
 // BlockStore: the slots of the metadata cache, found by block number, and their memory.
 //
-// All memory is allocated at creation and freed at destruction. glimpse() takes no lock; all other
+// All memory is allocated at creation and freed at destruction; slots are made when they are first
+// needed, so that a large cache costs little before it is used. glimpse() takes no lock; all other
 // functions are called with the cache's mutex held.
 #pragma once
 
@@ -16,8 +17,9 @@ namespace sluice {
 
 class BlockStore {
  public:
-  // `resident`: the memory is touched now, so that no block waits for a page later.
+  // `resident`: all is made and touched now, so that no block waits for a page later.
   BlockStore(uint32_t block_bytes, uint32_t blocks, bool resident = true);
+  ~BlockStore();
 
   // The slot that has the block or is being filled with it; null: none.
   CachedBlock* find(uint64_t number) const;
@@ -34,11 +36,14 @@ class BlockStore {
   // The same for one that has a block; false: it is not clean, or has a user.
   bool forget(CachedBlock& slot);
 
-  std::span<CachedBlock> slots() { return {slots_.get(), count_}; }
-  std::span<const CachedBlock> slots() const { return {slots_.get(), count_}; }
+  // Those that have been made.
+  std::span<CachedBlock> slots() { return {slot_at(0), made_}; }
+  std::span<const CachedBlock> slots() const { return {slot_at(0), made_}; }
   uint64_t evictions() const { return evictions_; }
 
  private:
+  CachedBlock* slot_at(size_t index) const;
+  CachedBlock& make_slot();
   std::atomic<CachedBlock*>& bucket(uint64_t number) const;
   bool evict(CachedBlock& slot);
   void insert(CachedBlock& slot, uint64_t number);
@@ -46,8 +51,10 @@ class BlockStore {
   void add_empty(CachedBlock& slot);
 
   const size_t count_;
-  const Buffer memory_;
-  std::unique_ptr<CachedBlock[]> slots_;
+  const size_t block_bytes_;
+  const Buffer memory_;      // of the blocks, two for each slot
+  const Buffer slot_bytes_;  // of the slots
+  size_t made_ = 0;
   const size_t bucket_count_;  // a power of two
   std::unique_ptr<std::atomic<CachedBlock*>[]> buckets_;
   CachedBlock* empty_ = nullptr;  // a list through `newer`
