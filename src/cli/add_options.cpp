@@ -20,6 +20,7 @@
 namespace sluice::cli {
 namespace {
 
+Outcome<void> read_poll(const CommandLine& line, AddRequest& request);
 Outcome<void> read_wait(const CommandLine& line, AddRequest& request);
 std::string type_in(std::span<const std::string> arguments);
 void declare_for_ublk(CommandLine& line);
@@ -54,6 +55,9 @@ void declare_device_options(CommandLine& line) {
   line.add({.name = "read_only", .help = "refuse writes; open files for reading only"});
   line.add(
       {.name = "force", .help = "attach files even if loop devices of the kernel have them open"});
+  line.add({.name = "poll",
+            .value = "TIME",
+            .help = "look for requests so long before a queue sleeps (default 32us; 0: never)"});
   line.add({.name = "debug_mask", .value = "MASK", .help = "log more: 0x1 requests, 0x2 device"});
   line.add({.name = "foreground", .help = "serve in this process until the device is deleted"});
   line.add({.name = "wait",
@@ -111,6 +115,7 @@ Outcome<AddRequest> read_device_options(const CommandLine& line, std::span<const
   request.serve.read_only = line.has("read_only");
   request.serve.force = line.has("force");
   request.serve.resume = line.has("resume");
+  if (auto read = read_poll(line, request); !read) return std::unexpected(read.error());
   if (auto read = read_wait(line, request); !read) return std::unexpected(read.error());
   if (request.serve.resume && !request.serve.foreground) {
     return usage("--resume goes with --foreground: otherwise use 'sluice recover'");
@@ -200,6 +205,18 @@ Outcome<void> read_user(const CommandLine& line, AddRequest& request) {
   if (const auto user = find_user(request.serve.frontend.user); !user) {
     return usage(user.error().text);
   }
+  return {};
+}
+
+Outcome<void> read_poll(const CommandLine& line, AddRequest& request) {
+  if (!line.has("poll")) return {};
+  const auto time = parse_duration(line.text("poll"));
+  if (!time || *time > std::chrono::microseconds(kPollMaxUs)) {
+    return usage(fmt::format("--poll takes a time up to 1s, such as 50us, or 0, found {}",
+                             shown(line.text("poll"))));
+  }
+  const auto whole = std::chrono::ceil<std::chrono::microseconds>(*time);
+  request.serve.poll_us = static_cast<uint32_t>(whole.count());
   return {};
 }
 

@@ -142,6 +142,7 @@ Json record_json(const DeviceListing& device, const std::vector<Processors>& bou
       {"unprivileged", record.unprivileged},
       {"user", record.user.empty() ? Json() : Json(record.user)},
       {"debug_mask", record.debug_mask},
+      {"poll_us", record.poll_us},
       {"threads", record.threads},
       {"affinities", bound},
       {"reserve_bytes", record.reserve_bytes ? Json(*record.reserve_bytes) : Json()},

@@ -60,6 +60,7 @@ DeviceRecord record_of(const ServeOptions& options) {
   record.unprivileged = frontend.unprivileged;
   record.user = frontend.user;
   record.debug_mask = options.debug_mask;
+  record.poll_us = options.poll_us;
   return record;
 }
 
@@ -78,6 +79,7 @@ Result<std::unique_ptr<Device>> Device::add(const ServeOptions& options) {
   if (!stack) return std::unexpected(stack.error());
   step("stack opened");
   (*stack)->trace_requests((options.debug_mask & kDebugRequests) != 0);
+  (*stack)->set_idle_poll(std::chrono::microseconds(options.poll_us));
   auto files = (*stack)->fingerprints();
   if (!files) return std::unexpected(files.error());
   std::unique_ptr<Device> device(new Device(std::move(*stack), record_of(options)));
@@ -175,6 +177,7 @@ Result<std::unique_ptr<Device>> Device::recover(const DeviceRecord& record) {
   auto files = (*stack)->fingerprints();
   if (!files) return std::unexpected(files.error());
   (*stack)->trace_requests((record.debug_mask & kDebugRequests) != 0);
+  (*stack)->set_idle_poll(std::chrono::microseconds(record.poll_us));
   auto frontend = recover_frontend(**stack, record);
   if (!frontend) return std::unexpected(frontend.error());
   std::unique_ptr<Device> device(new Device(std::move(*stack), record));
@@ -194,6 +197,7 @@ Result<std::unique_ptr<Device>> Device::take_over(DeviceOffer offer) {
     return std::unexpected(fits.error());
   }
   (*stack)->trace_requests((record.debug_mask & kDebugRequests) != 0);
+  (*stack)->set_idle_poll(std::chrono::microseconds(record.poll_us));
   std::unique_ptr<Device> device(new Device(std::move(*stack), record));
   if (record.files.empty()) {  // of the first release
     auto files = device->stack_->fingerprints();

@@ -23,6 +23,7 @@ struct ServeOptions {
   bool quiet = false;               // the user gets only warnings and errors
   std::chrono::nanoseconds wait{};  // for servers and files of the stack that are not there yet
   bool resume = false;              // in the foreground: recover or remove a dead server's device
+  uint32_t poll_us = kUsualPollUs;  // see DeviceRecord
   uint32_t debug_mask = 0;          // kDebugRequests | kDebugDevice
   // In the foreground:
   std::vector<int> kept{};         // descriptors of the caller that the server keeps

@@ -304,6 +304,7 @@ std::string to_json(const DeviceRecord& record) {
       {"recovery", record.recovery},
       {"unprivileged", record.unprivileged},
       {"debug_mask", record.debug_mask},
+      {"poll_us", record.poll_us},
       {"threads", record.threads},
       {"swap_risks", record.swap_risks},
   };
@@ -343,6 +344,7 @@ Result<DeviceRecord> record_from_json(std::string_view text) {
   fields->flag("unprivileged", record.unprivileged);
   fields->text("user", record.user, Presence::optional);
   fields->number("debug_mask", record.debug_mask, 0, UINT32_MAX);
+  fields->number("poll_us", record.poll_us, 0, kPollMaxUs, Presence::optional);
   fields->processes("threads", record.threads, kQueuesMax);
   fields->texts("swap_risks", record.swap_risks, Presence::optional);
   fields->number("reserve_bytes", record.reserve_bytes, 0, UINT32_MAX);

@@ -24,6 +24,10 @@ namespace sluice {
 
 class StateLock;
 
+// QEMU's usual poll-max-ns: longer than most clients need for their next request.
+inline constexpr uint32_t kUsualPollUs = 32;
+inline constexpr uint32_t kPollMaxUs = 1'000'000;
+
 struct DeviceRecord {
   uint32_t id = kAnyId;
   std::string name = {};  // given by the user; empty: none
@@ -51,6 +55,7 @@ struct DeviceRecord {
   std::string
       user;  // whose rights its server has (--privilege-drop); empty: those that it began with
   uint32_t debug_mask = 0;
+  uint32_t poll_us = kUsualPollUs;       // the longest time that a queue polls before it sleeps
   std::vector<std::string> swap_risks;   // see swap_risks()
   std::vector<int> threads;              // of the queues, in order; none: the device is being made
   HealthState health = HealthState::ok;  // of the stack, as of its last change

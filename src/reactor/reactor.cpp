@@ -154,6 +154,9 @@ Result<void> Reactor::make_ring() {
                               .slots = slots,
                               .wide_sqes = setup_.wide_sqes,
                               .files = files};
+  for (const Stack* const stack : setup_.stacks) {
+    options.idle_poll = std::max(options.idle_poll, stack->idle_poll());
+  }
   if (setup_.warm_up) {
     options.warm_up = {.operations = 2 * tags, .slots = slots, .workers = setup_.workers};
     swap_risk_ = beyond_warm_up(tags);

@@ -9,8 +9,10 @@
 #include <atomic>
 #include <cstdlib>
 #include <cstring>
+#include <thread>
 #include <vector>
 
+#include "core/cycle_clock.hpp"
 #include "core/log.hpp"
 #include "ring/abi.hpp"
 #include "ring/probe.hpp"
@@ -32,6 +34,20 @@ std::atomic<uint32_t> open_rings = 0;
   log().flush();
   std::abort();
 }
+
+uint64_t in_cycles(std::chrono::nanoseconds time) {
+  return static_cast<uint64_t>(static_cast<double>(time.count()) /
+                               CycleScale::process().nanoseconds_per_cycle());
+}
+
+// Lets the other thread of this core go first, for some tens of cycles.
+void pause_processor() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#endif
+}
+
+constexpr int kPausesOfALook = 8;
 
 }  // namespace
 
@@ -56,6 +72,10 @@ Result<void> KernelRing::open(const Options& options) {
   if (auto tables = register_tables(options); !tables) return tables;
   warm_up(ring_, options.warm_up);
   for (size_t i = 0; i < options.files.size(); ++i) files_.set(i, options.files[i]);
+  // With one processor the client cannot run meanwhile.
+  if (std::thread::hardware_concurrency() > 1) {
+    idle_poll_.set_max(in_cycles(options.idle_poll));
+  }
   set_limits(ring_.cq.ring_entries, options.slots);
   set_abilities(probe(static_cast<int>(options.files.size())));
   count_standing();
@@ -185,9 +205,13 @@ void KernelRing::enter(bool wait) {
     }
     return;
   }
-  const int result =
-      wait ? io_uring_submit_and_wait(&ring_, 1) : io_uring_submit_and_get_events(&ring_);
-  ++counters_.enters;
+  int result = 0;
+  if (wait) {
+    result = submit_and_wait();
+  } else {
+    result = io_uring_submit_and_get_events(&ring_);
+    ++counters_.enters;
+  }
   if (result >= 0) {
     unsubmitted_ -= std::min(unsubmitted_, static_cast<uint32_t>(result));
     if (unsubmitted_ == 0 || !link_was_cut()) return;
@@ -198,6 +222,40 @@ void KernelRing::enter(bool wait) {
   if (result != -EINTR && result != -EAGAIN && result != -EBUSY) {
     give_up(std::strerror(-result));
   }
+}
+
+int KernelRing::submit_and_wait() {
+  const uint64_t begin = idle_poll_.is_on() ? cycles() : 0;
+  int result = 0;
+  bool found = false;
+  if (idle_poll_.budget() != 0) {
+    if (unsubmitted_ != 0) {
+      result = io_uring_submit(&ring_);
+      ++counters_.enters;
+      if (result < static_cast<int>(unsubmitted_)) return result;
+    }
+    found = poll_until(begin + idle_poll_.budget());
+  }
+  if (!found) {
+    const int waited = io_uring_submit_and_wait(&ring_, 1);
+    ++counters_.enters;
+    if (result == 0) result = waited;
+  }
+  if (begin != 0) idle_poll_.note(cycles() - begin);
+  return result;
+}
+
+// Looks for completions until then at the latest; true if there are some. If they are pending
+// inside the kernel, as a flag of DEFER_TASKRUN rings says, it returns false: entering brings them.
+bool KernelRing::poll_until(uint64_t end) const {
+  const bool is_deferred = (ring_.flags & IORING_SETUP_DEFER_TASKRUN) != 0;
+  while (io_uring_cq_ready(&ring_) == 0) {
+    if (is_deferred && (IO_URING_READ_ONCE(*ring_.sq.kflags) & IORING_SQ_TASKRUN) != 0)
+      return false;
+    if (cycles() >= end) return false;
+    for (int i = 0; i < kPausesOfALook; ++i) pause_processor();
+  }
+  return true;
 }
 
 // True if the kernel consumed a leader but not its linked command. The next submission would start

@@ -7,10 +7,12 @@
 
 #include <liburing.h>
 
+#include <chrono>
 #include <memory>
 #include <span>
 
 #include "core/error.hpp"
+#include "ring/idle_poll.hpp"
 #include "ring/ring.hpp"
 #include "ring/warm_up.hpp"
 
@@ -25,7 +27,9 @@ class KernelRing final : public Ring {
     uint32_t cq_entries = 0;  // most operations in flight; 0: four times `entries`
     uint32_t slots = 0;       // size of the buffer table, at most kMaxSlots
     WarmUp warm_up{};
-    bool wide_sqes = false;        // 128-byte SQEs, zeroed only up to 64
+    bool wide_sqes = false;  // 128-byte SQEs, zeroed only up to 64
+    // The longest time to look for completions before the thread sleeps; 0: none. See IdlePoll.
+    std::chrono::nanoseconds idle_poll{};
     std::span<const int> files{};  // slot i is files[i]; -1: set_file() comes later
   };
 
@@ -55,6 +59,9 @@ class KernelRing final : public Ring {
   io_uring_sqe* next_sqe() override;
   uint32_t free_sqes() const override;
   void enter(bool wait) override;
+  // As the function of liburing, but looks for completions before it sleeps (IdlePoll).
+  int submit_and_wait();
+  bool poll_until(uint64_t end) const;
   bool link_was_cut() const;
   uint32_t reap(std::span<Cqe> batch) override;
   void wake() override;
@@ -76,6 +83,7 @@ class KernelRing final : public Ring {
   int wake_fd_ = -1;
   int zero_fd_ = -1;
   uint32_t unsubmitted_ = 0;
+  IdlePoll idle_poll_;
   Doorbell doorbell_{*this};
 };
 

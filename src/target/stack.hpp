@@ -5,6 +5,7 @@
 // targets and the files they use.
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -31,10 +32,8 @@ struct StackNode {
   std::string type;  // as in the spec
   std::string name;  // see Target::name()
 };
-
-// A target that could not be opened (target/missing.hpp).
-struct MissingNode {
-  std::string path;  // see StackNode
+struct MissingNode {  // one that could not be opened (target/missing.hpp)
+  std::string path;
   Error why;
 };
 
@@ -109,6 +108,10 @@ class Stack {
   // for memory, because starting a second one would allocate.
   uint32_t workers() const { return swap_risk().empty() ? 1 : 0; }
 
+  // How long its reactors look for requests before they sleep (IdlePoll). Set it before any.
+  void set_idle_poll(std::chrono::nanoseconds time) { idle_poll_ = time; }
+  std::chrono::nanoseconds idle_poll() const { return idle_poll_; }
+
   // Opens the same stack again: the spec with the sizes changed by resize(). Empty for a tree built
   // by the program.
   const Spec& spec() const { return spec_; }
@@ -139,6 +142,7 @@ class Stack {
   const std::vector<std::unique_ptr<Disk>> disks_;
   Spec spec_;
   const bool may_link_;
+  std::chrono::nanoseconds idle_poll_{};
   StackLife life_;
   std::unique_ptr<ControlReactor> control_;  // while it is started
 };

@@ -41,6 +41,7 @@ TEST(AddOptions, DefaultsAreThoseOfUblk) {
   EXPECT_FALSE(options.foreground);
   EXPECT_FALSE(options.resume);
   EXPECT_EQ(options.debug_mask, 0U);
+  EXPECT_EQ(options.poll_us, kUsualPollUs);
 }
 
 TEST(AddOptions, LongAndShortFormsMeanTheSame) {
@@ -65,10 +66,12 @@ TEST(AddOptions, LongAndShortFormsMeanTheSame) {
 TEST(AddOptions, TheRestIsPassedOn) {
   const ServeOptions options =
       accepted({"-t", "null", "--unprivileged", "--max_io_buf_bytes", "1M", "--debug_mask=0x3",
-                "--foreground", "--resume", "--read-only", "--force", "--mode", "user-copy"});
+                "--foreground", "--resume", "--read-only", "--force", "--mode", "user-copy",
+                "--poll", "1.5us"});
   EXPECT_TRUE(options.frontend.unprivileged);
   EXPECT_EQ(options.frontend.max_io_bytes, 1U << 20);
   EXPECT_EQ(options.debug_mask, 3U);
+  EXPECT_EQ(options.poll_us, 2U);
   EXPECT_TRUE(options.foreground);
   EXPECT_TRUE(options.resume);
   EXPECT_TRUE(options.read_only);

@@ -57,6 +57,7 @@ class StateTest : public testing::Test {
     record.mode_reason = "because of \xff";
     record.recovery = "wait";
     record.debug_mask = 3;
+    record.poll_us = 7;
     record.threads = {11, 12, 13};
     record.health = HealthState::degraded;
     record.health_reason = "a copy is \xff";

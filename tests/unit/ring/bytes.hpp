@@ -12,6 +12,9 @@ namespace sluice::test {
 
 using Bytes = std::vector<std::byte>;
 
+// As in an SQE.
+inline uint64_t address_of(const void* place) { return reinterpret_cast<uint64_t>(place); }
+
 inline Bytes repeated(size_t count, uint8_t value) { return Bytes(count, std::byte{value}); }
 
 // Equal for equal seeds; otherwise differs within every few bytes.

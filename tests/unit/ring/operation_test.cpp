@@ -9,6 +9,7 @@
 #include "ring/raw_operation.hpp"
 #include "support/manual_ring.hpp"
 #include "unit/core/lent.hpp"
+#include "unit/ring/bytes.hpp"
 #include "unit/ring/started.hpp"
 
 namespace sluice::test {
@@ -16,8 +17,6 @@ namespace {
 
 constexpr File kDescriptor{.number = 5};
 constexpr File kSlotFile{.number = 7, .registered = true};
-
-uint64_t address_of(const void* place) { return reinterpret_cast<uint64_t>(place); }
 
 class OperationTest : public testing::Test {
  protected:

@@ -12,8 +12,6 @@
 namespace sluice::test {
 namespace {
 
-uint64_t address_of(const void* place) { return reinterpret_cast<uint64_t>(place); }
-
 class TransferTest : public testing::Test {
  protected:
   ManualRing ring_;
