@@ -12,11 +12,15 @@ function(add_gtest_program label timeout)
   endif()
   add_executable(${label}_tests ${ARGN})
   target_link_libraries(${label}_tests PRIVATE test_support)
+  # Memory stays with the process when it is freed: tests that copy whole images again and again
+  # spent most of their time on page faults.
+  set(keep "glibc.malloc.mmap_threshold=4294967296:glibc.malloc.trim_threshold=4294967296")
   # Listed when ctest starts and not in the build, so that a program which cannot start fails as a test.
   gtest_discover_tests(${label}_tests
     DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 60
     PROPERTIES LABELS ${label} TIMEOUT ${timeout} FIXTURES_REQUIRED fuse_over_uring
-               ENVIRONMENT "SLUICE_SOURCE_DIR=${PROJECT_SOURCE_DIR}")
+               ENVIRONMENT "SLUICE_SOURCE_DIR=${PROJECT_SOURCE_DIR}"
+               ENVIRONMENT_MODIFICATION "GLIBC_TUNABLES=set:${keep}")
 endfunction()
 
 # FUSE over io_uring is switched on, where it can be, while programs run that try it.
