@@ -55,14 +55,19 @@ uint64_t MetadataCache::blocks_on_child() const {
 // --- Taking a cached block; all other cases are in take.cpp.
 
 Task MetadataCache::read(Request& request, uint64_t number, ReadPin& pin) {
+  if (try_read(request, number, pin)) return kOk;
+  return read_slowly(request, number, pin);
+}
+
+bool MetadataCache::try_read(Request& request, uint64_t number, ReadPin& pin) {
   assert(!pin.held());
   Grip grip;
-  if (!try_take(request, number, How::read, grip)) return read_slowly(request, number, pin);
+  if (!try_take(request, number, How::read, grip)) return false;
   pin.cache_ = this;
   pin.ring_ = request.ring;
   pin.slot_ = grip.slot;
   pin.buffer_ = grip.buffer;
-  return kOk;
+  return true;
 }
 
 Task MetadataCache::write(Request& request, uint64_t number, WritePin& pin) {

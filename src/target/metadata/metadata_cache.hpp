@@ -67,6 +67,7 @@ class MetadataCache {
   // a block of the format; EIO: a flush has failed, and blocks that are not in the cache may be
   // lost; or the child's error, also if there is no room because no block can be written.
   Task read(Request& request, uint64_t number, ReadPin& pin);
+  bool try_read(Request& request, uint64_t number, ReadPin& pin);  // false: it would have to wait
   Task write(Request& request, uint64_t number, WritePin& pin);
   // The same, with zeroes instead of the contents on the child, which are not read.
   Task write_new(Request& request, uint64_t number, WritePin& pin);

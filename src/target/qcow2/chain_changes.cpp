@@ -77,7 +77,7 @@ Task Qcow2Target::copy_part(Request& request, uint64_t offset, uint64_t& length,
   {
     PrivateLoan loan(Direction::destination, memory.bytes());
     Request reading = transfer(request, Op::read, offset, loan.view());
-    Task read = read_runs(reading);
+    Task read = read_runs(reading, {});
     if (const Status status = co_await read; !status.ok()) co_return status;
   }
   if (is_all_zero(memory.bytes())) co_return kOk;

@@ -35,27 +35,42 @@ MappingRules Image::rules() const {
 }
 
 Task Image::look_up(Request& request, uint64_t offset, uint64_t length, Run& run, bool by_place) {
-  if (has_table(offset)) return look_up_in_table(request, offset, length, run, by_place);
-  const uint64_t span = header_.table_span_bytes();
-  run = {.kind = Kind::unallocated, .length = std::min(length, span - offset % span)};
-  return kOk;
+  if (!has_table(offset)) {
+    const uint64_t span = header_.table_span_bytes();
+    run = {.kind = Kind::unallocated, .length = std::min(length, span - offset % span)};
+    return kOk;
+  }
+  // Not a coroutine if the entries are in the cache.
+  const uint64_t place = entry_place(table_of(offset), offset);
+  ReadPin table;
+  if (!cache_->try_read(request, place / block_bytes_, table)) {
+    return load_and_look_up(request, offset, length, run, by_place);
+  }
+  const Status found = run_in(table, place, offset, length, by_place, run);
+  table.release();
+  if (found.error() == EUCLEAN) return report_corruption(request, offset);
+  return found;
 }
 
-Task Image::look_up_in_table(Request& request, uint64_t offset, uint64_t length, Run& run,
+Task Image::load_and_look_up(Request& request, uint64_t offset, uint64_t length, Run& run,
                              bool by_place) {
   const uint64_t place = entry_place(table_of(offset), offset);
   ReadPin table;
   Task reading = cache_->read(request, place / block_bytes_, table);
   const Status read = co_await reading;
   if (!read.ok()) co_return read;
-  MappingRules now = rules();
-  now.by_place = by_place;
-  const Status found =
-      first_run(table.bytes().subspan(place % block_bytes_), offset, length, now, run);
+  const Status found = run_in(table, place, offset, length, by_place, run);
   table.release();
   if (found.error() != EUCLEAN) co_return found;
   Task reporting = report_corruption(request, offset);
   co_return co_await reporting;
+}
+
+Status Image::run_in(const ReadPin& table, uint64_t place, uint64_t offset, uint64_t length,
+                     bool by_place, Run& run) const {
+  MappingRules now = rules();
+  now.by_place = by_place;
+  return first_run(table.bytes().subspan(place % block_bytes_), offset, length, now, run);
 }
 
 bool Image::has_table(uint64_t offset) const {

@@ -109,8 +109,10 @@ class Image {
   Task find_snapshot(Request& request, LifeCall& call, uint64_t& offset, uint32_t& entries);
   Task begin_writing(Request& request, LifeCall& call);
   Task set_features(Request& request, uint64_t incompatible, uint64_t autoclear);
-  Task look_up_in_table(Request& request, uint64_t offset, uint64_t length, Run& run,
+  Task load_and_look_up(Request& request, uint64_t offset, uint64_t length, Run& run,
                         bool by_place);
+  Status run_in(const ReadPin& table, uint64_t place, uint64_t offset, uint64_t length,
+                bool by_place, Run& run) const;
   void try_again();
   Task settle(Request& request);
   Task release_table(Request& request, uint64_t table, BlockVersion gone);

@@ -83,7 +83,8 @@ class Qcow2Target final : public Target, public StatusContexts {
 
   // --- Reading (reading.cpp).
   Task read(Request& request);
-  Task read_runs(Request& request);
+  // The caller holds the range. `run`: its first one; of no length if that is unknown.
+  Task read_runs(Request& request, Run run);
   Task read_run(Request& request, const Run& run);
   Task read_host(Request& request, uint64_t host);
   Task read_cut(Request& request, Target& from, uint64_t offset);

@@ -23,18 +23,14 @@ Task Qcow2Target::read(Request& request) {
   RangeLock::Hold hold(ranges_, *request.ring, request.offset, request.length,
                        RangeLock::Mode::shared);
   co_await hold;
-  Task reading = read_runs(request);
-  co_return co_await reading;
-}
-
-Task Qcow2Target::read_runs(Request& request) {
   Run run;
   Task looking = image_.look_up(request, request.offset, request.length, run);
   if (const Status found = co_await looking; !found.ok()) co_return found;
-  if (run.length == request.length) {
-    Task reading = read_run(request, run);
-    co_return co_await reading;
-  }
+  Task reading = run.length == request.length ? read_run(request, run) : read_runs(request, run);
+  co_return co_await reading;
+}
+
+Task Qcow2Target::read_runs(Request& request, Run run) {
   for (uint64_t done = 0; done < request.length;) {
     ChildRequests parts(request, kRunsAtOnce);
     Gather children(request, kRunsAtOnce);

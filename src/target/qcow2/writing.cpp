@@ -238,7 +238,7 @@ Task Qcow2Target::fill_edge(Request& request, Edge edge) {
   if (there != 0) {
     PrivateLoan loan(Direction::destination, memory.bytes());
     Request reading = transfer(request, Op::read, edge.begin, loan.view(0, there));
-    Task read = read_runs(reading);
+    Task read = read_runs(reading, {});
     if (const Status status = co_await read; !status.ok()) co_return status;
   }
   PrivateLoan loan(Direction::source, memory.bytes());
