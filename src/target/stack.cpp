@@ -58,7 +58,7 @@ Result<void> collect_fingerprints(const Target& target, const std::string& path,
     found.push_back(std::move(**own));
     found.back().target = path.empty() ? "/" : path;
   }
-  const Target::Children& children = target.named_children();
+  const std::vector<Target*> children = target.named_children();
   for (size_t i = 0; i < children.size(); ++i) {
     auto collected = collect_fingerprints(*children[i], fmt::format("{}/{}", path, i), found);
     if (!collected) return collected;

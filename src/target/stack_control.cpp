@@ -21,7 +21,7 @@ void add_nodes(const Spec& spec, const Target& target, const std::string& path,
                std::vector<StackNode>& found) {
   found.push_back({.path = path.empty() ? "/" : path, .type = spec.target, .name = target.name()});
   // While a child is exchanged, its spec may be older than the child.
-  const Target::Children& children = target.named_children();
+  const std::vector<Target*> children = target.named_children();
   const size_t count = std::min(spec.children.size(), children.size());
   for (size_t i = 0; i < count; ++i) {
     add_nodes(spec.children[i], *children[i], fmt::format("{}/{}", path, i), found);
@@ -30,7 +30,7 @@ void add_nodes(const Spec& spec, const Target& target, const std::string& path,
 
 void add_missing(const Target& target, const std::string& path, std::vector<MissingNode>& found) {
   if (const Error* const why = target.missing()) found.push_back({.path = path, .why = *why});
-  const Target::Children& children = target.named_children();
+  const std::vector<Target*> children = target.named_children();
   for (size_t i = 0; i < children.size(); ++i) {
     add_missing(*children[i], fmt::format("{}/{}", path, i), found);
   }
@@ -60,9 +60,9 @@ Target* find_node(Target& root, std::string_view path) {
   if (!numbers) return nullptr;
   Target* found = &root;
   for (const size_t number : *numbers) {
-    const Target::Children& children = found->named_children();
+    const std::vector<Target*> children = found->named_children();
     if (number >= children.size()) return nullptr;
-    found = children[number].get();
+    found = children[number];
   }
   return found;
 }

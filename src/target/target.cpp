@@ -190,6 +190,13 @@ std::string Target::swap_risk() const {
   return {};
 }
 
+std::vector<Target*> Target::named_children() const {
+  std::vector<Target*> named;
+  named.reserve(children_.size());
+  for (const auto& each : children_) named.push_back(each.get());
+  return named;
+}
+
 std::vector<RegisteredFile> registered_files_of(const Target& target) {
   std::vector<RegisteredFile> found;
   for (const auto& child : target.children()) {

@@ -127,7 +127,7 @@ class Target {
   const Geometry& geometry() const { return geometry_; }
   const Children& children() const { return children_; }
   // Those of them that its spec may name, in that order; they may be a level further down.
-  virtual const Children& named_children() const { return children_; }
+  virtual std::vector<Target*> named_children() const;
   Target& child(size_t index) const { return *children_[index]; }
 
  protected:

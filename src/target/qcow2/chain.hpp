@@ -45,7 +45,7 @@ class Chain final : public Target, public StatusContexts {
   std::vector<std::string> contexts() const override;
   Task context_status(Request& request, const std::string& context, StatusRuns& found) override;
   // Those of the active image: the spec does not know of this level.
-  const Children& named_children() const override { return child(0).named_children(); }
+  std::vector<Target*> named_children() const override { return child(0).named_children(); }
   Qcow2Target& active() const { return static_cast<Qcow2Target&>(child(0)); }
 
  private:

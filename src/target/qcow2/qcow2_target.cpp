@@ -24,13 +24,14 @@ Target::Children in_order(Qcow2Target::Parts&& parts) {
 
 Qcow2Target::Qcow2Target(Image::Options options, const Header& header, Parts parts)
     : Qcow2Target(std::move(options), header, parts.data != nullptr, parts.backing != nullptr,
-                  std::move(parts.data_path), std::move(parts)) {}
+                  std::move(parts.data_path), parts.names_backing, std::move(parts)) {}
 
 Qcow2Target::Qcow2Target(Image::Options options, const Header& header, bool has_data,
-                         bool has_backing, std::string data_path, Parts&& parts)
+                         bool has_backing, std::string data_path, bool names_backing, Parts&& parts)
     : Target(in_order(std::move(parts))),
       data_(&child(has_data ? 1 : 0)),
       data_path_(std::move(data_path)),
+      names_backing_(names_backing),
       backing_(has_backing ? &child(children().size() - 1) : nullptr),
       compress_(options.compress),
       image_(options, header, child(0), *data_),
@@ -71,6 +72,11 @@ Task Qcow2Target::detach(Request&, LifeCall&) {
 Task Qcow2Target::stop(Request& request, LifeCall&) {
   control_ = nullptr;
   return image_.close(request);
+}
+
+std::vector<Target*> Qcow2Target::named_children() const {
+  if (names_backing_) return {backing_};
+  return Target::named_children();
 }
 
 std::string Qcow2Target::swap_risk() const {

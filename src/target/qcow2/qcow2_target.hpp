@@ -33,6 +33,7 @@ class Qcow2Target final : public Target, public StatusContexts {
     std::unique_ptr<Target> data;     // null: guest data is in the storage
     std::unique_ptr<Target> backing;  // null: what is not allocated reads as zeroes
     std::string data_path = {};       // of the file with the guest data; empty: not a file
+    bool names_backing = false;       // what the spec names is the backing file, not the storage
   };
 
   Qcow2Target(Image::Options options, const Header& header, Parts parts);
@@ -43,6 +44,7 @@ class Qcow2Target final : public Target, public StatusContexts {
   Task detach(Request& request, LifeCall& call) override;
   Task stop(Request& request, LifeCall& call) override;
   Task control(Request& request, ControlCall& call) override;
+  std::vector<Target*> named_children() const override;
   StatusContexts* status_contexts() override { return this; }
   std::vector<std::string> contexts() const override;
   Task context_status(Request& request, const std::string& context, StatusRuns& found) override;
@@ -75,7 +77,7 @@ class Qcow2Target final : public Target, public StatusContexts {
   enum class Space : uint8_t { unknown, most, little };
 
   Qcow2Target(Image::Options options, const Header& header, bool has_data, bool has_backing,
-              std::string data_path, Parts&& parts);
+              std::string data_path, bool names_backing, Parts&& parts);
 
   Task do_submit(Request& request) override;
   Task do_extents(Request& request, Extents& found) override;
@@ -173,6 +175,7 @@ class Qcow2Target final : public Target, public StatusContexts {
 
   Target* const data_;
   const std::string data_path_;
+  const bool names_backing_;
   Target* backing_;  // null: none; changed by leave_backing() only
   const bool compress_;
   Image image_;
