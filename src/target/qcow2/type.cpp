@@ -19,8 +19,8 @@
 #include "target/qcow2/named_files.hpp"
 #include "target/qcow2/offline/repair.hpp"
 #include "target/qcow2/qcow2_target.hpp"
+#include "target/qcow2/read_header.hpp"
 #include "target/qcow2/snapshot_verbs.hpp"
-#include "target/qcow2/storage_bytes.hpp"
 
 namespace sluice {
 namespace qcow2 {
@@ -130,11 +130,11 @@ class ChainOpener {
                 .data_path = path,
                 .header = {},
                 .writable = writable};
-    auto header = read_header(*level.storage, path);
+    auto header = read_header(*level.storage, path, context_);
     if (!header) return std::unexpected(header.error());
     level.header = std::move(*header);
     if (auto loaded = load_decompressor(level.header.compression); !loaded) {
-      return refuse(path, loaded.error());
+      return refuse_image(path, loaded.error());
     }
     if (writable && level.header.has(kDirty) && !level.header.has(kCorrupt)) {
       auto closed = close_image(level);
@@ -166,38 +166,15 @@ class ChainOpener {
                   fmt::format("cannot repair {}: {}", shown(level.path), std::strerror(errno)));
     }
     const auto repaired = repair_image(image.number(), Repair::all);
-    if (!repaired) return refuse(level.path, repaired.error());
+    if (!repaired) return refuse_image(level.path, repaired.error());
     if (!repaired->clean()) {
       return fail(EUCLEAN, fmt::format("{} cannot be repaired: sluice check {} says what is wrong",
                                        shown(level.path), shell_word(level.path)));
     }
-    auto header = read_header(*level.storage, level.path);
+    auto header = read_header(*level.storage, level.path, context_);
     if (!header) return std::unexpected(header.error());
     level.header = std::move(*header);
     return {};
-  }
-
-  Result<Header> read_header(Target& storage, const std::string& path) {
-    StorageBytes bytes(storage);
-    std::vector<std::byte> start(512);
-    const auto read = [&](Request& request) { return bytes.read(request, 0, start); };
-    Status status = context_.perform(read);
-    if (status.ok()) {
-      const auto needed = header_bytes_needed(start);
-      if (!needed) return refuse(path, needed.error());
-      start.resize(std::max<uint64_t>(*needed, 512));
-      status = context_.perform(read);
-    }
-    if (!status.ok()) {
-      return fail(status.error(), fmt::format("cannot read the header of {}", shown(path)));
-    }
-    auto header = parse_header(start, bytes.exact_size());
-    if (!header) return refuse(path, header.error());
-    return header;
-  }
-
-  static std::unexpected<Error> refuse(const std::string& path, const Error& why) {
-    return fail(why.error, path.empty() ? why.text : fmt::format("{}: {}", shown(path), why.text));
   }
 
   Result<void> open_data_file(Level& level) {
