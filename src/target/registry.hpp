@@ -25,6 +25,8 @@ struct TargetType {
   bool accepts_missing = false;
   // Its children hold an image format that it reads: no surprise, wherever it is found.
   bool reads_images = false;
+  // Its children are only read, whatever clients write to it.
+  bool only_reads = false;
   // Each child is a disk of its own for clients (Target::disk_names()).
   bool holds_disks = false;
 };

@@ -78,17 +78,17 @@ class Opener {
     return {};
   }
 
-  // The storage of an image that is only read is not to be written either.
+  // The storage of an image that is only read is not to be written either, nor what a target only
+  // reads.
   Result<std::unique_ptr<Target>> open_child(const Spec& spec, const TargetType& type,
                                              const Spec& child, const std::string& path,
                                              bool is_disk) {
-    if (!type.reads_images) return open(child, path, is_disk);
     const bool was_read_only = context_.read_only();
-    const bool only_reads = spec.flag("read_only") || spec.has("snapshot");
-    context_.set_read_only(was_read_only || only_reads);
-    context_.set_opens_image(true);
+    const bool reads_image = spec.flag("read_only") || spec.has("snapshot");
+    if (type.only_reads || (type.reads_images && reads_image)) context_.set_read_only(true);
+    if (type.reads_images) context_.set_opens_image(true);
     auto opened = open(child, path, is_disk);
-    context_.set_opens_image(false);
+    if (type.reads_images) context_.set_opens_image(false);
     context_.set_read_only(was_read_only);
     return opened;
   }

@@ -24,7 +24,8 @@ namespace {
 constexpr uint32_t kBlockBytesMax = 4096;
 
 Result<void> open_as_asked(BackingFile& file, const std::string& path, int flags, bool buffered);
-void settle_direct_io(BackingFile& file, const std::string& name, bool wanted);
+void settle_direct_io(BackingFile& file, const std::string& name, bool wanted,
+                      uint32_t block_bytes_max = kBlockBytesMax);
 void reach_the_end(BackingFile& file, const std::string& name);
 void settle_use(BackingFile& file, const BackingFile::Options& options);
 void set_flag(int descriptor, int flag, bool on);
@@ -87,17 +88,22 @@ Result<BackingFile> BackingFile::adopt(Descriptor descriptor, const std::string&
 
 Result<BackingFile> BackingFile::create_in_memory(uint64_t size_bytes) {
   const std::string name = fmt::format("mem:{}", format_size(size_bytes));
-  BackingFile file;
   const Descriptor memory(create_memory_file());
   if (!memory.valid() || ftruncate(memory.number(), static_cast<off_t>(size_bytes)) != 0) {
     return fail(errno, fmt::format("cannot make {}: {}", name, std::strerror(errno)));
   }
-  // Opened again, because only open() can enable direct I/O.
-  const std::string path = fmt::format("/proc/self/fd/{}", memory.number());
+  return open_nameless(memory.number(), name, kBlockBytesMax);
+}
+
+// Only open() can enable direct I/O.
+Result<BackingFile> BackingFile::open_nameless(int descriptor, const std::string& name,
+                                               uint32_t block_bytes_max) {
+  BackingFile file;
+  const std::string path = fmt::format("/proc/self/fd/{}", descriptor);
   if (auto opened = open_as_asked(file, path, O_RDWR, /*buffered=*/false); !opened) {
     return std::unexpected(opened.error());
   }
-  settle_direct_io(file, name, /*wanted=*/true);
+  settle_direct_io(file, name, /*wanted=*/true, block_bytes_max);
   return file;
 }
 
@@ -118,14 +124,15 @@ Result<void> open_as_asked(BackingFile& file, const std::string& path, int flags
 
 // Determines the alignment of direct I/O, and disables it if it is not possible or requires too
 // much.
-void settle_direct_io(BackingFile& file, const std::string& name, bool wanted) {
+void settle_direct_io(BackingFile& file, const std::string& name, bool wanted,
+                      uint32_t block_bytes_max) {
   const int descriptor = file.descriptor.number();
   DirectAlignment alignment;
   if (file.direct) alignment = direct_alignment(descriptor);
-  if (alignment.offset_bytes == 0 || alignment.offset_bytes > kBlockBytesMax) {
+  if (alignment.offset_bytes == 0 || alignment.offset_bytes > block_bytes_max) {
     if (wanted) {
       log().info("{} takes no direct I/O in blocks of {} bytes: going through the page cache",
-                 shown(name), kBlockBytesMax);
+                 shown(name), block_bytes_max);
     }
     if (file.direct) set_flag(descriptor, O_DIRECT, false);
     file.direct = false;

@@ -32,6 +32,11 @@ struct BackingFile {
   static Result<BackingFile> adopt(Descriptor descriptor, const std::string& name,
                                    const Options& options);
 
+  // Opens a file without a name again, of which `descriptor` is open, for reading and writing:
+  // without direct I/O if that takes larger blocks. Nobody else can have it: it is not locked.
+  static Result<BackingFile> open_nameless(int descriptor, const std::string& name,
+                                           uint32_t block_bytes_max);
+
   // Creates an anonymous sparse file in memory.
   static Result<BackingFile> create_in_memory(uint64_t size_bytes);
 

@@ -42,7 +42,8 @@ FileTarget::~FileTarget() {
 Result<void> FileTarget::check_recovery() const {
   if (!place_.path.empty()) return {};
   return fail(EOPNOTSUPP,
-              fmt::format("{} was in the memory of its server, and is lost with it", place_.name));
+              fmt::format("{} ended with its server, and so did all that was written to it",
+                          place_.name));
 }
 
 // Otherwise the next server could not provide the size that clients know.
