@@ -15,6 +15,7 @@
 #include "spec/duration.hpp"
 #include "spec/nearest.hpp"
 #include "spec/shown.hpp"
+#include "target/qcow2/overlay.hpp"
 #include "target/registry.hpp"
 
 namespace sluice::cli {
@@ -53,6 +54,8 @@ void declare_device_options(CommandLine& line) {
             .value = "SIZE",
             .help = "locked memory of each queue for copied data (default 8M)"});
   line.add({.name = "read_only", .help = "refuse writes; open files for reading only"});
+  line.add(
+      {.name = "snapshot", .help = "write to a temporary file only, which ends with the device"});
   line.add(
       {.name = "force", .help = "attach files even if loop devices of the kernel have them open"});
   line.add({.name = "poll",
@@ -139,7 +142,7 @@ Outcome<AddRequest> with_spec(const CommandLine& line, AddRequest request, Spec 
   }
   make_paths_absolute(spec, target_vocabulary(), here.native());
   make_paths_absolute(request.serve.frontend, here);
-  request.serve.spec = std::move(spec);
+  request.serve.spec = line.has("snapshot") ? overlay_spec(std::move(spec)) : std::move(spec);
   request.serve.kept.assign(passed.begin(), passed.end());
   if (auto read = read_listeners(line, passed, request); !read) {
     return std::unexpected(read.error());

@@ -19,11 +19,18 @@ Result<uint64_t> read_offset(const std::string& text, Grammar grammar);
 Outcome<OptionValue> check_range(const OptionSyntax& option, uint64_t number);
 const TargetSyntax* target_of_files();
 bool takes_file(const TargetSyntax& target);
+bool target_has_option(std::string_view type, std::string_view option);
 
 }  // namespace
 
 Outcome<Spec> read_spec(const CommandLine& line, std::istream& in) {
   if (line.has("type") && line.word()) {
+    if (line.has("snapshot") && target_has_option(line.text("type"), "snapshot")) {
+      return usage(
+          fmt::format("--snapshot takes no name: for the internal snapshot {} write SPEC "
+                      "'{}(FILE, snapshot=NAME)'",
+                      shown(*line.word()), line.text("type")));
+    }
     return usage(fmt::format("-t {} and the SPEC {} both say what to serve: give one of them",
                              printable(line.text("type"), 64), shown(*line.word())));
   }
@@ -170,6 +177,12 @@ const TargetSyntax* target_of_files() {
   const auto vocabulary = target_vocabulary();
   const auto found = std::ranges::find(vocabulary, "file", &TargetSyntax::prefix);
   return found == vocabulary.end() ? nullptr : &*found;
+}
+
+bool target_has_option(std::string_view type, std::string_view option) {
+  const auto target = find_target_named(type);
+  return target && std::ranges::find((*target)->options, option, &OptionSyntax::name) !=
+                       (*target)->options.end();
 }
 
 bool takes_file(const TargetSyntax& target) {

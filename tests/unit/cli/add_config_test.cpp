@@ -38,6 +38,14 @@ TEST(AddConfig, OptionsBecomeArguments) {
   }
 }
 
+TEST(AddConfig, SnapshotIsAFlagWhateverTheTarget) {
+  EXPECT_THAT(arguments_of(R"({"type": "qcow2", "file": "/a", "snapshot": true})"),
+              ElementsAre("--type=qcow2", "--file=/a", "--snapshot"));
+  EXPECT_EQ(refusal(R"({"type": "qcow2", "file": "/a", "snapshot": "first"})"),
+            "the configuration /etc/sluice/a.json cannot be used: 'snapshot' must be true or false"
+            " (or 1 or 0), found 'first'");
+}
+
 TEST(AddConfig, ASpecMayBeJsonAndAnOptionMayBeRepeated) {
   EXPECT_THAT(arguments_of(R"({"spec": {"target": "null", "size": "1G"}, "file": ["a", "b"]})"),
               ElementsAre("--file=a", "--file=b", "--", R"({"target":"null","size":"1G"})"));

@@ -148,6 +148,31 @@ TEST(AddSpec, ThereIsOneWayToSayWhat) {
             "unexpected argument 'null:2G' (see 'sluice help add')");
 }
 
+// Whatever the target calls its own options.
+TEST(AddSpec, SnapshotPutsAnOverlayAboveTheStack) {
+  const Spec below{.target = "linear", .options = {}, .children = {file("/a"), file("/b")}};
+  const Spec overlay{.target = "overlay", .options = {}, .children = {below}};
+  EXPECT_EQ(spec_of({"--snapshot", "linear(/a, /b)"}), overlay);
+  EXPECT_EQ(spec_of({"linear(/a, /b)", "--snapshot", "--read-only"}), overlay);
+  EXPECT_EQ(spec_of({"-t", "linear", "-f", "/a", "-f", "/b", "--snapshot"}), overlay);
+  EXPECT_EQ(spec_of({"overlay(linear(/a, /b))"}), overlay);
+  EXPECT_EQ(spec_of({"-t", "overlay", "-f", "/a"}), spec_of({"--snapshot", "/a"}));
+  const Spec image{.target = "qcow2", .options = {{"file", "/a"}}};
+  EXPECT_EQ(spec_of({"-t", "qcow2", "-f", "/a", "--snapshot"}),
+            (Spec{.target = "overlay", .options = {}, .children = {image}}));
+  EXPECT_EQ(spec_of({"--snapshot", "exports(/a, /b, names=x+y)"}),
+            spec_of({"exports(overlay(/a), overlay(/b), names=x+y)"}));
+}
+
+TEST(AddSpec, SnapshotTakesNoValue) {
+  EXPECT_EQ(refused({"-t", "qcow2", "-f", "/a", "--snapshot", "first"}, Exit::usage),
+            "--snapshot takes no name: for the internal snapshot 'first' write SPEC"
+            " 'qcow2(FILE, snapshot=NAME)'");
+  EXPECT_EQ(refused({"-t", "loop", "-f", "/a", "--snapshot", "first"}, Exit::usage),
+            "-t loop and the SPEC 'first' both say what to serve: give one of them");
+  EXPECT_EQ(refused({"--snapshot=first", "/a"}, Exit::usage), "option --snapshot takes no value");
+}
+
 TEST(AddSpec, ASpecThatIsWrongIsAFailure) {
   EXPECT_THAT(refused({"strip(a, b)"}), testing::HasSubstr("did you mean 'stripe'?"));
   EXPECT_NE(refused({"stripe(a"}), "accepted");
