@@ -104,7 +104,6 @@ assert new and all("offset" in each for each in new), new' || problem "$how, $op
                 problem "$how, $options: takes no space"
         done
     done
-    expect 1 "only for images that grow" resize --preallocation full --shrink image 1M
 }
 
 raw_files() {
@@ -116,7 +115,6 @@ raw_files() {
     [ "$(stat -c %b raw.img)" -ge 5800 ] || problem "raw.img is not allocated"
     expect 0 2999999 resize --shrink raw.img -- -1
     expect 0 2999999 resize -- raw.img +0
-    expect 1 "has no metadata" resize --preallocation=metadata raw.img 4M
     [ "$(stat -c %s raw.img)" = 2999999 ] || problem "raw.img has the wrong size"
     # A raw disk may begin like an image.
     qemu-img create -q -f qcow2 raw.img 1M
@@ -155,20 +153,12 @@ what_is_refused() {
     cp image before
     expect 1 "no multiple of 512: give" resize image 7000001
     expect 1 "allow it with --shrink" resize image 1M
-    expect 1 "more than zero" resize --shrink image -- -6M
-    expect 1 "more than zero" resize --shrink image 0
-    expect 2 "needs a FILE and its SIZE" resize -f qcow2 image
     expect 1 "there is no device" resize image
-    expect 2 "" resize image lots
-    expect 2 "--preallocation takes" resize --preallocation some image 8M
-    expect 2 "-f takes" resize -f vmdk image 8M
     expect 1 "no multiple" resize image +1
     expect 1 "File too large" resize image +8191P
     expect 1 "cannot be resized" resize image 7000P
     qemu-img create -q -f vmdk other.vmdk 1M
     expect 1 "only raw and qcow2" resize other.vmdk 2M
-    truncate -s 1M raw.img
-    expect 1 "is no qcow2 image, as -f says" resize -f qcow2 raw.img 2M
     expect 1 "" resize nowhere 2M
     cmp -s image before || problem "a refused command has changed the image"
     qemu-img bitmap --add image one
@@ -193,8 +183,6 @@ what_is_refused() {
 # A word may name a device, or a file; never both.
 devices_and_files() {
     qemu-img create -q -f qcow2 image 1M
-    expect 2 "--shrink is for image files" resize -n 0 --shrink 2M
-    expect 2 "-f is for image files" resize -n 0 -f raw 2M
     truncate -s 1M 7
     expect 1 "is a device and a file: give -n 7 for the device, or ./7 for the file" resize 7 2M
     expect 0 2097152 resize ./7 2M
