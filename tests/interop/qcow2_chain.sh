@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Chains of qcow2 images that change: `sluice ctl ... external-snapshot` and `stream` while requests
 # run, `sluice commit` and `sluice rebase`.
-# shellcheck source=tests/interop/lib_qcow2_disk.sh
-. "$(dirname "${BASH_SOURCE[0]}")/lib_qcow2_disk.sh"
+# shellcheck source=tests/interop/lib_qcow2_chain.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib_qcow2_chain.sh"
 
 ROUNDS=${SLUICE_TEST_ROUNDS:-2}
 
@@ -30,45 +30,6 @@ main() {
     finish
 }
 
-# make_chain OPTIONS FORMAT: image.qcow2 on base: DISK bytes, with DATA of them in the backing file.
-# What it shows is oracle.
-make_chain() {
-    head -c "${DATA:-6M}" /dev/urandom > oracle
-    truncate -s "${DISK:-16M}" oracle
-    qemu-img convert -f raw -O "$2" oracle base
-    qemu-img create -q -f qcow2 -o "$1" -b base -F "$2" image.qcow2 "${DISK:-16M}"
-    sha256sum base > base.sum
-}
-
-ctl() {
-    "$SLUICE" ctl -n "$ID" / "$@"
-}
-
-# load: requests, for as long as it takes; waits for them: end_load.
-load() {
-    SEED=$((SEED + 1))
-    /usr/bin/python3 "$WRITER" "$URI" oracle "$SEED" "$1" > load.txt 2>&1 &
-    LOAD=$!
-}
-end_load() {
-    wait "$LOAD" || fail "$(cat load.txt) seed $SEED"
-}
-
-# streamed: waits for the end of the job.
-streamed() {
-    for _ in {1..600}; do
-        "$SLUICE" inspect -n "$ID" --json > inspect.json
-        if [ "$(jq '[.. | .jobs? // empty | .[] | select(.running)] | length' inspect.json)" = 0 ]
-        then
-            [ "$(jq '[.. | .jobs? // empty | .[] | .errno] | add // 0' inspect.json)" = 0 ] ||
-                fail "the job has failed: $(cat inspect.json)"
-            return
-        fi
-        sleep 0.05
-    done
-    fail "the job does not end: $(cat inspect.json)"
-}
-
 has_no_backing() {
     qemu-img info -U --output=json "$1" > info.json
     [ "$(jq 'has("backing-filename")' info.json)" = false ] || fail "$(cat info.json)"
@@ -81,7 +42,7 @@ streams() {
     load 40
     ctl stream > ctl.txt
     end_load
-    streamed
+    job_ended
     has_no_backing image.qcow2
     sha256sum --quiet -c base.sum || fail 'the backing file has changed'
     # It is closed, and may be written, or removed.
@@ -101,20 +62,10 @@ streams_cut() {
     head -c 5100k base > oracle
     serve qcow2:image.qcow2
     ctl stream > ctl.txt
-    streamed
+    job_ended
     write_randomly
     end
     check_image image.qcow2
-}
-
-# kill_server: the images are right then, but for leaks.
-kill_server() {
-    kill -KILL "$SERVER" 2> /dev/null || true  # it may have died at a step
-    for _ in {1..100}; do kill -0 "$SERVER" 2> /dev/null || break; sleep 0.05; done
-    for each in *.qcow2; do
-        for _ in {1..100}; do qemu-img info "$each" > info.txt 2>&1 && break; sleep 0.05; done
-        qemu-img check "$each" > check.txt 2>&1 || [ $? = 3 ] || fail "$each: $(cat check.txt)"
-    done
 }
 
 streams_killed() {
@@ -155,7 +106,7 @@ streams_upgraded() {
     # The next server does not go on by itself, unless the job was over before.
     ctl stream > ctl.txt && { ctl stream cancel > ctl.txt || true; }
     ctl stream > ctl.txt || true
-    streamed
+    job_ended
     has_no_backing image.qcow2
     end
     check_image image.qcow2
@@ -197,7 +148,7 @@ takes_snapshots() {
     ctl stream > ctl.txt
     load 20
     end_load
-    streamed
+    job_ended
     sha256sum --quiet -c former.sum || fail 'a former image has changed'
     has_no_backing two.qcow2
     end
@@ -205,11 +156,6 @@ takes_snapshots() {
     qemu-img check -q image.qcow2
     qemu-img check -q one.qcow2
     in_turn two.qcow2
-}
-
-# spec_of_record: what a recovery opens.
-spec_of_record() {
-    jq -c '.spec' "$SLUICE_STATE_DIR/device-$ID.json"
 }
 
 # Whenever the server dies, the record names images that have everything.
