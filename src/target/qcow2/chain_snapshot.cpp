@@ -170,9 +170,11 @@ void Chain::put_above(std::unique_ptr<Target> storage, const Header& header,
   const std::string name = std::filesystem::path(path).filename();
   const std::scoped_lock guard(tree_lock());
   std::unique_ptr<Target>& top = changing_children().front();
+  const Qcow2Target& former = active();
   auto above = std::make_unique<Qcow2Target>(
       std::move(options), header,
       Qcow2Target::Parts{.storage = std::move(storage), .data = {}, .backing = std::move(top)});
+  above->join_reactors_of(former);
   above->set_name(fmt::format("image({})", printable(name, 64)));
   top = std::move(above);
 }

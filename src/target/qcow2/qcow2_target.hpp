@@ -71,6 +71,8 @@ class Qcow2Target final : public Target, public StatusContexts {
   // not be used any more.
   std::unique_ptr<Target> take_backing();
   const Header& header() const { return image_.header(); }
+  // Takes the place of another target, which is attached to the same reactors.
+  void join_reactors_of(const Qcow2Target& other) { reactors_ = other.reactors_.load(); }
 
  private:
   // How much of its clusters the image's file takes on its disk.

@@ -45,6 +45,16 @@ TEST_F(ChainOfImages, GrowsUnderLoad) {
   for (int i = 0; i < 50; ++i) again.ask(random);
 }
 
+TEST_F(ChainOfImages, AppliesNoSnapshotToTheNewImageWhileItIsInUse) {
+  Served served(image("image.qcow2"), oracle_);
+  EXPECT_EQ(served.control(snapshot_to("one.qcow2", "image.qcow2")), "");
+  Spec verb{.target = "snapshot-create"};
+  verb.set("name", std::string("first"));
+  EXPECT_EQ(served.control(verb), "");
+  verb.target = "snapshot-apply";
+  EXPECT_THAT(served.control(verb), HasSubstr("in use"));
+}
+
 TEST_F(ChainOfImages, StaysAsItIsIfItCannotBeRecorded) {
   Served served(image("image.qcow2"), oracle_);
   std::mt19937_64 random(1);
