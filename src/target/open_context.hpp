@@ -40,6 +40,10 @@ class OpenContext {
   bool unlocked() const { return unlocked_ && read_only_; }
   void set_unlocked(bool unlocked) { unlocked_ = unlocked; }
 
+  // Files are not locked, as the target that gets them has them open already, and moves its lock.
+  bool locks_later() const { return locks_later_; }
+  void set_locks_later(bool yes) { locks_later_ = yes; }
+
   // The target that is being opened is a disk whose clients address bytes: it serves the bytes
   // behind its last whole block if it can (Geometry::exact_bytes).
   bool to_the_byte() const { return clients_address_bytes_ && opens_disk_; }
@@ -95,6 +99,7 @@ class OpenContext {
   bool opens_disk_ = false;
   bool inherits_ = false;
   bool unlocked_ = false;
+  bool locks_later_ = false;
   InheritedFiles inherited_;
   size_t next_ = 0;
   std::vector<OpenFile> files_;

@@ -21,6 +21,8 @@ struct TargetType {
                                           OpenContext& context);
   // The commands that Target::control() knows, as the "targets" of their notation.
   std::span<const TargetSyntax> verbs = {};
+  // Those whose children are files that the target has open already, and whose locks it moves.
+  std::span<const std::string_view> verbs_with_open_files = {};
   // A child that cannot be opened is a Missing one. open() refuses if there are too many.
   bool accepts_missing = false;
   // Its children hold an image format that it reads: no surprise, wherever it is found.

@@ -135,7 +135,8 @@ class Stack {
   void note_failure(const std::vector<size_t>& disks = {});
 
  private:
-  Result<Target::Children> open_children(const Spec& verb, ControlOptions& options) const;
+  Result<Target::Children> open_children(std::string_view path, const Spec& verb,
+                                         ControlOptions& options) const;
   Result<void> publish(std::string_view path, const Spec& own, const ControlOptions& options);
 
   std::unique_ptr<Target> root_;

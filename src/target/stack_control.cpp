@@ -90,7 +90,7 @@ Result<JsonValue> Stack::control(std::string_view path, const Spec& verb, Contro
                                     "lists the paths",
                                     shown(path)));
   }
-  auto children = open_children(verb, options);
+  auto children = open_children(path, verb, options);
   if (!children) return std::unexpected(children.error());
   std::unique_ptr<ControlReactor> own;  // of a stack that has none
   if (control_ == nullptr) {

@@ -8,6 +8,7 @@
 #include "target/missing.hpp"
 #include "target/open_context.hpp"
 #include "target/stack.hpp"
+#include "target/verb.hpp"
 
 namespace sluice {
 namespace {
@@ -142,10 +143,16 @@ Result<std::unique_ptr<Stack>> Stack::open(const Spec& spec, OpenContext& contex
 }
 
 // For a verb. The files that were passed belong to this process when the caller has gone.
-Result<Target::Children> Stack::open_children(const Spec& verb, ControlOptions& options) const {
+Result<Target::Children> Stack::open_children(std::string_view path, const Spec& verb,
+                                              ControlOptions& options) const {
   const bool read_only = geometry().read_only;
+  const auto known = nodes();
+  const auto node = std::ranges::find(known, path, &StackNode::path);
   OpenContext context = options.files ? OpenContext(read_only, {.files = std::move(*options.files)})
                                       : OpenContext(read_only);
+  const bool are_open = node != known.end() && brings_open_files(node->type, verb.target);
+  context.set_locks_later(are_open);
+  context.set_opens_image(are_open);
   Target::Children children;
   for (const Spec& child : verb.children) {
     auto opened = Opener(context).open(child, "", /*is_disk=*/false);

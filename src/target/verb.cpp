@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <vector>
 
 #include "spec/rules.hpp"
@@ -53,6 +54,13 @@ Result<Spec> read_plain_verb(std::string_view type, const std::string& name,
 }
 
 }  // namespace
+
+bool brings_open_files(std::string_view type, std::string_view verb) {
+  const TargetType* const found = find_target_type(type);
+  if (found == nullptr) return false;
+  const auto names = found->verbs_with_open_files;
+  return std::ranges::find(names, verb) != names.end();
+}
 
 Result<Spec> read_verb(std::string_view type, const std::string& name,
                        std::span<const std::string> arguments, std::string_view directory) {

@@ -13,6 +13,9 @@
 
 namespace sluice {
 
+// See TargetType::verbs_with_open_files.
+bool brings_open_files(std::string_view type, std::string_view verb);
+
 // From words of a command line, such as "share=0.5" or a spec; relative paths are below
 // `directory`. EINVAL: no such verb, or other arguments.
 Result<Spec> read_verb(std::string_view type, const std::string& name,

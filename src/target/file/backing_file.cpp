@@ -62,7 +62,7 @@ Result<BackingFile> BackingFile::open(const std::string& path, const Options& op
     }
   }
   settle_use(file, options);
-  if (options.unlocked) return file;
+  if (options.unlocked || options.lock_later) return file;
   if (auto locked = lock_file(descriptor, !options.read_only, path); !locked) {
     return std::unexpected(locked.error());
   }

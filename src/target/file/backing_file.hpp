@@ -18,6 +18,7 @@ struct BackingFile {
     bool buffered_io = false;  // through the page cache even if O_DIRECT is possible
     bool force = false;        // even if a loop device of the kernel uses the file
     bool unlocked = false;     // whatever other programs do with the file; for reading only
+    bool lock_later = false;   // the target that gets it has the file open, and moves its lock
     bool to_the_byte = false;  // through the page cache if direct I/O cannot reach the file's end
   };
 

@@ -82,6 +82,26 @@ void lock_for_reading_only(int descriptor) {
   release(descriptor, kUnsharedBytes, had.unshared & ~has.unshared);
 }
 
+// Both locks are taken before one is released. Others that come in between are refused.
+Result<void> move_lock_for_writing(int from, int to, std::string_view path) {
+  const Claim had = claim(false);
+  const Claim wanted = claim(true);
+  take(to, kUsedBytes, wanted.used);  // a failure shows below
+  take(to, kUnsharedBytes, wanted.unshared);
+  release(from, kUsedBytes, had.used);
+  release(from, kUnsharedBytes, had.unshared);
+  auto locked = try_to_lock(to, true, path);
+  if (!locked) move_lock_for_reading(to, from);
+  return locked;
+}
+
+void move_lock_for_reading(int from, int to) {
+  const Claim wanted = claim(false);
+  take(to, kUsedBytes, wanted.used);
+  take(to, kUnsharedBytes, wanted.unshared);
+  unlock_file(from);
+}
+
 void unlock_file(int descriptor) {
   struct flock lock{};
   lock.l_type = F_UNLCK;

@@ -24,6 +24,13 @@ Result<void> lock_file(int descriptor, bool for_writing, std::string_view path);
 // Makes a lock for writing one for reading, of a file that is only read from now on.
 void lock_for_reading_only(int descriptor);
 
+// The lock for reading of one open file becomes one for writing of another, which the same process
+// has of the same file: there is no moment without a lock. EBUSY: others use the file, at this
+// moment, and the lock is as before.
+Result<void> move_lock_for_writing(int from, int to, std::string_view path);
+// The way back.
+void move_lock_for_reading(int from, int to);
+
 void unlock_file(int descriptor);
 
 // True if locks of others conflict. Takes no lock, works on any open file, and does not log.

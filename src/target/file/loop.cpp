@@ -73,6 +73,7 @@ Result<std::unique_ptr<Target>> open(const Spec& spec, Target::Children&&, OpenC
                                      .buffered_io = spec.flag("buffered_io"),
                                      .force = context.force(),
                                      .unlocked = context.unlocked(),
+                                     .lock_later = context.locks_later(),
                                      .to_the_byte = context.to_the_byte() && !spec.has("size")};
   auto backing = context.inherits() ? BackingFile::adopt(context.inherit(), path, options)
                                     : BackingFile::open(path, options);

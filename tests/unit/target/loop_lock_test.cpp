@@ -1,9 +1,12 @@
 // Attaching a file while another user has it: another stack, or QEMU.
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <unistd.h>
 
 #include <cstdio>
 
+#include "core/descriptor.hpp"
+#include "target/file/file_lock.hpp"
 #include "unit/target/loop_rig.hpp"
 
 namespace sluice::test {
@@ -52,6 +55,26 @@ TEST_F(LoopLock, IsGivenUpWithTheStackEvenWhileARingHoldsTheFile) {
   ASSERT_TRUE(ring);
   stack->reset();
   EXPECT_THAT(open_error(path_), IsEmpty());
+}
+
+// Of one process, for a file that is to be written from now on.
+TEST_F(LoopLock, IsMovedToAnotherOpenFileAndBack) {
+  const auto opened = [&](int flags) { return Descriptor(open(path_.c_str(), flags | O_CLOEXEC)); };
+  const Descriptor reading = opened(O_RDONLY);
+  const Descriptor writing = opened(O_RDWR);
+  const Descriptor other = opened(O_RDWR);
+  ASSERT_TRUE(lock_file(reading.number(), false, path_));
+  EXPECT_TRUE(move_lock_for_writing(reading.number(), writing.number(), path_));
+  EXPECT_TRUE(others_have_locked(other.number(), /*for_writing=*/false));
+  move_lock_for_reading(writing.number(), reading.number());
+  EXPECT_FALSE(others_have_locked(other.number(), /*for_writing=*/false));
+  EXPECT_TRUE(others_have_locked(other.number(), /*for_writing=*/true));
+  // While another reads it nothing changes.
+  ASSERT_TRUE(lock_file(other.number(), false, path_));
+  EXPECT_FALSE(move_lock_for_writing(reading.number(), writing.number(), path_));
+  EXPECT_FALSE(others_have_locked(other.number(), /*for_writing=*/false));
+  unlock_file(other.number());
+  EXPECT_TRUE(others_have_locked(other.number(), /*for_writing=*/true));
 }
 
 // The file holds a qcow2 image, because with the raw format QEMU lets others write while it reads.
