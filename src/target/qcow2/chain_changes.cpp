@@ -115,6 +115,12 @@ Task Qcow2Target::freeze(Request& request) {
   if (!frozen.ok()) {
     log().warn("{}: what it no longer uses is not all free: sluice check finds it as leaks ({})",
                name(), std::strerror(frozen.error()));
+    // What could not be written must not be written later.
+    Task reloading = image_.reload(request);
+    if (const Status reloaded = co_await reloading; !reloaded.ok()) {
+      log().error("{}: its tables cannot be read again: {}", name(),
+                  std::strerror(reloaded.error()));
+    }
   }
   geometry_.read_only = true;
   geometry_.can_discard = false;

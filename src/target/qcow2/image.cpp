@@ -56,6 +56,7 @@ Task Image::load_and_look_up(Request& request, uint64_t offset, uint64_t length,
                              bool by_place) {
   const uint64_t place = entry_place(table_of(offset), offset);
   ReadPin table;
+  if (cache_ == nullptr) co_return Status::from_errno(EIO);  // reload() has failed
   Task reading = cache_->read(request, place / block_bytes_, table);
   const Status read = co_await reading;
   if (!read.ok()) co_return read;

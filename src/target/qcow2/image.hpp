@@ -79,6 +79,8 @@ class Image {
   Task forget_backing(Request& request);
   // Makes everything durable, and the image one that is only read. It is so whatever is returned.
   Task freeze(Request& request);
+  // Then: as the disk has it. After a failure what needs a table fails.
+  Task reload(Request& request);
 
   bool loaded() const { return cache_ != nullptr; }
   Clusters& clusters() { return *clusters_; }

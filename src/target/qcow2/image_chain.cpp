@@ -8,6 +8,7 @@
 #include "target/qcow2/storage_bytes.hpp"
 
 namespace sluice::qcow2 {
+
 // The cache has nothing newer of the first cluster than the disk: the caller has flushed it.
 Task Image::forget_backing(Request& request) {
   std::vector<std::byte> start(std::max<uint64_t>(header_.cluster_bytes(), 512));
@@ -45,6 +46,16 @@ Task Image::freeze(Request& request) {
   counted_.reset();
   metadata_.reset();
   co_return done;
+}
+
+Task Image::reload(Request& request) {
+  {
+    const std::lock_guard guard(opening_);
+    cache_.reset();
+  }
+  LifeCall call;
+  Task loading = load(request, call);
+  co_return co_await loading;
 }
 
 }  // namespace sluice::qcow2
