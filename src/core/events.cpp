@@ -2,6 +2,8 @@
 
 #include <atomic>
 
+#include "core/health_event.hpp"
+
 namespace sluice {
 namespace {
 
@@ -15,6 +17,10 @@ void emit(const Event& event) {
 
 EventSink* set_event_sink(EventSink* sink) {
   return the_sink.exchange(sink, std::memory_order_acq_rel);
+}
+
+void emit_health(std::string_view target, std::string_view text) {
+  emit({.kind = kHealthChanged, .text = text, .target = target});
 }
 
 }  // namespace sluice

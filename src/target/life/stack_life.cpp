@@ -184,6 +184,10 @@ void StackLife::add_started(Target& target) {
   ++started_;
 }
 
+void StackLife::replace_started(Target& former, Target& next) {
+  std::ranges::replace(targets_, &former, &next);
+}
+
 void StackLife::split_off(const Target& root, StackLife& other) {
   for (const auto& child : root.children()) split_off(*child, other);
   const auto found = std::ranges::find(targets_, &root);

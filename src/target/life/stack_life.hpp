@@ -46,6 +46,8 @@ class StackLife {
   // --- For a target that changes the tree below it while it is served, on the control reactor.
   // Adds a target that has been started and attached, above all others.
   void add_started(Target& target);
+  // `next`, likewise, takes the place of a target that is stopped by the caller.
+  void replace_started(Target& former, Target& next);
   // Moves all targets of the tree of `root` to `other`, which has none.
   void split_off(const Target& root, StackLife& other);
 

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "target/control_call.hpp"
+#include "target/qcow2/chain_commit.hpp"
 #include "target/qcow2/chain_stream.hpp"
 #include "target/qcow2/chain_verbs.hpp"
 #include "target/tree_lock.hpp"
@@ -18,6 +19,11 @@ Target::Children only(std::unique_ptr<Target> child) {
   return children;
 }
 
+// Of the image itself, which other changes need as it is.
+bool changes_snapshots(std::string_view verb) {
+  return verb.starts_with("snapshot-") && verb != "snapshot-list";
+}
+
 }  // namespace
 
 Chain::Chain(Spec spec, std::string path, std::unique_ptr<Qcow2Target> active)
@@ -25,7 +31,8 @@ Chain::Chain(Spec spec, std::string path, std::unique_ptr<Qcow2Target> active)
       spec_(std::move(spec)),
       path_(std::move(path)),
       life_(child(0)),
-      stream_(std::make_unique<Stream>(*this)) {
+      stream_(std::make_unique<Stream>(*this)),
+      commit_(std::make_unique<Commit>(*this)) {
   geometry_ = child(0).geometry();
 }
 
@@ -82,6 +89,8 @@ Task Chain::stop(Request& request, LifeCall& call) {
     Task ending = jobs_->end_some(request, {stream_.get()});
     std::ignore = co_await ending;
   }
+  Task giving_up = commit_->give_up(request);
+  std::ignore = co_await giving_up;
   Task stopping = life_.stop_here(request, call);
   co_return co_await stopping;
 }
@@ -117,6 +126,9 @@ Task Chain::context_status(Request& request, const std::string& context, StatusR
 // No change of the chain comes in between: both are calls of the control path, or a step of the job
 // that looks at the size again.
 Result<uint64_t> Chain::do_resize(std::optional<uint64_t> wanted) {
+  if (wanted && *wanted != geometry_.size_bytes && commit_->is_begun()) {
+    return fail(EBUSY, "the image is being committed: end that with commit pivot or commit cancel");
+  }
   return child(0).resize(wanted);
 }
 
@@ -125,11 +137,13 @@ Result<uint64_t> Chain::do_resize(std::optional<uint64_t> wanted) {
 Task Chain::control(Request& request, ControlCall& call) {
   if (call.verb.target == kExternalSnapshot) return take_snapshot(request, call);
   if (call.verb.target == kStream) return control_stream(request, call);
+  if (call.verb.target == kCommit) return commit_->control(request, call);
+  if (commit_->is_begun() && changes_snapshots(call.verb.target)) return commit_->refuse(call);
   return child(0).control(request, call);
 }
 
 Health Chain::health() const {
-  if (!is_streaming_) return {};
+  if (!is_streaming_) return commit_->health();
   return {.numbers = {{.name = "streamed_bytes", .value = streamed_to_}}};
 }
 

@@ -3,7 +3,8 @@
 //
 // Its only child is the active image, which has the others below it. `external-snapshot` puts a new
 // image above that one; `stream` copies into it what comes from its backing file, and then does
-// without that. During the moment of a change no request is at the active image. In a handover or a
+// without that; `commit` moves what it has to its backing file, which may then take its place.
+// During the moment of a change no request is at the active image. In a handover or a
 // recovery the chain is opened as the images then name it, from the spec that was published with
 // the change.
 #pragma once
@@ -50,6 +51,7 @@ class Chain final : public Target, public StatusContexts {
 
  private:
   class Stream;
+  class Commit;
 
   Task do_submit(Request& request) override;
   Task do_extents(Request& request, Extents& found) override;
@@ -58,12 +60,16 @@ class Chain final : public Target, public StatusContexts {
   // --- chain_snapshot.cpp
   Task take_snapshot(Request& request, ControlCall& call);
   Status check_snapshot(ControlCall& call) const;
+  Status check_names(ControlCall& call) const;
   Task read_overlay(Request& request, ControlCall& call, Header& header);
+  Task read_header(Request& request, ControlCall& call, Header& header);
   Status check_overlay(const Header& header, ControlCall& call) const;
-  Status check_geometry(const Target& storage, ControlCall& call) const;
+  bool takes(const Target& storage) const;
   Task switch_to(Request& request, ControlCall& call, const Header& header, const Spec& next);
   void put_above(std::unique_ptr<Target> storage, const Header& header, const std::string& path);
   void remove_top();
+  Image::Options options_for(const std::string& path) const;
+  void go_on_in(const Spec& own);
 
   // --- chain_stream.cpp
   Task control_stream(Request& request, ControlCall& call);
@@ -86,6 +92,7 @@ class Chain final : public Target, public StatusContexts {
   const std::unique_ptr<Stream> stream_;
   std::atomic<bool> is_streaming_ = false;
   std::atomic<uint64_t> streamed_to_ = 0;  // on the disk: everything before is in the image
+  const std::unique_ptr<Commit> commit_;
 };
 
 }  // namespace sluice::qcow2

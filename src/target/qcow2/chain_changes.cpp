@@ -109,6 +109,11 @@ std::unique_ptr<Target> Qcow2Target::take_backing() {
   return taken;
 }
 
+void Qcow2Target::put_backing(std::unique_ptr<Target> below) {
+  backing_ = below.get();
+  changing_children().push_back(std::move(below));
+}
+
 Task Qcow2Target::freeze(Request& request) {
   Task freezing = image_.freeze(request);
   const Status frozen = co_await freezing;

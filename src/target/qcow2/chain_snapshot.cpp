@@ -17,7 +17,7 @@
 #include "core/step.hpp"
 #include "spec/shown.hpp"
 #include "target/control_call.hpp"
-#include "target/qcow2/chain.hpp"
+#include "target/qcow2/chain_commit.hpp"
 #include "target/qcow2/image_request.hpp"
 #include "target/qcow2/storage_bytes.hpp"
 #include "target/tree_lock.hpp"
@@ -51,31 +51,39 @@ Status Chain::check_snapshot(ControlCall& call) const {
   if (is_streaming_) {
     return call.fail(EBUSY, "the image is being streamed: wait for the end, or cancel it");
   }
+  if (commit_->is_begun()) return commit_->refuse(call);
+  if (const Status named = check_names(call); !named.ok()) return named;
+  const Spec& overlay = call.verb.children.front();
+  const bool is_file = overlay.target == "loop" && !overlay.has("offset") && !overlay.has("size");
+  if (!is_file) return call.fail(EINVAL, "the new image must be a file: give its path");
+  const Target& storage = *call.children.front();
+  if (takes(storage)) return kOk;
+  return call.fail(EINVAL, fmt::format("{} is on storage with larger blocks than those of the "
+                                       "device, or cannot be written: choose another directory",
+                                       storage.name()));
+}
+
+// The device is to go on in another image.
+Status Chain::check_names(ControlCall& call) const {
   for (const char* const option : {"backing_format", "data_file"}) {
     if (!spec_.has(option)) continue;
     return call.fail(EINVAL, fmt::format("the device was added with {}, which says what {} does not"
                                          " record: record it there, and add the device without",
                                          option, shown(path_)));
   }
-  const Spec& overlay = call.verb.children.front();
-  const bool is_file = overlay.target == "loop" && !overlay.has("offset") && !overlay.has("size");
-  if (!is_file) return call.fail(EINVAL, "the new image must be a file: give its path");
-  return check_geometry(*call.children.front(), call);
+  return kOk;
 }
 
 // The device has its block size and its mode already.
-Status Chain::check_geometry(const Target& storage, ControlCall& call) const {
+bool Chain::takes(const Target& storage) const {
   const Geometry& has = storage.geometry();
-  const bool fits = has.logical_block_bytes <= geometry_.logical_block_bytes &&
-                    has.memory_alignment_bytes <= geometry_.memory_alignment_bytes &&
-                    !has.needs_bytes && !has.read_only;
-  if (fits) return kOk;
-  return call.fail(EINVAL, fmt::format("{} is on storage with larger blocks than those of the "
-                                       "device, or cannot be written: choose another directory",
-                                       storage.name()));
+  return has.logical_block_bytes <= geometry_.logical_block_bytes &&
+         has.memory_alignment_bytes <= geometry_.memory_alignment_bytes && !has.needs_bytes &&
+         !has.read_only;
 }
 
-Task Chain::read_overlay(Request& request, ControlCall& call, Header& header) {
+// Of the image that the verb brings.
+Task Chain::read_header(Request& request, ControlCall& call, Header& header) {
   Target& storage = *call.children.front();
   StorageBytes bytes(storage);
   std::vector<std::byte> start(512);
@@ -87,12 +95,21 @@ Task Chain::read_overlay(Request& request, ControlCall& call, Header& header) {
     Task reading_all = bytes.read(request, 0, start);
     status = co_await reading_all;
   }
-  if (!status.ok()) co_return call.fail(status.error(), "cannot read the new image");
+  if (!status.ok()) {
+    co_return call.fail(status.error(), fmt::format("cannot read {}", storage.name()));
+  }
   auto parsed = needed ? parse_header(start, bytes.exact_size())
                        : Result<Header>(std::unexpected(needed.error()));
   if (!parsed) co_return call.fail(parsed.error().error, parsed.error().text);
   header = std::move(*parsed);
+  co_return kOk;
+}
+
+Task Chain::read_overlay(Request& request, ControlCall& call, Header& header) {
+  Task reading = read_header(request, call, header);
+  if (const Status read = co_await reading; !read.ok()) co_return read;
   if (const Status checked = check_overlay(header, call); !checked.ok()) co_return checked;
+  StorageBytes bytes(*call.children.front());
   std::vector<std::byte> l1(header.l1_entries * sizeof(uint64_t));
   Task reading_l1 = bytes.read(request, header.l1_offset, l1);
   if (const Status read = co_await reading_l1; !read.ok()) {
@@ -147,13 +164,7 @@ Task Chain::switch_to(Request& request, ControlCall& call, const Header& header,
     co_return status;
   }
   life_.add_started(active());
-  spec_ = next;
-  path_ = next.text("file");
-  {
-    const std::scoped_lock guard(tree_lock());
-    set_name(
-        fmt::format("qcow2({})", printable(std::filesystem::path(path_).filename().string(), 64)));
-  }
+  go_on_in(next);
   step("overlay published");
   Task freezing = former.freeze(request);
   std::ignore = co_await freezing;  // it logs its errors
@@ -161,18 +172,31 @@ Task Chain::switch_to(Request& request, ControlCall& call, const Header& header,
   co_return co_await registering;
 }
 
+// The active image is another one.
+void Chain::go_on_in(const Spec& own) {
+  spec_ = own;
+  path_ = own.text("file");
+  const std::scoped_lock guard(tree_lock());
+  set_name(
+      fmt::format("qcow2({})", printable(std::filesystem::path(path_).filename().string(), 64)));
+}
+
+// Of an image that is written.
+Image::Options Chain::options_for(const std::string& path) const {
+  return {.name = path,
+          .writable = true,
+          .cache_bytes = spec_.number("cache", kCacheBytes),
+          .compress = spec_.flag("compress")};
+}
+
 void Chain::put_above(std::unique_ptr<Target> storage, const Header& header,
                       const std::string& path) {
-  Image::Options options{.name = path,
-                         .writable = true,
-                         .cache_bytes = spec_.number("cache", kCacheBytes),
-                         .compress = spec_.flag("compress")};
   const std::string name = std::filesystem::path(path).filename();
   const std::scoped_lock guard(tree_lock());
   std::unique_ptr<Target>& top = changing_children().front();
   const Qcow2Target& former = active();
   auto above = std::make_unique<Qcow2Target>(
-      std::move(options), header,
+      options_for(path), header,
       Qcow2Target::Parts{.storage = std::move(storage), .data = {}, .backing = std::move(top)});
   above->join_reactors_of(former);
   above->set_name(fmt::format("image({})", printable(name, 64)));

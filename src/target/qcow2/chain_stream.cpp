@@ -11,6 +11,7 @@
 #include "core/step.hpp"
 #include "spec/shown.hpp"
 #include "target/control_call.hpp"
+#include "target/qcow2/chain_commit.hpp"
 
 namespace sluice::qcow2 {
 namespace {
@@ -28,6 +29,7 @@ Task Chain::control_stream(Request& request, ControlCall& call) {
   if (is_streaming_) {
     co_return call.fail(EBUSY, "the image is being streamed already: sluice inspect shows the job");
   }
+  if (commit_->is_begun()) co_return commit_->refuse(call);
   const Header& header = active().header();
   if (header.backing_name.empty()) {
     co_return call.fail(

@@ -68,11 +68,23 @@ class Qcow2Target final : public Target, public StatusContexts {
   // With no request in flight: is read-only from now on. What fails is logged.
   Task freeze(Request& request);
   // The backing file, to be moved elsewhere in the tree; under tree_lock(). Then this target must
-  // not be used any more.
+  // not be used any more, unless it gets it back.
   std::unique_ptr<Target> take_backing();
+  void put_backing(std::unique_ptr<Target> below);
+  // Null: none.
+  Target* backing() const { return backing_; }
   const Header& header() const { return image_.header(); }
+  bool has_bitmaps() const { return !image_.bitmaps().all().empty(); }
   // Takes the place of another target, which is attached to the same reactors.
   void join_reactors_of(const Qcow2Target& other) { reactors_ = other.reactors_.load(); }
+
+  // --- Committing (committing.cpp), on the control reactor.
+  // Moves some of what the image has itself from `offset` on to the backing file, which is written
+  // by nobody else: it is durable there before the image drops it. Other requests may be in flight.
+  // `next`: where that part ends; `moved`: bytes.
+  Task move_down(Request& request, uint64_t offset, uint64_t& next, uint64_t& moved);
+  // As resize(), with the limits that has.
+  Task grow_here(Request& request, uint64_t size_bytes);
 
  private:
   // How much of its clusters the image's file takes on its disk.
@@ -150,6 +162,13 @@ class Qcow2Target final : public Target, public StatusContexts {
   Task find_to_copy(Request& request, uint64_t offset, uint64_t& length, bool& is_below);
   Task copy_part(Request& request, uint64_t offset, uint64_t& length, bool& written);
 
+  // --- Committing (committing.cpp).
+  Task find_own(Request& request, uint64_t offset, uint64_t& next, bool& is_own);
+  Task write_below(Request& request, uint64_t end, uint64_t& done, uint64_t& moved);
+  Task write_run_below(Request& request, Run run);
+  Task drop_own(Request& request, uint64_t offset, uint64_t end);
+  Task drop_step(Request& request, uint64_t offset, uint64_t clusters);
+
   // --- Growth (growing.cpp).
   Task clear_new(Request& request);
   Task fill_new(Request& request, uint64_t offset, uint64_t end);
@@ -178,7 +197,7 @@ class Qcow2Target final : public Target, public StatusContexts {
   Target* const data_;
   const std::string data_path_;
   const bool names_backing_;
-  Target* backing_;  // null: none; changed by leave_backing() only
+  Target* backing_;  // null: none; changed with no request in flight
   const bool compress_;
   Image image_;
   RangeLock ranges_;                    // of the disk

@@ -29,7 +29,7 @@ JsonValue snapshot_json(const Snapshot& snapshot) {
 
 Task Qcow2Target::control(Request& request, ControlCall& call) {
   const std::string& verb = call.verb.target;
-  if (verb == kExternalSnapshot || verb == kStream) {  // without a Chain above
+  if (verb == kExternalSnapshot || verb == kStream || verb == kCommit) {  // without a Chain above
     return call.fail(EOPNOTSUPP,
                      "its chain changes only while it is a file of its own, added for writing");
   }

@@ -298,6 +298,7 @@ constinit const TargetType kQcow2Target = {
         },
     .open = qcow2::open_qcow2,
     .verbs = qcow2::kVerbs,
+    .verbs_with_open_files = qcow2::kVerbsWithOpenFiles,
     .reads_images = true,
 };
 
