@@ -11,6 +11,7 @@
 #include "cli/command.hpp"
 #include "cli/device_argument.hpp"
 #include "cli/image/new_overlay.hpp"
+#include "cli/image/served_image.hpp"
 #include "cli/show.hpp"
 #include "core/passing.hpp"
 #include "daemon/ask.hpp"
@@ -30,7 +31,8 @@ constexpr std::chrono::milliseconds kControlLimit{30'000};
 
 Outcome<JsonValue> ask_for_nodes(uint32_t id);
 Outcome<std::string> type_at(const JsonValue& nodes, const std::string& path, uint32_t id);
-Outcome<std::vector<std::unique_ptr<Stack>>> open_children(const Spec& verb, bool is_image);
+Outcome<std::vector<std::unique_ptr<Stack>>> open_children(const Spec& verb, bool is_image,
+                                                           bool locks_later);
 std::vector<int> files_of(const std::vector<std::unique_ptr<Stack>>& children);
 std::string nodes_text(const JsonValue& nodes);
 std::string answer_text(const JsonValue& answer);
@@ -66,7 +68,11 @@ Outcome<void> ctl(const CommandLine& line, const Streams& streams) {
     if (makes_overlay) {
       if (auto made = overlay.make(words[0], *verb); !made) return made;
     }
-    const auto children = open_children(*verb, makes_overlay);
+    const bool are_open = brings_open_files(*type, verb->target);
+    if (*type == "qcow2" && verb->target == qcow2::kCommit) {
+      if (auto added = add_backing_file(*device->id, words[0], *verb); !added) return added;
+    }
+    const auto children = open_children(*verb, makes_overlay || are_open, are_open);
     if (!children) return std::unexpected(children.error());
     const auto reply =
         ask_passing(*device->id,
@@ -85,12 +91,14 @@ Outcome<void> ctl(const CommandLine& line, const Streams& streams) {
 // Here and not in the server, which may see other files under these paths.
 // The locks last as long as anybody has the files: to release them here would release those of a
 // server that has taken a child, and whose answer does not come.
-Outcome<std::vector<std::unique_ptr<Stack>>> open_children(const Spec& verb, bool is_image) {
+Outcome<std::vector<std::unique_ptr<Stack>>> open_children(const Spec& verb, bool is_image,
+                                                           bool locks_later) {
   std::vector<std::unique_ptr<Stack>> children;
   size_t files = 0;
   for (const Spec& child : verb.children) {
     OpenContext context(/*read_only=*/false);
     context.set_opens_image(is_image);
+    context.set_locks_later(locks_later);
     auto opened = Stack::open(child, context);
     if (!opened) return failed(opened.error());
     (*opened)->own_files(false);

@@ -7,15 +7,14 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <charconv>
 #include <cstring>
 #include <filesystem>
 
+#include "cli/image/served_image.hpp"
 #include "core/descriptor.hpp"
 #include "daemon/state.hpp"
 #include "spec/shown.hpp"
 #include "target/file/file_lock.hpp"
-#include "target/qcow2/named_files.hpp"
 #include "target/qcow2/offline/create.hpp"
 #include "target/qcow2/offline/image_io.hpp"
 
@@ -23,28 +22,6 @@ namespace sluice::cli {
 namespace {
 
 namespace fs = std::filesystem;
-
-// Null: the record has no such target.
-const Spec* find_spec(const Spec& root, std::string_view path) {
-  const Spec* found = &root;
-  path.remove_prefix(1);
-  while (!path.empty()) {
-    const std::string_view word = path.substr(0, path.find('/'));
-    size_t number = 0;
-    std::from_chars(word.data(), word.data() + word.size(), number);
-    if (number >= found->children.size()) return nullptr;
-    found = &found->children[number];
-    path.remove_prefix(std::min(word.size() + 1, path.size()));
-  }
-  return found;
-}
-
-// Empty: the image is not simply a file.
-std::string file_of_image(const Spec& spec) {
-  if (spec.children.empty()) return spec.text("file");
-  const Spec& child = spec.children.front();
-  return child.target == "loop" && !child.has("offset") ? child.text("file") : std::string();
-}
 
 // How the overlay names the image: as a neighbour, if it is one.
 std::string name_of_image(const std::string& overlay, const std::string& image) {
@@ -133,17 +110,15 @@ Outcome<void> NewOverlay::make(std::string_view target_path, Spec& verb) {
         "the image is no file of its own, so that no other image could name it: a"
         " snapshot of it is not possible");
   }
-  const auto policy =
-      qcow2::parse_policy(spec->has("backing") ? spec->text("backing") : "same-dir");
-  if (!policy) return failed("the record of the device is not understood");
-  const Descriptor opened(::open(image.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-  if (!opened.valid()) {
-    return failed(fmt::format("cannot open {}: {}", shown(image), std::strerror(errno)));
-  }
-  const auto made = create_beside(path, opened.number());
+  const auto policy = policy_of(*spec);
+  if (!policy) return std::unexpected(policy.error());
+  const auto opened = open_to_look(image);
+  if (!opened) return std::unexpected(opened.error());
+  const auto made = create_beside(path, opened->number());
   if (!made) return failed(made.error());
   path_ = path;
-  const auto done = make_overlay(*made, path, opened.number(), name_of_image(path, image), *policy);
+  const auto done =
+      make_overlay(*made, path, opened->number(), name_of_image(path, image), *policy);
   if (!done) return failed(done.error());
   // In blocks of 512 bytes, which is what images are made of.
   file.set("block", uint64_t{512});
