@@ -3,6 +3,7 @@
 # as it was, byte for byte.
 # shellcheck source=tests/interop/lib_qcow2_disk.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib_qcow2_disk.sh"
+COUNT=${SLUICE_TEST_COUNT:-30}
 
 main() {
     begin_qcow2
