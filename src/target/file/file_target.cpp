@@ -41,9 +41,9 @@ FileTarget::~FileTarget() {
 
 Result<void> FileTarget::check_recovery() const {
   if (!place_.path.empty()) return {};
-  return fail(EOPNOTSUPP,
-              fmt::format("{} ended with its server, and so did all that was written to it",
-                          place_.name));
+  return fail(
+      EOPNOTSUPP,
+      fmt::format("{} ended with its server, and so did all that was written to it", place_.name));
 }
 
 // Otherwise the next server could not provide the size that clients know.
