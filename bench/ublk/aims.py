@@ -1,23 +1,42 @@
 """What the project wants to reach, held against what was measured."""
 
+import dataclasses
+
 from ublk import matrix
 
 BLOCK, DEPTH = "512k", 64
 LEAST_TO_COPY = 1.4
 LEAST_TO_LOOP = 1.0
+# Target nbd: at its greater depth.
+LEAST_TO_KERNEL = {"4k": 0.8, "512k": 0.95}
+LEAST_TO_COPY_NBD = {"64k": 1.2, "512k": 1.2}
 MOST_IDLE_TICKS = 0
 MOST_RESIDENT_MIB = 16
 MOST_FIRST_READ_MS = 50
 
 
-def judge(cells, once):
+def judge(settings, cells, once):
     """[{aim, found, met}]; met is null where it was not measured."""
+    return judge_nbd(cells) if settings.get("nbd") else judge_ublk(cells, once)
+
+
+def judge_nbd(cells):
+    return [compare(cells, matrix.Cell(target, block, direction, max(matrix.NBD_DEPTHS)), other,
+                    least)
+            for other, limits in (("kernel", LEAST_TO_KERNEL), ("copy", LEAST_TO_COPY_NBD))
+            for block, least in limits.items()
+            for target in matrix.CONNECTIONS for direction in matrix.DIRECTIONS]
+
+
+def judge_ublk(cells, once):
     found = []
     for target in matrix.TARGETS:
         for direction in matrix.DIRECTIONS:
-            found.append(compare(cells, target, direction, "copy", LEAST_TO_COPY))
+            found.append(compare(cells, matrix.Cell(target, BLOCK, direction, DEPTH), "copy",
+                                 LEAST_TO_COPY))
     for direction in matrix.DIRECTIONS:
-        found.append(compare(cells, "loop", direction, "kernel", LEAST_TO_LOOP))
+        found.append(compare(cells, matrix.Cell("loop", BLOCK, direction, DEPTH), "kernel",
+                             LEAST_TO_LOOP))
     for mode in matrix.ONCE_MODES:
         quantities = once.get(mode, {})
         found += [
@@ -31,27 +50,27 @@ def judge(cells, once):
     return found
 
 
-def compare(cells, target, direction, other, least):
-    title = matrix.server_title(other, target) if other == "kernel" else f"{other} mode"
+def compare(cells, cell, other, least):
+    title = matrix.server_title(other, cell.target) if other == "kernel" else f"{other} mode"
     wanted = "not below" if least == 1 else f"at least {least:g} times"
-    aim = f"{target}, 512K {direction}, depth {DEPTH}: auto {wanted} {title}"
-    mine, theirs = (throughput(cells, target, direction, server) for server in ("auto", other))
+    aim = (f"{cell.target}, {cell.block.upper()} {cell.direction}, depth {cell.depth}: auto "
+           f"{wanted} {title}")
+    mine, theirs = (throughput(cells, cell, server) for server in ("auto", other))
     if not mine or not theirs:
         return {"aim": aim, "found": "not measured", "met": None}
     ratio = mine["median"] / theirs["median"]
     lowest, highest = mine["min"] / theirs["max"], mine["max"] / theirs["min"]
     doubt = "; the spread reaches over the limit" if lowest < least <= highest else ""
-    found = (f"{ratio:.3f} ({mine['median']:.0f} against {theirs['median']:.0f} MiB/s; "
+    found = (f"{ratio:.3f} ({mine['median']:.0f} against {theirs['median']:.0f} {cell.unit}; "
              f"extremes {lowest:.2f} to {highest:.2f}{doubt})")
     return {"aim": aim, "found": found, "met": ratio >= least}
 
 
-def throughput(cells, target, direction, server):
-    wanted = {"target": target, "block": BLOCK, "direction": direction, "depth": DEPTH,
-              "server": server}
-    for cell in cells:
-        if all(cell[name] == value for name, value in wanted.items()):
-            return cell["mib_per_s"]
+def throughput(cells, cell, server):
+    wanted = dataclasses.asdict(cell) | {"server": server}
+    for each in cells:
+        if all(each[name] == value for name, value in wanted.items()):
+            return each[cell.speed]
     return None
 
 

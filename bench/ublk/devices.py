@@ -1,18 +1,22 @@
 """The devices under test: made for one target, removed at the end whatever happened."""
 
 import contextlib
+import functools
 import json
 import os
 import pathlib
 import subprocess
 import tempfile
+import time
 
+from nbd import processes, servers
 from ublk import machine, matrix
 
 FILL_BYTES = 8 << 20
 NULLB = pathlib.Path("/sys/kernel/config/nullb")
 NAME = f"sluice-bench-{os.getpid()}"
 SETUP_SECONDS = 60
+KIT_SETTING = "threads=4"   # for each connection
 
 
 class Unavailable:
@@ -71,11 +75,14 @@ def make(stack, target, server, place, settings):
     """A device that lives as long as `stack`, or why there is none."""
     try:
         files = make_files(target, server, place)
+        if target in matrix.CONNECTIONS:
+            files = [stack.enter_context(export(files, place / f"{target}-{server}"))]
         if server == "kernel":
             device = stack.enter_context(KERNEL[target](files))
         else:
-            device = stack.enter_context(sluice(spec(target, files), server, place, settings))
-    except (subprocess.SubprocessError, OSError, ValueError) as error:
+            device = stack.enter_context(sluice(spec(target, files), server, place, settings,
+                                                matrix.queues(target)))
+    except (subprocess.SubprocessError, OSError, ValueError, processes.Failed) as error:
         return Unavailable(why(error))
     device.level()
     return device
@@ -83,7 +90,7 @@ def make(stack, target, server, place, settings):
 
 def make_files(target, server, place):
     """Preallocated files full of random data, of this device alone: Sluice locks what it serves."""
-    count = {"null": 0, "loop": 1, "stripe": matrix.LEGS}[target]
+    count = {"null": 0, "stripe": matrix.LEGS}.get(target, 1)
     if count == 0:
         return []
     noise = os.urandom(FILL_BYTES)
@@ -100,14 +107,16 @@ def make_files(target, server, place):
 def spec(target, files):
     if target == "null":
         return f"null:{matrix.DEVICE_BYTES >> 20}M"
+    if target in matrix.CONNECTIONS:
+        return f"nbd({files[0].uri()})"
     if target == "loop":
         return str(files[0])
     return f"stripe({','.join(map(str, files))},chunk={matrix.CHUNK_BYTES >> 10}k)"
 
 
 @contextlib.contextmanager
-def sluice(what, mode, place, settings):
-    record = add(what, mode, place, settings)
+def sluice(what, mode, place, settings, queues=1):
+    record = add(what, mode, place, settings, queues)
     try:
         if record["mode"] != mode:
             raise ValueError(f"asked for mode {mode}, got {record['mode']}")
@@ -116,9 +125,9 @@ def sluice(what, mode, place, settings):
         remove(record["id"], place, settings)
 
 
-def add(what, mode, place, settings):
-    return json.loads(call(machine.sluice(settings), "add", what, "--mode", mode, "-q", "1", "-d",
-                           str(matrix.QUEUE_DEPTH), "--json", env=environment(place)))
+def add(what, mode, place, settings, queues=1):
+    return json.loads(call(machine.sluice(settings), "add", what, "--mode", mode, "-q", queues,
+                           "-d", matrix.QUEUE_DEPTH, "--json", env=environment(place)))
 
 
 def remove(number, place, settings):
@@ -181,7 +190,52 @@ def dm_stripe(files):
             call("dmsetup", "remove", "--retry", NAME)
 
 
-KERNEL = {"null": null_blk, "loop": kernel_loop, "stripe": dm_stripe}
+@contextlib.contextmanager
+def export(files, place):
+    """An nbdkit of this device alone, on a socket file."""
+    place.mkdir()
+    with servers.serving(servers.Place(place, None), servers.KIT, KIT_SETTING,
+                         files[0]) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def nbd_client(connections, exports):
+    subprocess.run([machine.find_program("modprobe") or "true", "nbd"], check=False,
+                   capture_output=True)
+    name = next((name for name in sorted(os.listdir("/sys/block"))
+                 if name.startswith("nbd") and not in_use(name)), None)
+    if not name:
+        raise ValueError("this kernel has no NBD client, or all its devices are in use")
+    call("nbd-client", "-unix", exports[0].address, "-N", "", "-connections", connections, "-b",
+         "512", f"/dev/{name}")
+    try:
+        wait_until(lambda: size_of(name) != 0)
+        yield Device(name, note=f"{connections} connections")
+    finally:
+        call("nbd-client", "-d", f"/dev/{name}")
+        wait_until(lambda: not in_use(name))
+
+
+def in_use(name):
+    return (pathlib.Path("/sys/block") / name / "pid").exists()
+
+
+def size_of(name):
+    return int((pathlib.Path("/sys/block") / name / "size").read_text())
+
+
+def wait_until(condition):
+    give_up = time.monotonic() + SETUP_SECONDS
+    while not condition():
+        if time.monotonic() > give_up:
+            raise OSError("the kernel's NBD client is neither connected nor free")
+        time.sleep(processes.POLL_SECONDS)
+
+
+KERNEL = {"null": null_blk, "loop": kernel_loop, "stripe": dm_stripe,
+          **{target: functools.partial(nbd_client, count)
+             for target, count in matrix.CONNECTIONS.items()}}
 
 
 def call(program, *arguments, env=None):

@@ -50,7 +50,7 @@ def measure(devices, cell, settings, announce=lambda server: None):
 
 def warm_up(devices, target):
     """Makes the servers touch their buffers, which they do at the first use of each."""
-    cell = matrix.Cell(target, "512k", "write", max(matrix.DEPTHS))
+    cell = matrix.Cell(target, "512k", "write", max(matrix.depths(target)))
     measure(devices, cell, {"seconds": WARM_UP_SECONDS, "ramp_seconds": 0})
 
 

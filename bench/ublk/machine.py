@@ -55,6 +55,9 @@ def describe(settings):
         ("fio", output("fio", "--version")),
         ("losetup", output(find_program("losetup"), "--version")),
         ("dmsetup", output(find_program("dmsetup"), "--version").partition("\n")[0]),
+        *([("nbdkit", output("nbdkit", "--version")),
+           ("nbd-client", output(find_program("nbd-client"), "--version"))]
+          if settings.get("nbd") else []),
         ("python", platform.python_version()),
         ("each run", f"{settings['seconds']} s after {settings['ramp_seconds']} s"),
         ("runs of a cell", str(settings["runs"])),

@@ -4,13 +4,18 @@ import dataclasses
 import re
 
 TARGETS = ("null", "loop", "stripe")
+# Target nbd on an export of nbdkit, with so many connections, each of a queue of its own.
+CONNECTIONS = {"nbd-1": 1, "nbd-2": 2}
 MODES = ("auto", "register", "user_copy", "get_data", "copy")
 # The kernel's own device of the same kind, measured beside ours under the name "kernel".
-PEERS = {"null": "null_blk", "loop": "loop", "stripe": "dm-stripe"}
+PEERS = {"null": "null_blk", "loop": "loop", "stripe": "dm-stripe", "nbd-1": "nbd",
+         "nbd-2": "nbd"}
 SERVERS = (*MODES, "kernel")
+NBD_SERVERS = ("auto", "copy", "kernel")
 BLOCKS = {"4k": 4 << 10, "64k": 64 << 10, "512k": 512 << 10}
 DIRECTIONS = ("read", "write")
 DEPTHS = (1, 64)
+NBD_DEPTHS = (1, 32)
 RAMP_SECONDS = 0.2
 
 LEGS = 4                        # of the stripe
@@ -69,11 +74,27 @@ class Run:
         return f"{self.name}#{self.round}"
 
 
+def targets(settings):
+    return tuple(CONNECTIONS) if settings.get("nbd") else TARGETS
+
+
+def servers(target):
+    return NBD_SERVERS if target in CONNECTIONS else SERVERS
+
+
+def depths(target):
+    return NBD_DEPTHS if target in CONNECTIONS else DEPTHS
+
+
+def queues(target):
+    return CONNECTIONS.get(target, 1)
+
+
 def cells(settings):
     blocks = ("4k", "512k") if settings["quick"] else BLOCKS
-    depths = (64,) if settings["quick"] else DEPTHS
-    return [Cell(target, block, direction, depth) for target in TARGETS for block in blocks
-            for direction in DIRECTIONS for depth in depths]
+    return [Cell(target, block, direction, depth) for target in targets(settings)
+            for block in blocks for direction in DIRECTIONS
+            for depth in (depths(target)[-1:] if settings["quick"] else depths(target))]
 
 
 def plan(settings):
@@ -83,21 +104,24 @@ def plan(settings):
     """
     wanted = re.compile(settings["only"])
     runs = []
-    for target in TARGETS:
+    for target in targets(settings):
         for number in range(1, settings["runs"] + 1):
             for cell in cells(settings):
                 if cell.target == target:
-                    runs += [Run(cell, server, number) for server in rotated(number - 1)]
+                    runs += [Run(cell, server, number)
+                             for server in rotated(servers(target), number - 1)]
     return [run for run in runs if wanted.search(run.name)]
 
 
 def once_plan(settings):
+    if settings.get("nbd"):
+        return []
     return [mode for mode in ONCE_MODES if re.search(settings["only"], f"once/{mode}")]
 
 
-def rotated(by):
-    by %= len(SERVERS)
-    return SERVERS[by:] + SERVERS[:by]
+def rotated(names, by):
+    by %= len(names)
+    return names[by:] + names[:by]
 
 
 def server_title(server, target):

@@ -6,7 +6,6 @@ import sys
 
 from ublk import matrix
 
-DEPTH = max(matrix.DEPTHS)
 COLORS = {"auto": "#1b5e9e", "register": "#6aaed6", "user_copy": "#e8a33d", "get_data": "#d3703a",
           "copy": "#a8382c", "kernel": "#8a8a8a"}
 ROWS = 2        # of panels: throughput, processor time
@@ -16,9 +15,9 @@ def draw(found, directory):
     gnuplot = shutil.which("gnuplot")
     if not gnuplot:
         return
-    for target in matrix.TARGETS:
-        cells = [cell for cell in found["cells"]
-                 if cell["target"] == target and cell["depth"] == DEPTH and cell["iops"]]
+    for target in matrix.targets(found["settings"]):
+        cells = [cell for cell in found["cells"] if cell["target"] == target
+                 and cell["depth"] == max(matrix.depths(target)) and cell["iops"]]
         if cells:
             script = plot(target, cells, directory / f"{target}.svg")
             result = subprocess.run([gnuplot], input=script, text=True, check=False,
@@ -29,7 +28,7 @@ def draw(found, directory):
 
 def plot(target, cells, path):
     blocks = [block for block in matrix.BLOCKS if any(cell["block"] == block for cell in cells)]
-    servers = [server for server in matrix.SERVERS
+    servers = [server for server in matrix.servers(target)
                if any(cell["server"] == server for cell in cells)]
     width = PANEL_WIDTH * len(blocks) + 30
     height = PANEL_HEIGHT * ROWS + HEAD_HEIGHT
@@ -59,7 +58,8 @@ def plot(target, cells, path):
 
 def head(target, servers, width, height):
     """Title and legend, in places on the whole picture."""
-    lines = [f'set label 1 "{target}, depth {DEPTH}: medians, lowest and highest run" '
+    depth = max(matrix.depths(target))
+    lines = [f'set label 1 "{target}, depth {depth}: medians, lowest and highest run" '
              f'at screen {20 / width:.3f},{1 - 22 / height:.3f} font "sans-serif,16"']
     step = min(120, (width - 40) // len(servers))
     for i, server in enumerate(servers):

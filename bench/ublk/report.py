@@ -14,14 +14,17 @@ ONCE_TITLES = {
 
 def write(found, directory):
     machine = (directory / "machine.txt").read_text(encoding="utf-8").strip()
-    lines = ["# ublk devices", "", "Made by `bench/run`; how to read it: `bench/README.md`. "
-             "Medians, and in brackets the lowest and highest run.", ""]
     settings = found["settings"]
+    title, program = (("Target nbd on ublk, and the kernel's NBD client", "bench/run --nbd")
+                      if settings.get("nbd") else ("ublk devices", "bench/run"))
+    lines = [f"# {title}", "", f"Made by `{program}`; how to read it: `bench/README.md`. "
+             "Medians, and in brackets the lowest and highest run.", ""]
     if settings["quick"]:
         lines += ["**A quick run: too short for conclusions.**", ""]
     lines += ["## Aims", ""] + aim_table(found["aims"])
-    lines += ["", "## An idle server, one queue of depth 128", ""] + once_table(found["once"])
-    for target in matrix.TARGETS:
+    if matrix.once_plan(settings):
+        lines += ["", "## An idle server, one queue of depth 128", ""] + once_table(found["once"])
+    for target in matrix.targets(settings):
         lines += target_section(found["cells"], target)
     lines += ["## Machine", "", "```", machine, "```", ""]
     (directory / "table.md").write_text("\n".join(lines), encoding="utf-8")

@@ -29,7 +29,7 @@ class Session:
         return 0
 
     def measure_matrix(self):
-        for target in matrix.TARGETS:
+        for target in matrix.targets(self.settings):
             groups = {key: runs for key, runs in self.left.items() if key[0].target == target}
             if not groups:
                 continue

@@ -19,7 +19,7 @@ RUN_FIELDS = ("round", "target", "block", "direction", "depth", "server", "statu
 ONCE_LAST = "idle_wakeups"      # the last line written for a server
 ONCE_FIELDS = ("server", "quantity", "sample", "value", "unit")
 # Another value of one of these makes it another run, which does not go on where the last ended.
-IDENTITY = ("seconds", "ramp_seconds", "runs", "quick", "only", "here", "revision")
+IDENTITY = ("nbd", "seconds", "ramp_seconds", "runs", "quick", "only", "here", "revision")
 GENERATED = ("run.json", "raw.csv", "once.csv", "machine.txt", "results.json", "table.md",
              "current")
 

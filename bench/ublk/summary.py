@@ -13,7 +13,7 @@ def summarize(results):
     cells = summarize_cells(results)
     once = summarize_once(results.once())
     return {"settings": results.settings, "cells": cells, "once": once,
-            "aims": aims.judge(cells, once)}
+            "aims": aims.judge(results.settings, cells, once)}
 
 
 def summarize_cells(results):
@@ -24,7 +24,7 @@ def summarize_cells(results):
     found = []
     for cell in matrix.cells(results.settings):
         here = {server: summarize_runs(rows[cell.name, server])
-                for server in matrix.SERVERS if (cell.name, server) in rows}
+                for server in matrix.servers(cell.target) if (cell.name, server) in rows}
         for server, numbers in here.items():
             found.append({"target": cell.target, "block": cell.block,
                           "direction": cell.direction, "depth": cell.depth, "server": server}
