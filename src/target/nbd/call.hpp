@@ -65,7 +65,8 @@ class Call final : public FifoLink<Call>, public Message {
   std::chrono::steady_clock::time_point sent_at_{};
   std::chrono::steady_clock::time_point first_sent_at_{};  // on any connection
   bool sending_ = false;   // the kernel may still read wire_ and data
-  bool answered_ = false;  // to be finished when it is sent
+  bool answered_ = false;  // to be finished when it is sent, and all data is copied
+  uint32_t copies_ = 0;    // of data, under way
   int error_ = 0;          // of a chunk
   bool has_extents_ = false;
   uint64_t covered_ = 0;  // bytes from the beginning of the range ...

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "core/extents.hpp"
+#include "core/gather.hpp"
 #include "ring/sockets.hpp"
 #include "ring/timeout.hpp"
 
@@ -18,7 +19,6 @@ using std::chrono::milliseconds;
 
 namespace {
 
-constexpr uint64_t kBytesAtOnce = 1 << 20;   // of payload, rounded up to a whole call
 constexpr uint32_t kStagedBytes = 16 << 10;  // one record of TLS
 
 }  // namespace
@@ -248,12 +248,10 @@ Task Connection::send_some(Request& own) {
   const Clock::time_point now = Clock::now();
   if (epoch_ != remote_.epoch()) co_return protest("another connection was lost");
   if (starves_one(now)) co_return Status::from_errno(ETIMEDOUT);
-  size_t count = 0;
-  uint64_t bytes = 0;
   Call* with_payload = nullptr;
-  pieces_used_ = 0;
-  while (count < kCallsAtOnce && pieces_used_ < kPiecesAtOnce && bytes < kBytesAtOnce &&
-         with_payload == nullptr && !to_send_.empty() && !calls_.full()) {
+  outgoing_.clear();
+  Gather copies(own, Outgoing::kCallsMax);
+  while (outgoing_.has_room() && with_payload == nullptr && !to_send_.empty() && !calls_.full()) {
     Call& call = *to_send_.pop();
     --waiting_;
     if (call.extents != nullptr && !session_.agreed.allocation_context) {
@@ -261,18 +259,28 @@ Task Connection::send_some(Request& own) {
       continue;
     }
     admit(call, now);
-    batch_[count++] = &call;
     if (call.header.command != Command::write) continue;
-    bytes += call.header.length;
-    if (!add_payload(call)) with_payload = &call;
+    if (remote_.options().send_zc) {
+      with_payload = &call;
+    } else if (outgoing_.add_payload(call)) {
+      auto& counter = session_.tls ? remote_.copied_bytes : remote_.direct_bytes;
+      counter.fetch_add(call.header.length, std::memory_order_relaxed);
+    } else if (Outgoing::may_copy(call)) {
+      copies.add(copy_out(own, call, outgoing_.add_copy(call.header.length)));
+    } else {
+      with_payload = &call;
+    }
   }
-  Task sending_batch = send_batch(own, with_payload != nullptr);
-  Status sent = co_await sending_batch;
+  Status sent = co_await copies;
+  if (sent.ok()) {
+    Task sending = send_batch(own, with_payload != nullptr);
+    sent = co_await sending;
+  }
   if (sent.ok() && with_payload != nullptr) {
     Task sending = send_payload(own, *with_payload);
     sent = co_await sending;
   }
-  for (Call* const call : std::span(batch_).first(count)) {
+  for (Call* const call : outgoing_.calls()) {
     call->sending_ = false;
     if (call->answered_) finish(*call);
   }
@@ -292,33 +300,22 @@ void Connection::admit(Call& call, Clock::time_point now) {
   if (call.first_sent_at_ == Clock::time_point()) call.first_sent_at_ = now;
   call.sending_ = true;
   const size_t bytes = write_request(call.header, headers_, call.wire_);
-  pieces_[pieces_used_++] = {.iov_base = call.wire_.data(), .iov_len = bytes};
+  outgoing_.add(call, std::span(call.wire_).first(bytes));
 }
 
-// False: it needs an operation of its own, because its pages have no address or too many pieces.
-bool Connection::add_payload(const Call& call) {
-  const Loan* const loan = call.data.loan();
-  const std::span<const Segment> segments = call.data.segments();
-  if (loan->address() == nullptr || segments.size() > kPiecesAtOnce - pieces_used_ ||
-      remote_.options().send_zc) {
-    return false;
-  }
-  for (const Segment& each : segments) {
-    pieces_[pieces_used_++] = {.iov_base = loan->address() + each.offset, .iov_len = each.length};
-  }
-  auto& counter = session_.tls ? remote_.copied_bytes : remote_.direct_bytes;
-  counter.fetch_add(call.header.length, std::memory_order_relaxed);
-  return true;
+Task Connection::copy_out(Request& /*own*/, Call& call, std::span<std::byte> place) {
+  auto copying = ring_.copy_out(call.data, place);
+  remote_.copied_bytes.fetch_add(place.size(), std::memory_order_relaxed);
+  co_return co_await copying;
 }
 
 Task Connection::send_batch(Request& own, bool more) {
   Timeout limit(ring_, remote_.options().timeout);
-  const std::span<iovec> pieces = std::span(pieces_).first(pieces_used_);
   if (session_.tls) {
-    Task sending = session_.tls->send(own, {.ring = ring_, .limit = &limit}, pieces);
+    Task sending = session_.tls->send(own, {.ring = ring_, .limit = &limit}, outgoing_.pieces());
     co_return co_await sending;
   }
-  sockets::GatherSend sending(ring_, file_, pieces, more ? MSG_MORE : 0);
+  sockets::GatherSend sending(ring_, file_, outgoing_.pieces(), more ? MSG_MORE : 0);
   auto limited = limit.limit(sending);
   co_return co_await limited;
 }

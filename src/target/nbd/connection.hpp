@@ -8,7 +8,6 @@
 // Used by its ring's thread only, except where another is named.
 #pragma once
 
-#include <array>
 #include <atomic>
 #include <chrono>
 #include <coroutine>
@@ -25,6 +24,8 @@
 #include "target/life/life_call.hpp"
 #include "target/nbd/call_table.hpp"
 #include "target/nbd/end_watch.hpp"
+#include "target/nbd/outgoing.hpp"
+#include "target/nbd/read_piece.hpp"
 #include "target/nbd/remote.hpp"
 #include "target/nbd/session.hpp"
 
@@ -58,7 +59,6 @@ class Connection final {
   friend class EndWatch;
   using Clock = std::chrono::steady_clock;
 
-  static constexpr size_t kCallsAtOnce = 32, kPiecesAtOnce = 128;
   static constexpr size_t kInputBytes = 64 << 10;
 
   Service run();
@@ -74,14 +74,16 @@ class Connection final {
   Service send();
   Task send_some(Request& own);
   void admit(Call& call, Clock::time_point now);
-  bool add_payload(const Call& call);
   Task send_batch(Request& own, bool more);
+  Task copy_out(Request& own, Call& call, std::span<std::byte> place);
   Task send_payload(Request& own, Call& call);
   Task encrypt_payload(Request& own, Call& call);
 
   // --- The receiver: connection_answers.cpp.
   Service receive();
   Task take_answer(Request& own);
+  Task copy_pieces(Request& own);
+  Task copy_in(Request& own, ReadPiece piece);
   Task take_simple(Request& own, Call& call, const ReplyHeader& reply);
   Task take_chunk(Request& own, Call& call, const ReplyHeader& reply);
   Task take_data(Request& own, Call& call, const ChunkHead& head);
@@ -119,13 +121,10 @@ class Connection final {
   uint32_t waiting_ = 0;  // in to_send_
   CallTable calls_;       // that the server has
   std::atomic<uint32_t> foreign_ = 0;
-  std::array<Call*, kCallsAtOnce> batch_{};
-  std::array<iovec, kPiecesAtOnce> pieces_{};
-  size_t pieces_used_ = 0;
+  Outgoing outgoing_;
 
   std::unique_ptr<std::byte[]> input_;  // received, from begin_ to end_
-  size_t begin_ = 0;
-  size_t end_ = 0;
+  size_t begin_ = 0, end_ = 0;
 
   std::coroutine_handle<> sender_;      // waits for calls, or for slots
   std::coroutine_handle<> supervisor_;  // waits for the end of sender and receiver

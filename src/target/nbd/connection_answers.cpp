@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "core/extents.hpp"
+#include "core/gather.hpp"
 #include "core/log.hpp"
 #include "ring/sockets.hpp"
 #include "ring/timeout.hpp"
@@ -18,7 +19,15 @@ namespace {
 
 // The server ends soon: its other answers are not worth waiting for.
 constexpr int kServerEnds = ESHUTDOWN;
+constexpr size_t kPiecesAtOnce = 32;
 constexpr int kLongestAnswer = 10;  // in times of what is waited for a word
+
+// Up to the data of a read. Of a shorter answer, and what follows it, no more is a header.
+size_t head_bytes_of(Headers headers) {
+  const bool is_simple = headers == Headers::simple;
+  return reply_bytes(is_simple, headers) +
+         (is_simple ? 0 : chunk_head_bytes(ChunkType::offset_data));
+}
 
 }  // namespace
 
@@ -39,9 +48,13 @@ Task Connection::take_answer(Request& own) {
   auto reply = read_reply(buffered(), headers_, kDefaultPayloadMax);
   while (!reply.is_whole()) {
     if (reply.is_invalid()) co_return protest(std::move(reply.why));
-    Task filling = fill(own, reply.bytes);
+    Task filling = fill(own, std::max(reply.bytes, head_bytes_of(headers_)));
     if (const Status filled = co_await filling; !filled.ok()) co_return filled;
     reply = read_reply(buffered(), headers_, kDefaultPayloadMax);
+  }
+  if (whole_read_piece(buffered(), headers_, calls_)) {
+    Task copying = copy_pieces(own);
+    co_return co_await copying;
   }
   begin_ += reply.bytes;
   const ReplyHeader header = *reply.message;
@@ -53,6 +66,40 @@ Task Connection::take_answer(Request& own) {
   co_return kOk;
 }
 
+// The data of all reads that is there, at the same time: a copy to pages without an address is an
+// operation.
+Task Connection::copy_pieces(Request& own) {
+  Gather copies(own, kPiecesAtOnce);
+  Status placed;
+  for (size_t i = 0; i < kPiecesAtOnce; ++i) {
+    const auto piece = whole_read_piece(buffered(), headers_, calls_);
+    if (!piece) break;
+    placed = place(*piece->call, piece->place);
+    if (!placed.ok()) break;
+    begin_ += piece->bytes;
+    ++piece->call->copies_;
+    piece->call->answered_ = piece->is_last;
+    copies.add(copy_in(own, *piece));
+  }
+  [[maybe_unused]] const Status copied = co_await copies;
+  co_return placed;
+}
+
+Task Connection::copy_in(Request& own, ReadPiece piece) {
+  Call& call = *piece.call;
+  const auto begin = static_cast<uint32_t>(piece.place.offset - call.header.offset);
+  const auto length = static_cast<uint32_t>(piece.data.size());
+  {
+    auto copying = ring_.copy_in(call.data.slice(begin, length, *own.arena), piece.data);
+    const Status copied = co_await copying;
+    if (!copied.ok() && call.error_ == 0) call.error_ = copied.error();
+  }
+  remote_.copied_bytes.fetch_add(length, std::memory_order_relaxed);
+  --call.copies_;
+  if (call.answered_) finish(call);
+  co_return kOk;
+}
+
 Status Connection::protest(std::string why) {
   why_ = std::move(why);
   return Status::from_errno(EPROTO);
@@ -61,7 +108,8 @@ Status Connection::protest(std::string why) {
 // The answer is complete.
 void Connection::finish(Call& call) {
   call.answered_ = true;
-  if (call.sending_) return;  // a server may answer before it has read everything
+  // A server may answer before it has read everything.
+  if (call.sending_ || call.copies_ != 0) return;
   latest_answered_ = std::max(latest_answered_, call.sent_at_);
   calls_.remove(call);
   trouble_since_ = {};

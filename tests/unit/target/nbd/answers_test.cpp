@@ -33,7 +33,32 @@ struct NbdAnswersTest : NbdTargetTest {
     EXPECT_TRUE(std::ranges::equal(reply.data, Bytes(disk.bytes()).subspan(offset, length)));
   }
 
+  // Both answers of each pair, the later parts first.
+  NbdPeer::Data answer_pairs(NbdPeer& peer) {
+    NbdPeer::Data all;
+    const auto add = [&all](const NbdPeer::Data& bytes) {
+      all.insert(all.end(), bytes.begin(), bytes.end());
+    };
+    for (const bool is_last : {false, true}) {
+      for (const NbdPeer::Asked& each : pairs_) {
+        const uint64_t half = each.header.length / 2;
+        const uint64_t begin = is_last ? 0 : half;
+        if (peer.headers() != Headers::simple) {
+          add(peer.part(each.header, each.header.offset + begin,
+                        truth(each.header).subspan(begin, half), is_last));
+        } else if (is_last) {
+          add(disk.reply(peer, each));
+        }
+      }
+    }
+    pairs_.clear();
+    return all;
+  }
+
+  static constexpr size_t kReads = 8;  // as many as the export takes at a time
+
   // Of the scripts, which may outlive the body of a test.
+  std::vector<NbdPeer::Asked> pairs_;
   bool lied_ = false;
   int query_ = 0;
   std::atomic<uint64_t> longest_ = 0;
@@ -75,6 +100,51 @@ TEST_P(NbdHeadersTest, AnswersMayComeByteByByte) {
   expect_read(client, 0, 512);
   EXPECT_EQ(client.command(Command::flush, 0, 0).error, 0);
   EXPECT_EQ(number("reconnects"), 0U);
+}
+
+// The answers to many reads in one message, each read's parts among those of the next one.
+TEST_P(NbdHeadersTest, AnswersMayComeTogether) {
+  auto facts = NbdTargetTest::facts();
+  facts.headers = GetParam();
+  std::ranges::copy(bytes_of(kSize, 1), disk.bytes().begin());
+  script({[this](NbdPeer& peer) {
+           while (const auto first = peer.next()) {
+             const auto second = peer.next();
+             if (!second) break;
+             pairs_.insert(pairs_.end(), {*second, *first});
+             if (pairs_.size() == kReads) peer.send(answer_pairs(peer));
+           }
+         }},
+         facts);
+  serve_remote();
+  auto client = this->client();
+  for (uint64_t i = 0; i < kReads; ++i) {
+    client.ask({.command = Command::read, .cookie = i, .offset = i * 4096, .length = 1024});
+  }
+  for (size_t i = 0; i < kReads; ++i) {
+    const auto reply = client.reply(1024);
+    ASSERT_TRUE(reply.has_value());
+    EXPECT_EQ(reply->error, 0);
+    EXPECT_TRUE(
+        std::ranges::equal(reply->data, Bytes(disk.bytes()).subspan(reply->cookie * 4096, 1024)));
+  }
+  EXPECT_EQ(number("reconnects"), 0U);
+}
+
+// T2.11, in one message.
+TEST_P(NbdHeadersTest, AnAnswerThatComesTwiceEndsTheConnection) {
+  lie(
+      [this](NbdPeer& peer, const NbdPeer::Asked& asked) {
+        auto twice = peer.reply_to(asked, 0, truth(asked.header));
+        const auto again = twice;
+        twice.insert(twice.end(), again.begin(), again.end());
+        peer.send(twice);
+      },
+      GetParam());
+  auto client = this->client();
+  expect_read(client, 0, 4096);
+  expect_read(client, 8192, 4096);
+  EXPECT_TRUE(soon([this] { return number("reconnects") == 1; }));
 }
 
 // T2.3, T2.4: the error reaches the client, and no byte of what came before it.
