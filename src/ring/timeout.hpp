@@ -38,9 +38,10 @@ class Timeout {
 
   static constexpr std::chrono::nanoseconds kLongest = std::chrono::hours(24 * 365);
 
-  // `duration` is not negative; it is limited to kLongest.
-  Timeout(Ring& ring, std::chrono::nanoseconds duration)
-      : ring_(ring), deadline_(Deadlines::Clock::now() + std::min(duration, kLongest)) {
+  // `duration` is not negative; it is limited to kLongest, and counts from `begin`.
+  Timeout(Ring& ring, std::chrono::nanoseconds duration,
+          Deadlines::Clock::time_point begin = Deadlines::Clock::now())
+      : ring_(ring), deadline_(begin + std::min(duration, kLongest)) {
     ring_.deadlines().add(*this);
   }
   Timeout(const Timeout&) = delete;

@@ -10,6 +10,7 @@
 
 #include "core/extents.hpp"
 #include "core/gather.hpp"
+#include "core/recent_time.hpp"
 #include "ring/sockets.hpp"
 #include "ring/timeout.hpp"
 
@@ -245,7 +246,7 @@ Service Connection::send() {
 
 // As many calls as one message holds; the last one may have its payload in another.
 Task Connection::send_some(Request& own) {
-  const Clock::time_point now = Clock::now();
+  const Clock::time_point now = recent_time();
   if (epoch_ != remote_.epoch()) co_return protest("another connection was lost");
   if (starves_one(now)) co_return Status::from_errno(ETIMEDOUT);
   Call* with_payload = nullptr;
@@ -310,7 +311,7 @@ Task Connection::copy_out(Request& /*own*/, Call& call, std::span<std::byte> pla
 }
 
 Task Connection::send_batch(Request& own, bool more) {
-  Timeout limit(ring_, remote_.options().timeout);
+  Timeout limit(ring_, remote_.options().timeout, recent_time());
   if (session_.tls) {
     Task sending = session_.tls->send(own, {.ring = ring_, .limit = &limit}, outgoing_.pieces());
     co_return co_await sending;
@@ -325,7 +326,7 @@ Task Connection::send_payload(Request& own, Call& call) {
     Task sending = encrypt_payload(own, call);
     co_return co_await sending;
   }
-  Timeout limit(ring_, remote_.options().timeout);
+  Timeout limit(ring_, remote_.options().timeout, recent_time());
   remote_.direct_bytes.fetch_add(call.header.length, std::memory_order_relaxed);
   auto sending =
       remote_.options().send_zc ? ring_.send_zc(file_, call.data) : ring_.send(file_, call.data);
@@ -335,7 +336,7 @@ Task Connection::send_payload(Request& own, Call& call) {
 
 // Pages without one address, through memory.
 Task Connection::encrypt_payload(Request& own, Call& call) {
-  Timeout limit(ring_, remote_.options().timeout);
+  Timeout limit(ring_, remote_.options().timeout, recent_time());
   std::vector<std::byte> staged(kStagedBytes);
   for (uint32_t done = 0; done < call.data.length();) {
     const uint32_t here = std::min(call.data.length() - done, kStagedBytes);

@@ -10,6 +10,7 @@
 #include "core/extents.hpp"
 #include "core/gather.hpp"
 #include "core/log.hpp"
+#include "core/recent_time.hpp"
 #include "ring/sockets.hpp"
 #include "ring/timeout.hpp"
 #include "target/nbd/connection.hpp"
@@ -262,7 +263,7 @@ Task Connection::take_bytes(Request& own, Call& call, uint64_t offset, uint64_t 
     Task filling = fill(own, std::min<size_t>(left, kInputBytes));
     if (const Status filled = co_await filling; !filled.ok()) co_return filled;
   }
-  Timeout limit(ring_, remote_.options().timeout);
+  Timeout limit(ring_, remote_.options().timeout, recent_time());
   auto receiving = ring_.recv(file_, call.data.slice(begin, left, *own.arena));
   auto limited = limit.limit(receiving);
   const Status received = co_await limited;
@@ -303,14 +304,14 @@ Task Connection::fill(Request& own, size_t wanted) {
     silence_ = {};
     end_watch_.note_word();
     end_ += received;
-    co_return Status::from_errno(starves_one(Clock::now()) ? ETIMEDOUT : 0);
+    co_return Status::from_errno(starves_one(recent_time()) ? ETIMEDOUT : 0);
   }
   co_return Status::from_errno(closing_ ? ECANCELED : ECONNRESET);
 }
 
 // Waits for one tick.
 Task Connection::receive_some(Request& own, std::span<std::byte> room, size_t& received) {
-  Timeout limit(ring_, tick_);
+  Timeout limit(ring_, tick_, recent_time());
   if (session_.tls) {
     Task receiving = session_.tls->receive(
         own, {.ring = ring_, .limit = &limit, .pending = &receiving_}, room, received);
@@ -328,7 +329,7 @@ Task Connection::receive_some(Request& own, std::span<std::byte> room, size_t& r
 
 // Nothing comes, although calls wait. A slow server that sends something is waited for.
 bool Connection::is_silent() const {
-  const Clock::time_point now = Clock::now();
+  const Clock::time_point now = recent_time();
   return std::ranges::any_of(calls_.slots(), [&](const Call* call) {
     return call != nullptr && silence_ >= patience(*call) &&
            now - call->sent_at_ >= patience(*call);
