@@ -111,7 +111,6 @@ class Stack {
   // How long its reactors look for requests before they sleep (IdlePoll). Set it before any.
   void set_idle_poll(std::chrono::nanoseconds time) { idle_poll_ = time; }
   std::chrono::nanoseconds idle_poll() const { return idle_poll_; }
-
   // Opens the same stack again: the spec with the sizes changed by resize(). Empty for a tree built
   // by the program.
   const Spec& spec() const { return spec_; }
