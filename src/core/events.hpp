@@ -14,7 +14,7 @@ inline constexpr std::string_view kStackFailed = "stack_failed";      // the sta
 inline constexpr std::string_view kHealthChanged = "health_changed";  // of a target
 
 // The receiver may use it only during the call.
-struct Event {
+struct StackEvent {
   std::string_view kind;         // a word: lower case letters and _
   std::string_view text;         // one sentence, without a full stop
   std::string_view target = {};  // name of the target; empty: the event concerns the whole stack
@@ -24,10 +24,10 @@ class EventSink {
  public:
   virtual ~EventSink() = default;
   // Called by any thread, several at once. It must not block, because reactors call it.
-  virtual void put(const Event& event) = 0;
+  virtual void put(const StackEvent& event) = 0;
 };
 
-void emit(const Event& event);
+void emit(const StackEvent& event);
 
 // From now on events go to `sink`; null: they are dropped. Returns the previous sink. A sink must
 // outlive all stacks that were opened while it was set.

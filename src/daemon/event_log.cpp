@@ -85,7 +85,7 @@ class QueuedEvents final : public EventSink {
  public:
   explicit QueuedEvents(std::shared_ptr<LogQueue> queue) : queue_(std::move(queue)) {}
 
-  void put(const Event& event) override {
+  void put(const StackEvent& event) override {
     std::array<char, LogQueue::kLineBytesMax> bytes;
     char* end = bytes.data();
     const auto add = [&end](std::string_view part, size_t most) {

@@ -7,7 +7,7 @@
 #include <tuple>
 #include <utility>
 
-#include "core/health_event.hpp"
+#include "core/events.hpp"
 #include "core/log.hpp"
 #include "core/step.hpp"
 #include "spec/shown.hpp"
@@ -183,7 +183,7 @@ Task Chain::Commit::give_up_for(Request& request, Status status) {
       "{}: the commit has ended: {}: what was not moved stays in it; begin again with the"
       " verb commit",
       shown(chain_.path_), std::strerror(status.error()));
-  emit_health(chain_.name(), "the commit has failed");
+  emit({.kind = kHealthChanged, .text = "the commit has failed", .target = chain_.name()});
   co_return kOk;
 }
 

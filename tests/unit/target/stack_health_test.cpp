@@ -18,7 +18,7 @@ class Sink final : public EventSink {
  public:
   Sink() : before_(set_event_sink(this)) {}
   ~Sink() override { set_event_sink(before_); }
-  void put(const Event& event) override {
+  void put(const StackEvent& event) override {
     kinds.emplace_back(event.kind);
     targets.emplace_back(event.target);
     texts.emplace_back(event.text);
