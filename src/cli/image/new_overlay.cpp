@@ -7,8 +7,10 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <cstring>
 #include <filesystem>
+#include <thread>
 
 #include "cli/image/served_image.hpp"
 #include "core/descriptor.hpp"
@@ -22,6 +24,10 @@ namespace sluice::cli {
 namespace {
 
 namespace fs = std::filesystem;
+
+// For a lock that goes: a second.
+constexpr int kLooksMax = 50;
+constexpr std::chrono::milliseconds kBetweenLooks{20};
 
 // How the overlay names the image: as a neighbour, if it is one.
 std::string name_of_image(const std::string& overlay, const std::string& image) {
@@ -82,10 +88,15 @@ NewOverlay::~NewOverlay() {
   if (!path_.empty() && !is_taken()) unlink(path_.c_str());
 }
 
-// A server that has taken it has its lock, or has written it to the record.
+// A server that has taken it has its lock, or has written it to the record. One that has refused it
+// may answer a moment before it closes it.
 bool NewOverlay::is_taken() const {
   const Descriptor file(::open(path_.c_str(), O_RDWR | O_CLOEXEC));
-  if (!file.valid() || others_have_locked(file.number(), true)) return true;
+  if (!file.valid()) return true;
+  for (int looks = 0; others_have_locked(file.number(), true); ++looks) {
+    if (looks == kLooksMax) return true;
+    std::this_thread::sleep_for(kBetweenLooks);
+  }
   const auto record = read_record(device_);
   if (!record) return true;
   const auto names_it = [&](const auto& self, const Spec& spec) -> bool {
