@@ -239,9 +239,9 @@ few_threads() {
 }
 
 # The OOM killer kills the server, its keeper or the calling `add`, at any step. `add` must print a
-# message unless it was killed.
+# message unless it was killed. A server that is killed right after `add` has ended had too little.
 little_memory() {
-    local place=() size step=1536 status served=0
+    local place=() size step=1536 status served=0 kills
     ! full || step=512
     make_memory_group || { echo "# skipped: no memory cgroup here"; return 0; }
     make_image
@@ -249,6 +249,7 @@ little_memory() {
     for size in $(seq 1024 $step 12288) 16384 24576 32768 65536 131072; do
         echo ${size}K > "$LIMIT"
         status=0
+        kills=$(killed_in_group)
         # shellcheck disable=SC2016
         (timeout 30 bash -c 'echo $$ > "$1/cgroup.procs" && shift && exec "$@"' - "$GROUP" \
             "$SLUICE" add -n 0 --frontend "$1" "${place[@]}" --mode copy image.raw ||
@@ -257,8 +258,11 @@ little_memory() {
         case $status in
             0)
                 DEV=$(head -n 1 add.txt)
-                works "$size KiB"
-                served=1
+                if (works "$size KiB") > works.txt 2>&1; then
+                    served=1
+                elif [ "$(killed_in_group)" = "$kills" ]; then
+                    fail "$(< works.txt)"
+                fi
                 ;;
             124) fail "add hangs: $size KiB" ;;
             137) ;;
@@ -286,6 +290,14 @@ make_memory_group() {
     done
     rmdir "$GROUP"
     return 1
+}
+
+# How many processes the OOM killer has killed there.
+killed_in_group() {
+    local file
+    for file in memory.events memory.oom_control; do
+        [ ! -e "$GROUP/$file" ] || sed -n 's/^oom_kill //p' "$GROUP/$file"
+    done
 }
 
 # A group is busy for a moment after its last process has ended.
