@@ -60,7 +60,7 @@ void declare_device_options(CommandLine& line) {
       {.name = "force", .help = "attach files even if loop devices of the kernel have them open"});
   line.add({.name = "poll",
             .value = "TIME",
-            .help = "look for requests so long before a queue sleeps (default 32us; 0: never)"});
+            .help = "look for requests so long before sleeping (default 32us; 0: never)"});
   line.add({.name = "debug_mask", .value = "MASK", .help = "log more: 0x1 requests, 0x2 device"});
   line.add({.name = "foreground", .help = "serve in this process until the device is deleted"});
   line.add({.name = "wait",

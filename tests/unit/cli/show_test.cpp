@@ -308,8 +308,10 @@ TEST(ShowFacts, TargetsAreShownWithTheirOptions) {
   EXPECT_EQ(json[0]["prefix"], "file");
   EXPECT_EQ(json[0]["schemes"].size(), 0U);
   EXPECT_EQ(json[1]["name"], "qcow2");
-  EXPECT_EQ(json[2]["name"], "nbd");
-  EXPECT_EQ(json[2]["schemes"][0], "nbd");
+  EXPECT_EQ(json[2]["name"], "overlay");
+  EXPECT_EQ(json[2]["options"].size(), 0U);
+  EXPECT_EQ(json[3]["name"], "nbd");
+  EXPECT_EQ(json[3]["schemes"][0], "nbd");
   EXPECT_EQ(json[0]["options"][0]["name"], "file");
   EXPECT_EQ(json[0]["options"][0]["required"], true);
   const std::string text = targets_text(target_vocabulary());
