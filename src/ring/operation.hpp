@@ -125,7 +125,7 @@ class [[nodiscard]] Operation final : public Completion, public FifoLink<Operati
 
   // Progress.
   bool interrupted_ = false;
-  bool wait_all_ = true;  // of recv
+  bool wait_all_ = true;      // of recv
   uint32_t moved_ = 0;        // bytes of the view
   uint32_t piece_ = 0;        // index of the segment in progress ...
   uint32_t piece_moved_ = 0;  // ... and the bytes of it that are done
