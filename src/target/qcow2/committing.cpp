@@ -4,7 +4,6 @@
 // that what is dropped is what is durable below. What is still mapped is the list of what is left:
 // a power cut, or a failure, at any time leaves the same disk.
 #include <algorithm>
-#include <tuple>
 
 #include "core/buffer.hpp"
 #include "core/private_loan.hpp"
@@ -114,14 +113,9 @@ Task Qcow2Target::drop_step(Request& request, uint64_t offset, uint64_t clusters
   Change change{.offset = offset, .count = clusters};
   Task loading = load_change(request, change);
   if (const Status status = co_await loading; !status.ok()) co_return status;
-  if (change.old == change.now) co_return kOk;
   for (size_t i = 0; i < change.count; ++i) change.fresh[i] = true;  // nothing is kept
-  BlockVersion stored;
-  Task storing = image_.store_entries(request, offset, change.new_entries(), {}, stored);
-  if (const Status status = co_await storing; !status.ok()) co_return status;
-  Task dropping = drop_replaced(request, change, stored);
-  std::ignore = co_await dropping;  // what cannot be dropped is leaked
-  co_return kOk;
+  Task storing = store_unmapped(request, change);
+  co_return co_await storing;
 }
 
 // --- The backing file itself

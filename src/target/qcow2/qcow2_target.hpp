@@ -130,6 +130,7 @@ class Qcow2Target final : public Target, public StatusContexts {
   Task write_data(Request& request, Change& change);
   Task fill_edge(Request& request, Edge edge);
   Task drop_replaced(Request& request, const Change& change, BlockVersion stored);
+  Task store_unmapped(Request& request, Change& change);
   bool overwrites_metadata(uint64_t host, uint64_t bytes) const;
   Task judge(Request& request, Status status);
   Task drop_entry(Request& request, L2Entry old, BlockVersion stored);

@@ -117,9 +117,15 @@ Task Qcow2Target::unmap_step(Request& request, uint64_t offset, uint64_t cluster
     // Its host cluster is no longer led to.
     change.fresh[i] = change.now[i].host_offset() == 0;
   }
+  Task storing = store_unmapped(request, change);
+  co_return co_await storing;
+}
+
+// Entries that rely on no refcounts.
+Task Qcow2Target::store_unmapped(Request& request, Change& change) {
   if (change.old == change.now) co_return kOk;
   BlockVersion stored;
-  Task storing = image_.store_entries(request, offset, change.new_entries(), {}, stored);
+  Task storing = image_.store_entries(request, change.offset, change.new_entries(), {}, stored);
   if (const Status status = co_await storing; !status.ok()) co_return status;
   Task dropping = drop_replaced(request, change, stored);
   std::ignore = co_await dropping;  // what cannot be dropped is leaked
