@@ -220,6 +220,7 @@ over_vsock() {
     [ -e /dev/vsock ] || skip "this kernel has no vsock"
     truncate -s 64M disk
     serve disk --listen vsock:10809 --export disk
+    refuses 'Connection reset' "$SLUICE" add nbd+vsock://1:10808/disk
     number=$ID
     add nbd+vsock://1:10809/disk
     verified

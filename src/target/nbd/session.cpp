@@ -5,6 +5,7 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -113,7 +114,7 @@ Task Dialler::dial_one(Request& own, const Server& server, const Address& addres
   co_return status;
 }
 
-Task Dialler::connect(Request& /*own*/, const Address& address, Timeout& limit) {
+Task Dialler::connect(Request& own, const Address& address, Timeout& limit) {
   session = {};
   if (cancelled_) co_return Status::from_errno(ECANCELED);
   session.socket = Descriptor(socket(address.name.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0));
@@ -126,8 +127,28 @@ Task Dialler::connect(Request& /*own*/, const Address& address, Timeout& limit) 
   auto limited = limit.limit(connecting);
   const int32_t result = co_await limited;
   waiting_for_ = nullptr;
+  // On AF_VSOCK the kernel may try again too early, and takes its own attempt for another's.
+  if (result == -EALREADY) {
+    Task waiting = await_connected(own, limit);
+    co_return co_await waiting;
+  }
   const bool cut = result == -EINTR && limit.expired();  // on a socket file with a full backlog
   co_return Status::from_result(cut ? -ETIMEDOUT : result);
+}
+
+Task Dialler::await_connected(Request& /*own*/, Timeout& limit) {
+  auto polling = sockets::poll(ring_, session.file(), POLLOUT);
+  waiting_for_ = &polling;
+  auto limited = limit.limit(polling);
+  const int32_t result = co_await limited;
+  waiting_for_ = nullptr;
+  if (result < 0) co_return Status::from_result(result);
+  int error = 0;
+  socklen_t length = sizeof(error);
+  if (getsockopt(session.socket.number(), SOL_SOCKET, SO_ERROR, &error, &length) != 0) {
+    co_return Status::from_errno(errno);
+  }
+  co_return Status::from_errno(error);
 }
 
 Task Dialler::shake_hands(Request& own, const Server& server, Timeout& limit) {

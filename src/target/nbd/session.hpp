@@ -53,6 +53,7 @@ class Dialler {
   Task dial_one(Request& own, const Server& server, const Address& address,
                 std::chrono::nanoseconds time);
   Task connect(Request& own, const Address& address, Timeout& limit);
+  Task await_connected(Request& own, Timeout& limit);
   Task shake_hands(Request& own, const Server& server, Timeout& limit);
   Task start_tls(Request& own, const Server& server, Timeout& limit);
   Task part(Request& own);
