@@ -39,6 +39,9 @@ class [[nodiscard]] Gather {
     }
   }
 
+  // Of one of them, by the order of add(). Once all have finished.
+  Status status(size_t index) const { return tasks_[index].status(); }
+
   bool await_ready() const noexcept { return waiter_.pending == 0; }
   void await_suspend(std::coroutine_handle<> parent) noexcept { waiter_.parent = parent; }
   Status await_resume() const noexcept { return waiter_.first_error; }

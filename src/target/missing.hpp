@@ -2,6 +2,7 @@
 // (TargetType::accepts_missing), such as the lost leg of a degraded mirror.
 //
 // Its parent asks Target::missing() before it uses the geometry, which is empty. All requests fail.
+// With an Error of 0 nothing is missing: it is a place for a child that may be added.
 #pragma once
 
 #include <utility>
@@ -18,6 +19,7 @@ class Missing final : public Target {
   const Error* missing() const override { return &why_; }
   // Degraded: a parent that cannot do without it is not opened.
   Health health() const override {
+    if (why_.error == 0) return {};
     return {.state = HealthState::degraded, .reason = "missing: " + why_.text};
   }
 
@@ -26,5 +28,9 @@ class Missing final : public Target {
 
   const Error why_;
 };
+
+inline bool is_free_place(const Target& target) {
+  return target.missing() != nullptr && target.missing()->error == 0;
+}
 
 }  // namespace sluice

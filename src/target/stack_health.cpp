@@ -3,6 +3,7 @@
 
 #include <map>
 
+#include "target/missing.hpp"
 #include "target/stack.hpp"
 #include "target/tree_lock.hpp"
 
@@ -22,7 +23,9 @@ class Collector {
       found_.state = last.health.state;
       found_.reason = fmt::format("{}: {}", last.name, last.health.reason);
     }
-    for (const auto& child : target.children()) add(*child);
+    for (const auto& child : target.children()) {
+      if (!is_free_place(*child)) add(*child);
+    }
   }
 
   StackHealth take() { return std::move(found_); }

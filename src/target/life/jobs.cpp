@@ -12,6 +12,12 @@
 
 namespace sluice {
 
+std::chrono::nanoseconds Job::pause_after(std::chrono::nanoseconds step) const {
+  const double part = std::clamp(share(), 0.001, 1.0);
+  return std::chrono::nanoseconds(
+      static_cast<int64_t>(static_cast<double>(step.count()) * (1 - part) / part));
+}
+
 // A started job.
 class Jobs::Run {
  public:
@@ -47,12 +53,6 @@ class Jobs::Run {
       return status_of_exception();
     }
   }
-  // The pause between two steps.
-  std::chrono::nanoseconds pause_after(std::chrono::nanoseconds step) const {
-    const double share = std::clamp(job_.share(), 0.001, 1.0);
-    return std::chrono::nanoseconds(
-        static_cast<int64_t>(static_cast<double>(step.count()) * (1 - share) / share));
-  }
 
   Jobs& jobs_;
   Job& job_;
@@ -81,7 +81,7 @@ Service Jobs::Run::serve(Run& run) {
     }
     if (job.finished_) break;
     // Sleeps even if the pause is 0, so that other work of the reactor gets its turn.
-    auto pause = run.life_.request.ring->sleep(run.pause_after(LifeCall::Clock::now() - begun));
+    auto pause = run.life_.request.ring->sleep(job.pause_after(LifeCall::Clock::now() - begun));
     run.pausing_ = &pause;
     if (!job.told_to_end_) [[maybe_unused]]
       const Status slept = co_await pause;
@@ -107,11 +107,11 @@ void Jobs::start(Job& job, Ring& ring) {
 
 // Also without jobs: a verb may start one later.
 Status Jobs::begin(ControlReactor& control) {
-  return control.perform([this](Request& request) { return begin_all(request); },
+  return control.perform([this](Request& request) { return begin_here(request); },
                          LifeCall::Clock::now() + StackLife::kTimeout);
 }
 
-Task Jobs::begin_all(Request&) {
+Task Jobs::begin_here(Request&) {
   begun_ = true;
   for (const auto& run : runs_) run->begin();
   return kOk;
@@ -120,7 +120,7 @@ Task Jobs::begin_all(Request&) {
 void Jobs::end(ControlReactor& control) {
   const auto deadline = LifeCall::Clock::now() + StackLife::kTimeout;
   const Status ended =
-      control.perform([this](Request& request) { return end_all(request); }, deadline);
+      control.perform([this](Request& request) { return end_here(request); }, deadline);
   std::vector<std::shared_ptr<Run>> runs;
   {
     const std::scoped_lock guard(mutex_);
@@ -133,7 +133,7 @@ void Jobs::end(ControlReactor& control) {
   }
 }
 
-Task Jobs::end_all(Request& request) {
+Task Jobs::end_here(Request& request) {
   begun_ = false;
   return wait_for_end(request, runs_);
 }

@@ -14,6 +14,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <coroutine>
 #include <cstdint>
 #include <memory>
@@ -51,6 +52,8 @@ class Job {
 
   // One step. An error ends the job.
   virtual Task step(Request& request) = 0;
+  // The pause after a step that has taken so long: as the share requires.
+  virtual std::chrono::nanoseconds pause_after(std::chrono::nanoseconds step) const;
   // Called by the last step; again if the job is stopped and started again.
   void finish() { finished_ = true; }
   // True once the job was told to end. A step that is waiting should then end early.
@@ -87,6 +90,9 @@ class Jobs {
   // Ends all jobs, each after its current step, and removes them. Called from the control path. A
   // step that does not end within StackLife's timeout is abandoned with the reactor.
   void end(ControlReactor& control);
+  // The same on the control reactor itself.
+  Task begin_here(Request& request);
+  Task end_here(Request& request);
 
   // On the control reactor, for a part of the stack: the started jobs.
   std::vector<Job*> all() const;
@@ -99,8 +105,6 @@ class Jobs {
  private:
   class Run;
 
-  Task begin_all(Request& request);
-  Task end_all(Request& request);
   Task wait_for_end(Request& request, std::vector<std::shared_ptr<Run>> runs);
   void ended();
 

@@ -232,7 +232,9 @@ Task ReplaceableChild::replace(Request& request, ControlCall& call, std::unique_
   co_return kOk;
 }
 
+// Nothing at all may take its place: its owner does without it then.
 Status ReplaceableChild::check(const Target& next, ControlCall& call) const {
+  if (next.missing() != nullptr) return kOk;
   const Geometry& has = next.geometry();
   const Target& former = owner_.child(index_);
   const Geometry& had = former.missing() ? owner_.geometry() : former.geometry();
@@ -313,7 +315,9 @@ Service ReplaceableChild::retire(std::unique_ptr<Change> change, Ring& control) 
     [[maybe_unused]] const Status stopped = co_await stopping;  // it logs its errors
   }
   change->life.reset();
-  log().info("{} has left {}", change->target->name(), owner_.name());
+  if (change->target->missing() == nullptr) {
+    log().info("{} has left {}", change->target->name(), owner_.name());
+  }
   change->target.reset();
   finish_change(control);
 }
