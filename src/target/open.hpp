@@ -21,6 +21,7 @@ extern const TargetType kQcow2Target;
 extern const TargetType kOverlayTarget;
 extern const TargetType kLinearTarget;
 extern const TargetType kStripeTarget;
+extern const TargetType kMirrorTarget;
 extern const TargetType kFaultTarget;
 extern const TargetType kVerifyTarget;
 extern const TargetType kNbdTarget;

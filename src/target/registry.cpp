@@ -10,8 +10,8 @@ namespace {
 
 // One line per target, in display order.
 constexpr const TargetType* kTargets[] = {
-    &kLoopTarget,   &kQcow2Target,  &kOverlayTarget, &kNbdTarget,    &kMemTarget,     &kNullTarget,
-    &kLinearTarget, &kStripeTarget, &kFaultTarget,   &kVerifyTarget, &kExportsTarget,
+    &kLoopTarget,   &kQcow2Target,  &kOverlayTarget, &kNbdTarget,   &kMemTarget,    &kNullTarget,
+    &kLinearTarget, &kStripeTarget, &kMirrorTarget,  &kFaultTarget, &kVerifyTarget, &kExportsTarget,
 };
 
 }  // namespace

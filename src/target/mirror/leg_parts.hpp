@@ -1,0 +1,86 @@
+// LegParts: the requests to several legs that serve one request of a mirror, in parallel, and what
+// each of them has ended with.
+//
+//   LegParts parts(request, std::popcount(legs));
+//   for (const size_t leg : LegsOf(legs)) parts.add(leg, legs_[leg]->child, part);
+//   const Status first = co_await parts.all();
+//
+// Lives in a coroutine frame, in the request's arena.
+#pragma once
+
+#include <cassert>
+#include <cstddef>
+#include <memory>
+#include <new>
+#include <utility>
+
+#include "core/arena.hpp"
+#include "core/gather.hpp"
+#include "core/request.hpp"
+#include "target/life/replaceable_child.hpp"
+#include "target/mirror/members.hpp"
+
+namespace sluice::mirror {
+
+class LegParts {
+ public:
+  LegParts(Request& request, int capacity)
+      : parts_(*request.arena, static_cast<size_t>(capacity)),
+        tasks_(request, static_cast<size_t>(capacity)) {}
+
+  void add(size_t leg, ReplaceableChild& child, Request request) {
+    Part& part = parts_.add(leg, child, std::move(request));
+    tasks_.add(part.child->submit(part.request));
+  }
+
+  // An awaitable: the first error.
+  Gather& all() { return tasks_; }
+
+  // Afterwards: the legs that have done it, and the error of one.
+  LegSet done() const {
+    LegSet done = 0;
+    for (size_t i = 0; i < parts_.count; ++i) {
+      if (tasks_.status(i).ok()) done |= leg_bit(parts_.first[i].leg);
+    }
+    return done;
+  }
+  Status status_of(size_t leg) const {
+    for (size_t i = 0; i < parts_.count; ++i) {
+      if (parts_.first[i].leg == leg) return tasks_.status(i);
+    }
+    return kOk;
+  }
+
+ private:
+  struct Part {
+    size_t leg;
+    ReplaceableChild::Use child;
+    Request request;
+  };
+
+  struct Parts {
+    Parts(Arena& in, size_t most)
+        : arena(in), capacity(most), first(static_cast<Part*>(in.allocate(most * sizeof(Part)))) {}
+    Parts(const Parts&) = delete;
+    Parts& operator=(const Parts&) = delete;
+    ~Parts() {
+      std::destroy_n(first, count);
+      arena.release(first, capacity * sizeof(Part));
+    }
+    Part& add(size_t leg, ReplaceableChild& child, Request request) {
+      assert(count < capacity);
+      Ring& ring = *request.ring;
+      return *new (&first[count++]) Part{leg, {child, ring}, std::move(request)};
+    }
+
+    Arena& arena;
+    const size_t capacity;
+    Part* const first;
+    size_t count = 0;
+  };
+
+  Parts parts_;
+  Gather tasks_;  // ends before the requests do
+};
+
+}  // namespace sluice::mirror

@@ -1,0 +1,175 @@
+// Mirror: legs that leave, and what the others write down of it.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <tuple>
+
+#include "core/buffer.hpp"
+#include "core/events.hpp"
+#include "core/gather.hpp"
+#include "core/log.hpp"
+#include "target/mirror/mirror.hpp"
+
+namespace sluice::mirror {
+namespace {
+
+bool counts_as_in_sync(const LegEntry& entry) {
+  return entry.state == LegState::in_sync || entry.state == LegState::spare;
+}
+
+}  // namespace
+
+// All legs of `good` may have left since they did it. Then it is as if they had not: the client
+// gets an error, and nothing is said of the legs that are left (T3.3).
+Task Mirror::let_go(Request& request, LegSet failed, LegSet good) {
+  AsyncMutex::Hold hold(membership_, *request.ring);
+  co_await hold;
+  const Members now = members();
+  if ((good & now.in_sync()) == 0) co_return Status::from_errno(EIO);
+  const LegSet leaving = failed & now.written();
+  if (leaving != 0) {
+    const bool counts = (leaving & now.in_sync()) != 0;
+    if (counts) leave_to(leaving, now);
+    set_members(now.without(leaving).settled(!counts && !now.unsettled()));
+    report(leaving, "has left");
+  }
+  if (!members().unsettled()) co_return kOk;
+  Task settling = settle(request);
+  if (const Status settled = co_await settling; !settled.ok()) co_return settled;
+  co_return Status::from_errno((good & members().in_sync()) != 0 ? 0 : EIO);
+}
+
+// What only the leaving legs were certain to hold is now what the next one holds: of regions that
+// are dirty after a crash, every leg in sync has all that was acknowledged.
+void Mirror::leave_to(LegSet leaving, Members now) {
+  const LegSet staying = now.in_sync() & ~leaving;
+  if (staying == 0) return;
+  StaleMap& next = *leg(first_of(staying)).stale;
+  for (uint64_t region = next.next(0); region != UINT64_MAX; region = next.next(region + 1)) {
+    bool has_truth = false;
+    for (const size_t index : LegsOf(staying)) has_truth |= !leg(index).stale->has(region);
+    if (!has_truth) next.remove(region);
+  }
+}
+
+// With the mutex: a new generation on all legs that are left, until it is on one and all the others
+// have it as well or have left.
+Task Mirror::settle(Request& request) {
+  while (true) {
+    const Members now = members();
+    if (now.in_sync() == 0) co_return Status::from_errno(EIO);
+    record_.begin_generation(Generation::begin_now());
+    for (size_t index = 0; index < legs_.size(); ++index) {
+      LegEntry* const entry = record_.find(leg(index).id);
+      if (entry == nullptr || entry->state == LegState::spare) continue;
+      const LegSet bit = leg_bit(index);
+      entry->state = (now.in_sync() & bit) != 0  ? LegState::in_sync
+                     : (now.behind() & bit) != 0 ? LegState::stale
+                                                 : LegState::out;
+    }
+    record_.clean = false;
+    LegSet done = 0;
+    Task recording = record_on(request, now.written(), done);
+    std::ignore = co_await recording;
+    const LegSet failed = now.written() & ~done;
+    if ((done & now.in_sync()) == 0) {
+      report(now.in_sync(), "cannot be told that a leg has left");
+      co_return Status::from_errno(EIO);
+    }
+    if ((failed & now.in_sync()) == 0) {
+      set_members(now.without(failed).settled(true));
+      if (failed != 0) report(failed, "has left");
+      co_return kOk;
+    }
+    leave_to(failed, now);
+    set_members(now.without(failed));
+    report(failed, "has left");
+  }
+}
+
+Task Mirror::record_on(Request& request, LegSet legs, LegSet& done) {
+  std::vector<size_t> order;
+  Gather writing(request, legs_.size());
+  for (const size_t index : LegsOf(legs)) {
+    order.push_back(index);
+    writing.add(write_record(request, index));
+  }
+  std::ignore = co_await writing;
+  for (size_t i = 0; i < order.size(); ++i) {
+    if (writing.status(i).ok()) done |= leg_bit(order[i]);
+  }
+  co_return kOk;
+}
+
+// The record as it is on one leg.
+Buffer Mirror::payload_for(size_t index) const {
+  LegRecord record = record_;
+  record.leg = leg(index).id;
+  record.leg_bytes = leg(index).leg_bytes;
+  record.places = leg(index).places;
+  Buffer payload(kRecordBytes);
+  encode(record, payload.bytes());
+  return payload;
+}
+
+// The child is kept while it is written.
+Task Mirror::write_record(Request& request, size_t index) {
+  const Buffer payload = payload_for(index);
+  ReplaceableChild::Use use(leg(index).child, *request.ring);
+  Task writing = leg(index).superblock->write(request, payload.bytes());
+  co_return co_await writing;
+}
+
+// On a leg that had none.
+Task Mirror::format_record(Request& request, size_t index) {
+  const Buffer payload = payload_for(index);
+  ReplaceableChild::Use use(leg(index).child, *request.ring);
+  Task writing = leg(index).superblock->format(request, payload.bytes());
+  co_return co_await writing;
+}
+
+void Mirror::report(LegSet legs, std::string_view what) const {
+  for (const size_t index : LegsOf(legs)) {
+    const std::string text =
+        fmt::format("leg {} ({}) {}", number_of(index), leg(index).label, what);
+    log().warn("{}: {}", name(), text);
+    emit({.kind = kHealthChanged, .text = text, .target = name()});
+  }
+}
+
+// `legs` hold all that the others do, if nothing has happened to them since. On the control
+// reactor.
+Task Mirror::promote(Request& request, LegSet legs) {
+  LegSet done = 0;
+  LegSet failed = 0;
+  {
+    AsyncMutex::Hold hold(membership_, *request.ring);
+    co_await hold;
+    const Members now = members();
+    for (const size_t index : LegsOf(legs)) {
+      if (leg(index).stale->count() != 0) legs &= ~leg_bit(index);
+    }
+    legs &= now.behind();
+    if (legs == 0) co_return kOk;
+    const LegRecord before = record_;
+    for (const size_t index : LegsOf(legs)) record_.find(leg(index).id)->state = LegState::in_sync;
+    if (std::ranges::all_of(record_.legs, counts_as_in_sync)) {
+      record_.bitmap_since = record_.history.current().id;
+    }
+    Task recording = record_on(request, now.written(), done);
+    std::ignore = co_await recording;
+    failed = now.written() & ~done;
+    Members next = now;
+    for (const size_t index : LegsOf(legs & done)) next = next.with_in_sync(index);
+    if (failed == 0) set_members(next);
+    if (failed != 0) record_ = before;
+  }
+  if (failed == 0) {
+    report(legs, "is in sync");
+    co_return kOk;
+  }
+  Task leaving = let_go(request, failed, done & members().in_sync());
+  co_return co_await leaving;
+}
+
+}  // namespace sluice::mirror

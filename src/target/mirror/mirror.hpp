@@ -1,0 +1,150 @@
+// mirror: RAID 1. Every write goes to all legs, from the same pages; a read to one of them.
+//
+// A region of the data is marked as dirty on all legs, durably, before it is written on any: after
+// a crash only dirty regions may differ. A leg that fails leaves: before anything is acknowledged
+// without it, the others say so durably, in a new generation. docs/MIRROR.md has what is promised,
+// docs/formats/mirror.md what is on the legs.
+//
+// Order of locks: ranges_, the mutex of a block of intents_, membership_.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <mutex>
+#include <string_view>
+#include <vector>
+
+#include "core/buffer.hpp"
+#include "ring/async_mutex.hpp"
+#include "ring/range_lock.hpp"
+#include "spec/spec.hpp"
+#include "target/life/jobs.hpp"
+#include "target/mirror/intents.hpp"
+#include "target/mirror/leg.hpp"
+#include "target/mirror/leg_parts.hpp"
+#include "target/mirror/mirror_options.hpp"
+#include "target/mirror/taking.hpp"
+#include "target/target.hpp"
+
+namespace sluice::mirror {
+
+class Mirror final : public Target {
+ public:
+  Mirror(Children legs, const Spec& spec, const MirrorOptions& options);
+  ~Mirror() override;
+
+  bool is_living() const override { return true; }
+  bool starts_children() const override { return true; }
+  Task start(Request& request, LifeCall& call) override;
+  Task attach(Request& request, LifeCall& call) override;
+  Task detach(Request& request, LifeCall& call) override;
+  Task stop(Request& request, LifeCall& call) override;
+  Task control(Request& request, ControlCall& call) override;
+  Health health() const override;
+  std::vector<Target*> named_children() const override;
+
+ private:
+  class Resync;
+  class Sweep;
+  class Scrub;
+
+  Task do_submit(Request& request) override;
+  Task do_extents(Request& request, Extents& found) override;
+
+  Members members() const { return Members(members_.load()); }
+  void set_members(Members members) { members_.store(members.word()); }
+  Leg& leg(size_t index) const { return *legs_[index]; }
+  // The same request, for the data of a leg.
+  Request part_for(const Request& request, size_t index) const;
+
+  // --- starting.cpp
+  Task start_children(Request& request, LifeCall& call);
+  Task stop_children(Request& request, LifeCall& call);
+  Task detach_first(Request& request, LifeCall& call, size_t count);
+  Task assemble(Request& request, LifeCall& call);
+  Task read_leg(Request& request, size_t index, PresentLeg& found, std::string& why);
+  Task read_intents(Request& request, size_t index, PresentLeg& found);
+  Status refuse_degraded(const Decision& decision, LifeCall& call) const;
+  void set_geometry(const Decision& decision);
+  Task take_up(Request& request, LifeCall& call, Assembled found);
+  void name_missing();
+  void note_differences(Assembled& found, Members members);
+  Task record_start(Request& request);
+  Task write_all_intents(Request& request, size_t index);
+  Task start_resync(Request& request);
+
+  // --- reading.cpp
+  Task read(Request& request);
+  Task read_from(Request& request, size_t index);
+  Task read_elsewhere(Request& request, size_t failed, Status status);
+  Task read_by_regions(Request& request);
+  Task repair(Request& request, size_t index);
+  bool is_unequal(const Request& request) const;
+  Task equalise(Request& request);
+  Task copy(Request& request, LegSet targets, std::span<std::byte> buffer);
+  // kMostLegs: no leg of `among` has the whole range.
+  size_t choose(uint64_t offset, uint64_t length, LegSet among) const;
+  bool is_readable(size_t index, Members now, uint64_t first, uint64_t last) const;
+
+  // --- writing.cpp
+  Task write(Request& request);
+  Task flush(Request& request);
+  Task mark(Request& request, uint64_t first, uint64_t last);
+  Task write_intents(Request& request, uint64_t block);
+  Task conclude(Request& request, Members began, LegParts& parts);
+  Task zero_by_hand(Request& request, LegSet legs, LegSet& done);
+  void note_unequal(const Request& request, LegSet in_sync);
+  void note_write_errors(LegSet failed, const LegParts& parts);
+
+  // --- membership.cpp
+  // `failed` legs leave. kOk: one of `good` is in sync afterwards, and all is durable.
+  Task let_go(Request& request, LegSet failed, LegSet good);
+  Task settle(Request& request);
+  Task record_on(Request& request, LegSet legs, LegSet& done);
+  Buffer payload_for(size_t index) const;
+  Task write_record(Request& request, size_t index);
+  Task format_record(Request& request, size_t index);
+  void leave_to(LegSet left, Members now);
+  void report(LegSet legs, std::string_view what) const;
+  Task promote(Request& request, LegSet legs);
+
+  // --- joining.cpp
+  Task join(Request& request, ControlCall& call, size_t index);
+  Task look_at_leg(Request& request, ControlCall& call, Joining& joining);
+  Status look_at_old(ControlCall& call, Joining& joining);
+  Status look_at_new(ControlCall& call, Joining& joining);
+  Status check_room(ControlCall& call, const Joining& joining) const;
+  void note_lacking(const Joining& joining);
+  Task tell_others(Request& request, size_t index);
+  Task take_in(Request& request, const Joining& joining);
+
+  // --- verbs.cpp
+  Status find_leg(ControlCall& call, size_t& index) const;
+  size_t number_of(size_t index) const;
+  Task fail_leg(Request& request, ControlCall& call);
+  Task readd(Request& request, ControlCall& call);
+  Task add(Request& request, ControlCall& call);
+  Task remove(Request& request, ControlCall& call);
+  Task scrub(Request& request, ControlCall& call);
+  Task change_resync(Request& request, ControlCall& call);
+  Task empty(Request& request, ControlCall& call, size_t index);
+  Status publish(ControlCall& call, LegSet named, const Spec* added);
+
+  const MirrorOptions options_;
+  std::vector<std::unique_ptr<Leg>> legs_;  // and places for more: kMostLegs
+  mutable std::mutex observed_;             // health() reads what is changed under it
+  Spec spec_;                               // control path only, as the next
+  LegSet taking_ = 0;                       // places that are about to be taken
+  std::atomic<LegSet> named_ = 0;           // the legs of the spec, in this order
+  std::atomic<uint64_t> members_ = 0;
+  std::unique_ptr<Intents> intents_;  // while it serves, as all up to `ranges_`
+  RangeLock ranges_;
+  AsyncMutex membership_;  // guards the next
+  LegRecord record_;       // what is the same on all legs
+  std::unique_ptr<Resync> resync_;
+  std::unique_ptr<Scrub> scrub_;
+  std::unique_ptr<Sweep> sweep_;
+  Jobs* jobs_ = nullptr;  // while it serves
+};
+
+}  // namespace sluice::mirror

@@ -1,0 +1,20 @@
+// MirrorOptions: what the spec of a mirror says, but for its legs.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+
+#include "target/mirror/members.hpp"
+
+namespace sluice::mirror {
+
+struct MirrorOptions {
+  bool run = false;  // start although a leg is missing that was in sync
+  LegSet write_mostly = 0;
+  std::optional<size_t> prefer = {};  // the leg that is read if it can be
+  uint64_t least_rate = 4 << 20;      // of a resync, in bytes a second
+  uint64_t most_rate = 0;             // likewise; 0: no limit
+};
+
+}  // namespace sluice::mirror

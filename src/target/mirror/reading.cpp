@@ -1,0 +1,243 @@
+// Mirror: reads, from one leg, and from another if that fails.
+#include <algorithm>
+#include <bit>
+#include <cerrno>
+#include <tuple>
+
+#include "core/buffer.hpp"
+#include "core/extents.hpp"
+#include "core/log.hpp"
+#include "core/private_loan.hpp"
+#include "target/mirror/mirror.hpp"
+
+namespace sluice::mirror {
+namespace {
+
+constexpr size_t kNone = kMostLegs;
+constexpr uint64_t kCopyBytes = 256 << 10;  // at once
+
+}  // namespace
+
+// The one place that decides it (T3.1): a leg has a region unless it is stale there.
+bool Mirror::is_readable(size_t index, Members now, uint64_t first, uint64_t last) const {
+  return (now.written() & leg_bit(index)) != 0 && !leg(index).stale->has_any(first, last);
+}
+
+// The preferred one, else the one with the fewest reads; a write-mostly one only if there is no
+// other. Legs that are equal in that take turns, region by region, for the sake of their own
+// read-ahead.
+size_t Mirror::choose(uint64_t offset, uint64_t length, LegSet among) const {
+  const Regions& regions = intents_->regions();
+  const uint64_t first = regions.region_of(offset);
+  const uint64_t last = regions.last_of(offset, length);
+  const Members now = members();
+  LegSet readable = 0;
+  for (const size_t index : LegsOf(now.written() & among)) {
+    if (is_readable(index, now, first, last)) readable |= leg_bit(index);
+  }
+  if (options_.prefer && (readable & leg_bit(*options_.prefer)) != 0) return *options_.prefer;
+  if ((readable & ~options_.write_mostly) != 0) readable &= ~options_.write_mostly;
+  size_t best = kNone;
+  uint64_t least = UINT64_MAX;
+  for (const size_t index : LegsOf(readable)) {
+    const uint64_t turn = (index + first) % legs_.size();
+    const uint64_t load = leg(index).reads.load(std::memory_order_relaxed) * kMostLegs + turn;
+    if (load >= least) continue;
+    least = load;
+    best = index;
+  }
+  return best;
+}
+
+bool Mirror::is_unequal(const Request& request) const {
+  const Members now = members();
+  const Regions& regions = intents_->regions();
+  for (const size_t index : LegsOf(now.in_sync())) {
+    if (leg(index).stale->has_any(regions.region_of(request.offset),
+                                  regions.last_of(request.offset, request.length))) {
+      return true;
+    }
+  }
+  return false;
+}
+
+Task Mirror::read(Request& request) {
+  if (is_unequal(request) && !geometry_.read_only) {
+    Task equalising = equalise(request);
+    if (const Status equal = co_await equalising; !equal.ok()) co_return equal;
+  }
+  const size_t index = choose(request.offset, request.length, ~LegSet{0});
+  if (index == kNone) {
+    Task reading = read_by_regions(request);
+    co_return co_await reading;
+  }
+  Status status;
+  {
+    const Leg::Reading counted(leg(index));
+    ReplaceableChild::Use use(leg(index).child, *request.ring);
+    Request part = part_for(request, index);
+    Task serving = use->submit(part);
+    status = co_await serving;
+  }
+  if (status.ok()) co_return kOk;
+  Task retrying = read_elsewhere(request, index, status);
+  co_return co_await retrying;
+}
+
+Task Mirror::read_from(Request& request, size_t index) {
+  const Leg::Reading counted(leg(index));
+  ReplaceableChild::Use use(leg(index).child, *request.ring);
+  Request part = part_for(request, index);
+  Task serving = use->submit(part);
+  co_return co_await serving;
+}
+
+// The error of the last leg is the client's.
+Task Mirror::read_elsewhere(Request& request, size_t failed, Status status) {
+  LegSet tried = leg_bit(failed);
+  LegSet gone = is_of_the_medium(status) ? 0 : tried;
+  leg(failed).read_errors.fetch_add(1);
+  for (size_t index = 0; (index = choose(request.offset, request.length, ~tried)) != kNone;) {
+    Task reading = read_from(request, index);
+    status = co_await reading;
+    tried |= leg_bit(index);
+    if (!status.ok()) {
+      leg(index).read_errors.fetch_add(1);
+      if (!is_of_the_medium(status)) gone |= leg_bit(index);
+      continue;
+    }
+    if (gone != 0) {
+      for (const size_t each : LegsOf(gone)) leg(each).may_return = true;
+      Task leaving = let_go(request, gone, leg_bit(index));
+      std::ignore = co_await leaving;
+    }
+    for (const size_t bad : LegsOf(tried & ~gone & ~leg_bit(index))) {
+      Task repairing = repair(request, bad);
+      std::ignore = co_await repairing;
+    }
+    co_return kOk;
+  }
+  co_return status;
+}
+
+// No leg has all of the range: each region has one that has it.
+Task Mirror::read_by_regions(Request& request) {
+  const Regions& regions = intents_->regions();
+  if (members().in_sync() == 0 ||
+      regions.region_of(request.offset) == regions.last_of(request.offset, request.length)) {
+    co_return Status::from_errno(EIO);
+  }
+  for (uint64_t done = 0; done < request.length;) {
+    const uint64_t place = request.offset + done;
+    const uint64_t region_end = regions.begin_of(regions.region_of(place) + 1);
+    const uint64_t bytes = std::min(request.length - done, region_end - place);
+    Request part = request.child(place, bytes);
+    part.data = request.data.slice(static_cast<uint32_t>(done), static_cast<uint32_t>(bytes),
+                                   *request.arena);
+    Task reading = read(part);
+    if (const Status status = co_await reading; !status.ok()) co_return status;
+    done += bytes;
+  }
+  co_return kOk;
+}
+
+// Writes what the others have to a leg that could not read it, or has it leave. Not where the leg
+// is stale anyway (T3.13).
+Task Mirror::repair(Request& request, size_t index) {
+  if (geometry_.read_only) co_return kOk;
+  RangeLock::Hold hold(ranges_, *request.ring, request.offset, request.length,
+                       RangeLock::Mode::exclusive);
+  co_await hold;
+  const Regions& regions = intents_->regions();
+  const uint64_t last = regions.last_of(request.offset, request.length);
+  if (!is_readable(index, members(), regions.region_of(request.offset), last)) co_return kOk;
+  const Buffer buffer(std::min(request.length, kCopyBytes));
+  for (uint64_t done = 0; done < request.length; done += kCopyBytes) {
+    const uint64_t bytes = std::min(request.length - done, kCopyBytes);
+    Request part = request.child(request.offset + done, bytes);
+    Task copying = copy(part, leg_bit(index), buffer.bytes().first(bytes));
+    if (const Status copied = co_await copying; !copied.ok()) co_return copied;
+  }
+  leg(index).repairs.fetch_add(1);
+  log().info("{}: leg {} ({}) was repaired at byte {}, {} bytes", name(), number_of(index),
+             leg(index).label, request.offset, request.length);
+  co_return kOk;
+}
+
+// Where legs in sync may differ, after a crash or a write that no leg has done: what a client is to
+// see is put on all of them first, so that it stays whichever of them fails.
+Task Mirror::equalise(Request& request) {
+  RangeLock::Hold hold(ranges_, *request.ring, request.offset, request.length,
+                       RangeLock::Mode::exclusive);
+  co_await hold;
+  const Regions& regions = intents_->regions();
+  const Buffer buffer(std::min(request.length, kCopyBytes));
+  for (uint64_t done = 0; done < request.length;) {
+    const uint64_t place = request.offset + done;
+    const uint64_t region = regions.region_of(place);
+    const uint64_t bytes =
+        std::min({request.length - done, kCopyBytes, regions.begin_of(region + 1) - place});
+    LegSet targets = 0;
+    for (const size_t index : LegsOf(members().in_sync())) {
+      if (leg(index).stale->has(region)) targets |= leg_bit(index);
+    }
+    if (targets != 0) {
+      Request part = request.child(place, bytes);
+      Task copying = copy(part, targets, buffer.bytes().first(bytes));
+      if (const Status copied = co_await copying; !copied.ok()) co_return copied;
+    }
+    done += bytes;
+  }
+  co_return kOk;
+}
+
+// From another leg to these; those that cannot take it leave. Under the range lock.
+Task Mirror::copy(Request& request, LegSet targets, std::span<std::byte> buffer) {
+  const size_t source = choose(request.offset, request.length, ~targets);
+  if (source == kNone) co_return Status::from_errno(EIO);
+  {
+    PrivateLoan loan(Direction::destination, buffer);
+    Request part = request.child(request.offset, loan.view());
+    part.op = Op::read;
+    Task reading = read_from(part, source);
+    if (const Status read = co_await reading; !read.ok()) co_return read;
+  }
+  PrivateLoan loan(Direction::source, buffer);
+  Request whole = request.child(request.offset, loan.view());
+  whole.op = Op::write;
+  LegParts parts(request, std::popcount(targets));
+  for (const size_t index : LegsOf(targets)) {
+    parts.add(index, leg(index).child, part_for(whole, index));
+  }
+  const Status first_error = co_await parts.all();
+  if (first_error.ok()) co_return kOk;
+  const LegSet failed = targets & ~parts.done();
+  note_write_errors(failed, parts);
+  Task leaving = let_go(request, failed, members().in_sync() & ~failed);
+  co_return co_await leaving;
+}
+
+// What the leg says that would be read.
+Task Mirror::do_extents(Request& request, Extents& found) {
+  const Regions& regions = intents_->regions();
+  const uint64_t end = request.offset + request.length;
+  while (found.covered_bytes() < request.length) {
+    const uint64_t place = request.offset + found.covered_bytes();
+    size_t index = choose(place, end - place, ~LegSet{0});
+    uint64_t bytes = end - place;
+    if (index == kNone) {
+      bytes = std::min(bytes, regions.begin_of(regions.region_of(place) + 1) - place);
+      index = choose(place, bytes, ~LegSet{0});
+    }
+    if (index == kNone) co_return Status::from_errno(EIO);
+    ReplaceableChild::Use use(leg(index).child, *request.ring);
+    Request part = request.child(place + leg(index).places.data_offset, bytes);
+    Extents there(bytes, found.detail());
+    Task finding = use->extents(part, there);
+    if (const Status status = co_await finding; !status.ok()) co_return status;
+    if (!found.add(there) || !there.complete()) co_return kOk;
+  }
+  co_return kOk;
+}
+
+}  // namespace sluice::mirror

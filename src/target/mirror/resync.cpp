@@ -1,0 +1,216 @@
+#include "target/mirror/resync.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <bit>
+#include <cerrno>
+#include <cstring>
+#include <tuple>
+
+#include "core/extents.hpp"
+#include "core/gather.hpp"
+#include "core/log.hpp"
+#include "core/private_loan.hpp"
+#include "core/step.hpp"
+
+namespace sluice::mirror {
+namespace {
+
+using std::chrono::nanoseconds;
+
+constexpr std::chrono::milliseconds kPauseOfPaused{100};
+
+nanoseconds time_of(uint64_t bytes, uint64_t rate) {
+  return nanoseconds(static_cast<int64_t>(1e9 * double(bytes) / double(rate)));
+}
+
+}  // namespace
+
+Mirror::Resync::Resync(Mirror& mirror, uint64_t least, uint64_t most)
+    : Job("resync"), least_rate(least), most_rate(most), mirror_(mirror) {
+  for (size_t i = 0; i < kPieces; ++i) buffers_.emplace_back(kPieceBytes);
+}
+
+bool Mirror::Resync::has_work() const {
+  return mirror_.members().behind() != 0 || next_region(0) != kNone;
+}
+
+void Mirror::Resync::note_start() {
+  running_ = true;
+  failed_ = false;
+  region_ = kNone;
+}
+
+uint64_t Mirror::Resync::left_bytes() const {
+  uint64_t most = 0;
+  for (const size_t index : LegsOf(mirror_.members().written())) {
+    most = std::max(most, mirror_.leg(index).stale->count());
+  }
+  const uint64_t bytes = most * mirror_.intents_->regions().region_bytes();
+  return std::min<uint64_t>(bytes, mirror_.geometry_.size_bytes);
+}
+
+Task Mirror::Resync::step(Request& request) {
+  step_bytes_ = 0;
+  was_busy_ = is_busy_.exchange(false);
+  if (is_paused) co_return kOk;
+  if (region_ == kNone) {
+    const uint64_t next = next_region(0);
+    if (next == kNone) {
+      Task ending = end_copying(request);
+      co_return co_await ending;
+    }
+    begin_region(next);
+  }
+  Task copying = copy_some(request);
+  const Status copied = co_await copying;
+  if (copied.ok()) co_return kOk;
+  failed_ = true;
+  running_ = false;
+  log().error("{}: the resynchronisation has ended at byte {}: {}", mirror_.name(), position_,
+              std::strerror(copied.error()));
+  co_return copied;
+}
+
+// Behind other requests, but not slower than the least rate (T3.20).
+nanoseconds Mirror::Resync::pause_after(nanoseconds step) const {
+  if (is_paused) return kPauseOfPaused;
+  nanoseconds pause{};
+  if (was_busy_) pause = Job::pause_after(step);
+  if (was_busy_ && least_rate != 0) {
+    pause = std::min(pause, std::max(nanoseconds(0), time_of(step_bytes_, least_rate) - step));
+  }
+  if (const uint64_t most = most_rate; most != 0) {
+    pause = std::max(pause, time_of(step_bytes_, most) - step);
+  }
+  return pause;
+}
+
+uint64_t Mirror::Resync::next_region(uint64_t from) const {
+  uint64_t next = kNone;
+  for (const size_t index : LegsOf(mirror_.members().written())) {
+    next = std::min(next, mirror_.leg(index).stale->next(from));
+  }
+  return next;
+}
+
+void Mirror::Resync::begin_region(uint64_t region) {
+  region_ = region;
+  position_ = mirror_.intents_->regions().begin_of(region);
+  targets_ = 0;
+  for (const size_t index : LegsOf(mirror_.members().written())) {
+    if (!mirror_.leg(index).stale->has(region)) continue;
+    targets_ |= leg_bit(index);
+    joined_[index] = mirror_.leg(index).joined;
+  }
+}
+
+// A leg that has left in the meantime, and come back, lacks the region still.
+void Mirror::Resync::end_region() {
+  for (const size_t index : LegsOf(targets_ & mirror_.members().written())) {
+    Leg& leg = mirror_.leg(index);
+    if (leg.joined == joined_[index]) leg.stale->remove(region_);
+  }
+  region_ = kNone;
+}
+
+Task Mirror::Resync::copy_some(Request& request) {
+  const Regions& regions = mirror_.intents_->regions();
+  const uint64_t end =
+      std::min<uint64_t>(regions.begin_of(region_ + 1), mirror_.geometry_.size_bytes);
+  Gather copying(request, kPieces);
+  for (size_t i = 0; i < kPieces && position_ < end; ++i) {
+    copying.add(copy_piece(request, position_, i));
+    const uint64_t bytes = std::min(end - position_, kPieceBytes);
+    position_ += bytes;
+    step_bytes_ += bytes;
+  }
+  if (const Status copied = co_await copying; !copied.ok()) co_return copied;
+  copied_bytes_ += step_bytes_;
+  sluice::step("some resynchronised");
+  if (position_ == end) end_region();
+  co_return kOk;
+}
+
+Task Mirror::Resync::copy_piece(Request& request, uint64_t offset, size_t buffer) {
+  const Regions& regions = mirror_.intents_->regions();
+  const uint64_t end =
+      std::min<uint64_t>(regions.begin_of(region_ + 1), mirror_.geometry_.size_bytes);
+  const uint64_t bytes = std::min(end - offset, kPieceBytes);
+  RangeLock::Hold hold(mirror_.ranges_, *request.ring, offset, bytes, RangeLock::Mode::exclusive);
+  co_await hold;
+  const LegSet targets = targets_ & mirror_.members().written();
+  if (targets == 0) co_return kOk;
+  PrivateLoan filling(Direction::destination, buffers_[buffer].bytes().first(bytes));
+  Request reading = request.child(offset, filling.view());
+  reading.op = Op::read;
+  bool is_zero = false;
+  Task read = read_piece(reading, targets, is_zero);
+  if (const Status status = co_await read; !status.ok()) co_return status;
+  PrivateLoan draining(Direction::source, buffers_[buffer].bytes().first(bytes));
+  Request writing = request.child(offset, draining.view());
+  writing.op = Op::write;
+  if (is_zero) {
+    writing.op = Op::write_zeroes;
+    writing.data = {};
+  }
+  Task written = write_piece(writing, targets);
+  co_return co_await written;
+}
+
+// From a leg that has it, and from another if that fails.
+Task Mirror::Resync::read_piece(Request& request, LegSet targets, bool& is_zero) {
+  LegSet among = ~targets;
+  Status status = Status::from_errno(EIO);
+  for (size_t source = 0;
+       (source = mirror_.choose(request.offset, request.length, among)) != kMostLegs;) {
+    {
+      ReplaceableChild::Use use(mirror_.leg(source).child, *request.ring);
+      Request part = mirror_.part_for(request, source);
+      Extents found(request.length, Detail::content);
+      Task finding = use->extents(part, found);
+      const Status known = co_await finding;
+      is_zero = known.ok() && found.complete() && found.list().size() == 1 && found.list()[0].zero;
+      if (is_zero) co_return kOk;
+    }
+    Task reading = mirror_.read_from(request, source);
+    status = co_await reading;
+    if (status.ok()) co_return kOk;
+    mirror_.leg(source).read_errors.fetch_add(1);
+    among &= ~leg_bit(source);
+  }
+  co_return status;
+}
+
+Task Mirror::Resync::write_piece(Request& request, LegSet targets) {
+  LegParts parts(request, std::popcount(targets));
+  for (const size_t index : LegsOf(targets)) {
+    parts.add(index, mirror_.leg(index).child, mirror_.part_for(request, index));
+  }
+  const Status first_error = co_await parts.all();
+  if (first_error.ok()) co_return kOk;
+  const LegSet failed = targets & ~parts.done();
+  mirror_.note_write_errors(failed, parts);
+  Task leaving = mirror_.let_go(request, failed, mirror_.members().in_sync() & ~failed);
+  co_return co_await leaving;
+}
+
+// What was copied is durable before a leg is called in sync.
+Task Mirror::Resync::end_copying(Request& request) {
+  const LegSet behind = mirror_.members().behind();
+  if (behind != 0) {
+    Request flush = request.child(0, uint64_t{0});
+    flush.op = Op::flush;
+    Task flushing = mirror_.flush(flush);
+    if (const Status flushed = co_await flushing; !flushed.ok()) co_return flushed;
+    Task promoting = mirror_.promote(request, behind);
+    if (const Status promoted = co_await promoting; !promoted.ok()) co_return promoted;
+  }
+  if (has_work()) co_return kOk;
+  running_ = false;
+  finish();
+  co_return kOk;
+}
+
+}  // namespace sluice::mirror

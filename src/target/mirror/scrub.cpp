@@ -1,0 +1,149 @@
+#include "target/mirror/scrub.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+#include <tuple>
+
+#include "core/log.hpp"
+#include "core/private_loan.hpp"
+#include "target/control_call.hpp"
+
+namespace sluice::mirror {
+
+Mirror::Scrub::Scrub(Mirror& mirror) : Job("scrub"), mirror_(mirror), buffers_(kMostLegs) {}
+
+void Mirror::Scrub::note_start(bool repairs) {
+  repairs_ = repairs;
+  position_ = 0;
+  mismatches_ = 0;
+  running_ = true;
+}
+
+Task Mirror::Scrub::step(Request& request) {
+  const uint64_t size = mirror_.geometry_.size_bytes;
+  const uint64_t bytes = std::min(size - position_, kPieceBytes);
+  if (bytes != 0) {
+    Task comparing = compare_piece(request, bytes);
+    if (const Status compared = co_await comparing; !compared.ok()) {
+      running_ = false;
+      co_return compared;
+    }
+    position_ += bytes;
+  }
+  if (position_ < size) co_return kOk;
+  running_ = false;
+  log().info("{}: the scrub has ended: {} places in which legs differ{}", mirror_.name(),
+             mismatches(), repairs_ && mismatches() != 0 ? "; they were made equal" : "");
+  finish();
+  co_return kOk;
+}
+
+// Legs that are stale there differ for a reason. What differs is read again before it counts.
+Task Mirror::Scrub::compare_piece(Request& request, uint64_t bytes) {
+  RangeLock::Hold hold(mirror_.ranges_, *request.ring, position_, bytes,
+                       RangeLock::Mode::exclusive);
+  co_await hold;
+  const Regions& regions = mirror_.intents_->regions();
+  const Members now = mirror_.members();
+  LegSet legs = 0;
+  for (const size_t index : LegsOf(now.written())) {
+    const bool readable = mirror_.is_readable(index, now, regions.region_of(position_),
+                                              regions.last_of(position_, bytes));
+    if (readable) legs |= leg_bit(index);
+  }
+  const size_t first = first_of(legs & now.in_sync());
+  if (first == kMostLegs) co_return Status::from_errno(EIO);
+  LegSet differ = 0;
+  for (int look = 0; look < 2; ++look) {
+    Task reading = read_piece(request, legs, first, bytes, differ);
+    if (const Status read = co_await reading; !read.ok()) co_return read;
+    if (differ == 0) co_return kOk;
+  }
+  ++mismatches_;
+  for (const size_t index : LegsOf(differ)) {
+    log().warn("{}: legs {} and {} differ between bytes {} and {}", mirror_.name(),
+               mirror_.number_of(first), mirror_.number_of(index), position(),
+               position() + bytes - 1);
+  }
+  if (!repairs_) co_return kOk;
+  Task repairing = repair_piece(request, differ, first, bytes);
+  co_return co_await repairing;
+}
+
+// `differ`: the legs that have something else than `first`, or cannot be read.
+Task Mirror::Scrub::read_piece(Request& request, LegSet legs, size_t first, uint64_t bytes,
+                               LegSet& differ) {
+  differ = 0;
+  Task reading_first = read_leg(request, first, bytes);
+  if (const Status read = co_await reading_first; !read.ok()) co_return read;
+  const std::span<const std::byte> truth = piece_of(first, bytes);
+  for (const size_t index : LegsOf(legs & ~leg_bit(first))) {
+    Task reading = read_leg(request, index, bytes);
+    const Status read = co_await reading;
+    const bool same = read.ok() && std::ranges::equal(piece_of(index, bytes), truth);
+    if (!same) differ |= leg_bit(index);
+  }
+  co_return kOk;
+}
+
+Task Mirror::Scrub::read_leg(Request& request, size_t index, uint64_t bytes) {
+  PrivateLoan loan(Direction::destination, piece_of(index, bytes));
+  Request part = request.child(position_, loan.view());
+  part.op = Op::read;
+  Task reading = mirror_.read_from(part, index);
+  const Status read = co_await reading;
+  if (!read.ok()) {
+    mirror_.leg(index).read_errors.fetch_add(1);
+    log().warn("{}: leg {} cannot be read at byte {}: {}", mirror_.name(), mirror_.number_of(index),
+               position(), std::strerror(read.error()));
+  }
+  co_return read;
+}
+
+Task Mirror::Scrub::repair_piece(Request& request, LegSet legs, size_t first, uint64_t bytes) {
+  PrivateLoan loan(Direction::source, piece_of(first, bytes));
+  Request whole = request.child(position_, loan.view());
+  whole.op = Op::write;
+  whole.fua = true;
+  LegParts parts(request, std::popcount(legs));
+  for (const size_t index : LegsOf(legs)) {
+    parts.add(index, mirror_.leg(index).child, mirror_.part_for(whole, index));
+  }
+  const Status first_error = co_await parts.all();
+  if (first_error.ok()) co_return kOk;
+  Task leaving = mirror_.let_go(request, legs & ~parts.done(), leg_bit(first));
+  co_return co_await leaving;
+}
+
+std::span<std::byte> Mirror::Scrub::piece_of(size_t leg, uint64_t bytes) {
+  if (!buffers_[leg]) buffers_[leg] = std::make_unique<Buffer>(kPieceBytes);
+  return buffers_[leg]->bytes().first(bytes);
+}
+
+// --- The verb
+
+Task Mirror::scrub(Request& request, ControlCall& call) {
+  const bool cancels = call.verb.flag("cancel");
+  if (cancels && call.verb.flag("repair")) {
+    co_return call.fail(EINVAL, "repair and cancel exclude each other: give one of them");
+  }
+  if (cancels != scrub_->is_running()) {
+    co_return call.fail(EBUSY, cancels ? "no scrub is running" : "a scrub is running already");
+  }
+  Task ending = jobs_->end_some(request, {scrub_.get()});  // its last run is still listed
+  std::ignore = co_await ending;
+  scrub_->note_end();
+  if (!cancels) {
+    scrub_->note_start(call.verb.flag("repair"));
+    jobs_->start(*scrub_, *request.ring);
+    co_return kOk;
+  }
+  call.answer.set("position_bytes", scrub_->position());
+  call.answer.set("mismatches", scrub_->mismatches());
+  co_return kOk;
+}
+
+}  // namespace sluice::mirror

@@ -1,0 +1,386 @@
+// Mirror: start and stop: what the legs say, and what follows from it.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <tuple>
+#include <utility>
+
+#include "core/buffer.hpp"
+#include "core/log.hpp"
+#include "core/private_loan.hpp"
+#include "target/mirror/mirror.hpp"
+#include "target/mirror/resync.hpp"
+#include "target/mirror/scrub.hpp"
+#include "target/mirror/sweep.hpp"
+#include "target/missing.hpp"
+#include "target/registry.hpp"
+
+namespace sluice::mirror {
+namespace {
+
+constexpr bool is_in_sync(Role role) {
+  return role == Role::winner || role == Role::equal || role == Role::equal_but_dirty;
+}
+constexpr bool is_behind(Role role) {
+  return role == Role::behind_by_bits || role == Role::behind_all;
+}
+
+Target::Children with_places(Target::Children legs) {
+  while (legs.size() < kMostLegs) legs.push_back(std::make_unique<Missing>(Error{}));
+  return legs;
+}
+
+}  // namespace
+
+// A target has as many children as it is opened with: those that may come are places.
+Mirror::Mirror(Children legs, const Spec& spec, const MirrorOptions& options)
+    : Target(with_places(std::move(legs))), options_(options), spec_(spec) {
+  named_ = (LegSet{1} << spec.children.size()) - 1;
+  for (size_t index = 0; index < kMostLegs; ++index) {
+    legs_.push_back(std::make_unique<Leg>(*this, index));
+    if ((named_ & leg_bit(index)) == 0) continue;
+    leg(index).label = label_of(to_text(spec.children[index], target_vocabulary()));
+  }
+}
+
+std::vector<Target*> Mirror::named_children() const {
+  std::vector<Target*> named;
+  for (const size_t index : LegsOf(named_)) named.push_back(&child(index));
+  return named;
+}
+
+Mirror::~Mirror() = default;
+
+// --- The children
+
+Task Mirror::start_children(Request& request, LifeCall& call) {
+  for (size_t index = 0; index < legs_.size(); ++index) {
+    Task starting = leg(index).child.start(request, call);
+    const Status started = co_await starting;
+    if (started.ok()) continue;
+    log().warn("{}: leg {} ({}) is missing: {}", name(), number_of(index), leg(index).label,
+               call.why);
+    leg(index).child.lose(request, call);
+  }
+  co_return kOk;
+}
+
+Task Mirror::stop_children(Request& request, LifeCall& call) {
+  for (size_t left = legs_.size(); left-- > 0;) {
+    Task stopping = leg(left).child.stop(request, call);
+    std::ignore = co_await stopping;
+    leg(left).superblock.reset();
+  }
+  co_return kOk;
+}
+
+Task Mirror::attach(Request& request, LifeCall& call) {
+  for (size_t index = 0; index < legs_.size(); ++index) {
+    Task attaching = leg(index).child.attach(request, call);
+    const Status attached = co_await attaching;
+    if (attached.ok()) continue;
+    Task detaching = detach_first(request, call, index);
+    std::ignore = co_await detaching;
+    co_return attached;
+  }
+  co_return kOk;
+}
+
+Task Mirror::detach(Request& request, LifeCall& call) {
+  return detach_first(request, call, legs_.size());
+}
+
+Task Mirror::detach_first(Request& request, LifeCall& call, size_t count) {
+  while (count-- > 0) {
+    Task detaching = leg(count).child.detach(request, call);
+    std::ignore = co_await detaching;
+  }
+  co_return kOk;
+}
+
+// --- Start
+
+Task Mirror::start(Request& request, LifeCall& call) {
+  Task starting = start_children(request, call);
+  std::ignore = co_await starting;
+  Task assembling = assemble(request, call);
+  Status status = co_await assembling;
+  if (status.ok()) co_return kOk;
+  std::string why = std::move(call.why);
+  Task stopping = stop_children(request, call);
+  std::ignore = co_await stopping;
+  co_return call.fail(status.error(), std::move(why));
+}
+
+Task Mirror::assemble(Request& request, LifeCall& call) {
+  std::vector<PresentLeg> present;
+  std::vector<size_t> index_of;
+  for (size_t index = 0; index < legs_.size(); ++index) {
+    if (child(index).missing() != nullptr) continue;
+    PresentLeg found;
+    found.name = leg(index).label;
+    std::string why;
+    Task reading = read_leg(request, index, found, why);
+    if (const Status read = co_await reading; !read.ok()) co_return call.fail(read.error(), why);
+    present.push_back(std::move(found));
+    index_of.push_back(index);
+  }
+  if (present.empty()) co_return call.fail(ENODEV, "none of its legs is there");
+  Decision decision = decide(present);
+  if (decision.refusal) co_return call.fail(decision.refusal->error, decision.refusal->text);
+  if (decision.degraded && !options_.run) co_return refuse_degraded(decision, call);
+  set_geometry(decision);
+  if (call.purpose == LifeCall::Purpose::look) co_return kOk;
+  Task taking = take_up(request, call, {std::move(decision), std::move(present), index_of});
+  co_return co_await taking;
+}
+
+Status Mirror::refuse_degraded(const Decision& decision, LifeCall& call) const {
+  std::string legs;
+  for (const Decision::Missing& each : decision.missing) {
+    if (each.entry.state != LegState::in_sync) continue;
+    legs +=
+        fmt::format("{}{} ({})", legs.empty() ? "" : ", ", each.entry.label, each.entry.leg.text());
+  }
+  return call.fail(ENODEV, fmt::format("a leg that was in sync is missing: {}. Give it, or start "
+                                       "without it by the option run",
+                                       legs));
+}
+
+// Legs that are missing may come later, and have a cache.
+void Mirror::set_geometry(const Decision& decision) {
+  Geometry geometry;
+  bool is_first = true;
+  for (const auto& each : children()) {
+    if (each->missing() != nullptr) continue;
+    geometry = is_first ? each->geometry() : combine(geometry, each->geometry());
+    is_first = false;
+  }
+  geometry.size_bytes = decision.data_bytes;
+  geometry.exact_bytes = 0;
+  geometry.can_discard = geometry.can_write_zeroes;
+  geometry.can_prefetch = false;
+  geometry.volatile_cache |= !decision.missing.empty();
+  geometry_ = geometry;
+}
+
+// If the leg has metadata in both places, what is at the beginning is data.
+Task Mirror::read_leg(Request& request, size_t index, PresentLeg& found, std::string& why) {
+  Target& target = child(index);
+  found.leg_bytes = target.geometry().size_bytes;
+  Error error;
+  for (const Placement placement : {Placement::end, Placement::start}) {
+    auto made = Superblock::create(target, superblock_format(placement, found.leg_bytes));
+    if (!made) {
+      error = std::move(made.error());
+      continue;
+    }
+    Task loading = (*made)->load(request);
+    if (const Status loaded = co_await loading; !loaded.ok()) {
+      error = (*made)->error();
+      continue;
+    }
+    auto record = parse((*made)->payload(), found.leg_bytes);
+    if (!record) {
+      error = std::move(record.error());
+      continue;
+    }
+    const bool is_here = record->places.placement == placement &&
+                         (placement == Placement::start || record->leg_bytes == found.leg_bytes);
+    if (!is_here) continue;
+    if (!(*made)->remark().empty()) log().warn("{}: {}", found.name, (*made)->remark());
+    found.record = std::move(*record);
+    leg(index).superblock = std::move(*made);
+    Task looking = read_intents(request, index, found);
+    co_return co_await looking;
+  }
+  why = fmt::format("leg {} ({}) is none: {}. Legs are made by sluice mirror create",
+                    number_of(index), found.name, error.text);
+  co_return Status::from_errno(error.error != 0 ? error.error : EILSEQ);
+}
+
+// What cannot be read, or is damaged, may differ (T3.10).
+Task Mirror::read_intents(Request& request, size_t index, PresentLeg& found) {
+  const LegRecord& record = found.record;
+  const IntentLayout layout{record.data_bytes, record.region_bytes};
+  std::vector<uint64_t>& words = leg(index).intents;
+  words.assign(layout.words(), 0);
+  const Buffer buffer(kIntentBlockBytes);
+  for (uint64_t block = 0; block < layout.blocks(); ++block) {
+    PrivateLoan loan(Direction::destination, buffer.bytes());
+    Request part =
+        request.child(record.places.intent_offset + block * kIntentBlockBytes, loan.view());
+    part.op = Op::read;
+    ReplaceableChild::Use use(leg(index).child, *request.ring);
+    Task reading = use->submit(part);
+    const Status read = co_await reading;
+    const auto here = std::span(words).subspan(block * kIntentWords, kIntentWords);
+    const bool filled = read.ok() && part.data.loan()->filled_bytes() == kIntentBlockBytes;
+    if (filled && decode_intent_block(record.array, block, buffer.bytes(), here)) continue;
+    std::ranges::fill(here, ~uint64_t{0});
+    log().warn("{}: block {} of the write-intent bitmap cannot be read: its regions are dirty",
+               found.name, block);
+  }
+  found.dirty = count_dirty(words, layout.regions()) != 0;
+  co_return kOk;
+}
+
+// --- To serve
+
+Task Mirror::take_up(Request& request, LifeCall& call, Assembled found) {
+  const Decision& decision = found.decision;
+  for (const auto& each : legs_) each->id = {};
+  record_ = found.present[*decision.winner].record;
+  record_.data_bytes = decision.data_bytes;
+  record_.legs = decision.table;
+  record_.clean = false;
+  const IntentLayout layout{record_.data_bytes, record_.region_bytes};
+  {
+    const std::scoped_lock guard(observed_);
+    intents_ = std::make_unique<Intents>(record_.array, layout);
+    resync_ = std::make_unique<Resync>(*this, options_.least_rate, options_.most_rate);
+    scrub_ = std::make_unique<Scrub>(*this);
+    sweep_ = std::make_unique<Sweep>(*this);
+  }
+  Members members;
+  for (size_t i = 0; i < found.present.size(); ++i) {
+    const Role role = decision.legs[i].role;
+    const size_t index = found.index_of[i];
+    Leg& each = leg(index);
+    each.id = found.present[i].record.leg;
+    each.places = found.present[i].record.places;
+    each.leg_bytes = found.present[i].leg_bytes;
+    each.stale = std::make_unique<StaleMap>(layout.regions());
+    ++each.joined;
+    if (is_in_sync(role)) members = members.with_in_sync(index);
+    if (is_behind(role) && !geometry_.read_only) members = members.with_behind(index);
+    log().info("{}: leg {} ({}): {}", name(), number_of(index), each.label, decision.legs[i].text);
+    if (LegEntry* const entry = record_.find(each.id)) entry->label = each.label;
+  }
+  name_missing();
+  note_differences(found, members);
+  set_members(members.settled(!decision.new_generation));
+  if (geometry_.read_only) co_return kOk;
+  Task recording = record_start(request);
+  if (const Status recorded = co_await recording; !recorded.ok()) {
+    co_return call.fail(recorded.error(), "no leg that is in sync can be written");
+  }
+  jobs_ = call.jobs;
+  jobs_->start(*sweep_, *request.ring);
+  Task starting = start_resync(request);
+  co_return co_await starting;
+}
+
+// Of the rows that no leg has, by their texts, and then in their order.
+void Mirror::name_missing() {
+  const auto is_known = [&](const LegEntry& row) {
+    return std::ranges::any_of(legs_, [&](const auto& each) { return each->id == row.leg; });
+  };
+  for (const bool by_label : {true, false}) {
+    for (const size_t index : LegsOf(named_)) {
+      if (!leg(index).id.is_zero()) continue;
+      for (const LegEntry& row : record_.legs) {
+        if (is_known(row) || (by_label && row.label != leg(index).label)) continue;
+        leg(index).id = row.leg;
+        break;
+      }
+    }
+  }
+}
+
+// Regions that are dirty on a leg of the newest generation may differ between these; a leg that is
+// behind lacks them, and what its own bitmap says. All of them are dirty from now on.
+void Mirror::note_differences(Assembled& found, Members members) {
+  const uint64_t regions = intents_->regions().count();
+  const auto words_of = [&](size_t i) -> std::vector<uint64_t>& {
+    return leg(found.index_of[i]).intents;
+  };
+  std::vector<uint64_t> equal(words_of(*found.decision.winner).size());
+  for (size_t i = 0; i < found.present.size(); ++i) {
+    if ((members.in_sync() & leg_bit(found.index_of[i])) == 0) continue;
+    std::ranges::transform(equal, words_of(i), equal.begin(), std::bit_or());
+  }
+  for (size_t i = 0; i < found.present.size(); ++i) {
+    std::vector<uint64_t>& words = words_of(i);
+    words.resize(equal.size());
+    std::ranges::transform(equal, words, words.begin(), std::bit_or());
+    if (found.decision.legs[i].role == Role::behind_all) std::ranges::fill(words, ~uint64_t{0});
+    const bool is_written = (members.written() & leg_bit(found.index_of[i])) != 0;
+    for (uint64_t region = 0; is_written && region < regions; ++region) {
+      if ((words[region / 64] >> region % 64 & 1) == 0) continue;
+      intents_->regions().mark(region);
+      intents_->want(region, region);
+      if (i != *found.decision.winner) leg(found.index_of[i]).stale->add(region);
+    }
+    words = {};
+  }
+}
+
+// First the bitmap of those that are in sync: what others lack must be known there before they say
+// that they are of this generation.
+Task Mirror::record_start(Request& request) {
+  const Members began = members();
+  for (const LegSet legs : {began.in_sync(), began.behind()}) {
+    LegSet failed = 0;
+    for (const size_t index : LegsOf(legs)) {
+      Task writing = write_all_intents(request, index);
+      if (const Status written = co_await writing; !written.ok()) failed |= leg_bit(index);
+    }
+    LegSet done = 0;
+    Task recording = record_on(request, legs & ~failed, done);
+    std::ignore = co_await recording;
+    if (done == legs) continue;
+    Task leaving = let_go(request, legs & ~done, members().in_sync() & ~(legs & ~done));
+    if (const Status left = co_await leaving; !left.ok()) co_return left;
+  }
+  for (uint64_t block = 0; block < intents_->blocks(); ++block) intents_->note_written(block);
+  co_return kOk;
+}
+
+// If there is anything to copy, and it has not failed.
+Task Mirror::start_resync(Request& request) {
+  if (resync_->is_running() || !resync_->has_work()) co_return kOk;
+  Task ending = jobs_->end_some(request, {resync_.get()});  // its last run is still listed
+  std::ignore = co_await ending;
+  resync_->note_start();
+  jobs_->start(*resync_, *request.ring);
+  co_return kOk;
+}
+
+Task Mirror::write_all_intents(Request& request, size_t index) {
+  for (uint64_t block = 0; block < intents_->blocks(); ++block) {
+    AsyncMutex::Hold hold(intents_->mutex_of(block), *request.ring);
+    co_await hold;
+    PrivateLoan loan(Direction::source, intents_->compose(block));
+    Request part =
+        request.child(leg(index).places.intent_offset + block * kIntentBlockBytes, loan.view());
+    part.op = Op::write;
+    part.fua = true;
+    ReplaceableChild::Use use(leg(index).child, *request.ring);
+    Task writing = use->submit(part);
+    if (const Status written = co_await writing; !written.ok()) co_return written;
+  }
+  co_return kOk;
+}
+
+// --- Stop
+
+Task Mirror::stop(Request& request, LifeCall& call) {
+  if (sweep_ && !geometry_.read_only) {
+    Task ending = sweep_->end(request);
+    std::ignore = co_await ending;
+  }
+  {
+    const std::scoped_lock guard(observed_);
+    sweep_.reset();
+    scrub_.reset();
+    resync_.reset();
+    intents_.reset();
+  }
+  set_members(Members());
+  Task stopping = stop_children(request, call);
+  co_return co_await stopping;
+}
+
+}  // namespace sluice::mirror

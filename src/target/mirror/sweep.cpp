@@ -1,0 +1,115 @@
+#include "target/mirror/sweep.hpp"
+
+#include <algorithm>
+#include <tuple>
+
+#include "target/control_call.hpp"
+#include "target/mirror/resync.hpp"
+
+namespace sluice::mirror {
+namespace {
+
+constexpr int kSweepsToRetry = 15;
+
+}  // namespace
+
+Task Mirror::Sweep::step(Request& request) {
+  Task clearing = clear_rested(request);
+  std::ignore = co_await clearing;
+  Task taking = take_back(request);
+  std::ignore = co_await taking;
+  // What has failed is tried again, but not at once.
+  if (mirror_.resync_->has_failed() && ++waited_ < kSweepsToRetry) co_return kOk;
+  waited_ = 0;
+  Task starting = mirror_.start_resync(request);
+  co_return co_await starting;
+}
+
+// A leg that could not be reached may be there again.
+Task Mirror::Sweep::take_back(Request& request) {
+  for (const size_t index : LegsOf(mirror_.named_ & ~mirror_.members().written())) {
+    if (!mirror_.leg(index).may_return || is_told_to_end()) continue;
+    ControlCall call;
+    Task joining = mirror_.join(request, call, index);
+    std::ignore = co_await joining;
+  }
+  co_return kOk;
+}
+
+// A region is cleared two to four seconds after its last write, as it is likely to be written
+// again.
+std::chrono::nanoseconds Mirror::Sweep::pause_after(std::chrono::nanoseconds step) const {
+  return std::max<std::chrono::nanoseconds>(std::chrono::seconds(2), step);
+}
+
+bool Mirror::Sweep::all_are_written() const {
+  const Members now = mirror_.members();
+  if (now.unsettled()) return false;
+  return std::ranges::all_of(mirror_.record_.legs, [&](const LegEntry& entry) {
+    if (entry.state == LegState::spare) return true;
+    for (const size_t index : LegsOf(now.written())) {
+      if (mirror_.leg(index).id == entry.leg) return true;
+    }
+    return false;
+  });
+}
+
+bool Mirror::Sweep::is_stale_anywhere(uint64_t region) const {
+  for (const size_t index : LegsOf(mirror_.members().written())) {
+    if (mirror_.leg(index).stale->has(region)) return true;
+  }
+  return false;
+}
+
+// The flush makes durable what was written before it. A leg that cannot do it leaves, and then
+// nothing may be cleared.
+Task Mirror::Sweep::clear_rested(Request& request) {
+  Regions& regions = mirror_.intents_->regions();
+  std::vector<uint64_t> rested;
+  for (uint64_t region = 0; region < regions.count(); ++region) {
+    if (regions.rest(region) && !is_stale_anywhere(region)) rested.push_back(region);
+  }
+  if (rested.empty() || !all_are_written()) co_return kOk;
+  Request flush = request.child(0, uint64_t{0});
+  flush.op = Op::flush;
+  Task flushing = mirror_.flush(flush);
+  if (const Status flushed = co_await flushing; !flushed.ok() || !all_are_written()) co_return kOk;
+  for (size_t begin = 0; begin < rested.size();) {
+    const uint64_t block = Intents::block_of(rested[begin]);
+    size_t end = begin;
+    while (end < rested.size() && Intents::block_of(rested[end]) == block) ++end;
+    Task dropping = drop(request, block, std::span(rested).subspan(begin, end - begin));
+    std::ignore = co_await dropping;
+    begin = end;
+  }
+  co_return kOk;
+}
+
+Task Mirror::Sweep::drop(Request& request, uint64_t block, std::span<const uint64_t> regions) {
+  AsyncMutex::Hold hold(mirror_.intents_->mutex_of(block), *request.ring);
+  co_await hold;
+  size_t dropped = 0;
+  for (const uint64_t region : regions) {
+    if (!is_stale_anywhere(region) && mirror_.intents_->drop(region)) ++dropped;
+  }
+  if (dropped == 0) co_return kOk;
+  Task writing = mirror_.write_intents(request, block);
+  co_return co_await writing;
+}
+
+Task Mirror::Sweep::end(Request& request) {
+  const Members now = mirror_.members();
+  if (now.in_sync() == 0 || now.unsettled()) co_return kOk;
+  for (int pass = 0; pass < 2; ++pass) {  // the first says that there was no write since
+    Task clearing = clear_rested(request);
+    std::ignore = co_await clearing;
+  }
+  AsyncMutex::Hold hold(mirror_.membership_, *request.ring);
+  co_await hold;
+  mirror_.record_.clean = all_are_written() && mirror_.intents_->regions().dirty() == 0;
+  LegSet done = 0;
+  Task recording = mirror_.record_on(request, mirror_.members().written(), done);
+  co_return co_await recording;
+}
+
+}  // namespace sluice::mirror

@@ -1,0 +1,34 @@
+// Sweep: the job that clears the bits of regions which have not been written for a while, and takes
+// legs back that have come back.
+//
+// It runs as long as the mirror is served. A region is cleared once all legs of the array hold the
+// same there, durably: while one is missing, nothing is.
+#pragma once
+
+#include "target/life/jobs.hpp"
+#include "target/mirror/mirror.hpp"
+
+namespace sluice::mirror {
+
+class Mirror::Sweep final : public Job {
+ public:
+  explicit Sweep(Mirror& mirror) : Job("intents"), mirror_(mirror) {}
+
+  // When no request will come: clears all that can be, and says so on the legs.
+  Task end(Request& request);
+
+ private:
+  Task step(Request& request) override;
+  std::chrono::nanoseconds pause_after(std::chrono::nanoseconds step) const override;
+
+  Task take_back(Request& request);
+  bool all_are_written() const;
+  bool is_stale_anywhere(uint64_t region) const;
+  Task clear_rested(Request& request);
+  Task drop(Request& request, uint64_t block, std::span<const uint64_t> regions);
+
+  Mirror& mirror_;
+  int waited_ = 0;  // sweeps since a resync has failed
+};
+
+}  // namespace sluice::mirror

@@ -1,0 +1,210 @@
+// Mirror: the user's commands, on the control reactor.
+#include "target/mirror/verbs.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <bit>
+#include <tuple>
+#include <utility>
+
+#include "core/log.hpp"
+#include "target/control_call.hpp"
+#include "target/mirror/mirror.hpp"
+#include "target/mirror/resync.hpp"
+#include "target/mirror/scrub.hpp"
+#include "target/missing.hpp"
+#include "target/registry.hpp"
+
+namespace sluice::mirror {
+
+Task Mirror::control(Request& request, ControlCall& call) {
+  if (geometry_.read_only) return call.fail(EROFS, "the mirror is read-only");
+  const std::string& verb = call.verb.target;
+  if (verb == kFail) return fail_leg(request, call);
+  if (verb == kReadd) return readd(request, call);
+  if (verb == kAdd) return add(request, call);
+  if (verb == kRemove) return remove(request, call);
+  if (verb == kScrub) return scrub(request, call);
+  return change_resync(request, call);
+}
+
+// By its number in the spec, from 1, or by its text there.
+Status Mirror::find_leg(ControlCall& call, size_t& index) const {
+  std::vector<std::string> names;
+  std::vector<size_t> slots;
+  for (const size_t each : LegsOf(named_)) {
+    names.push_back(leg(each).label);
+    slots.push_back(each);
+  }
+  const auto chosen = choose_leg(names, call.verb.text("leg"));
+  if (!chosen) return call.fail(chosen.error().error, chosen.error().text);
+  index = slots[*chosen];
+  return kOk;
+}
+
+size_t Mirror::number_of(size_t index) const {
+  return static_cast<size_t>(std::popcount(named_ & (leg_bit(index) - 1))) + 1;
+}
+
+Task Mirror::fail_leg(Request& request, ControlCall& call) {
+  size_t index = 0;
+  if (const Status found = find_leg(call, index); !found.ok()) co_return found;
+  const Members now = members();
+  if ((now.written() & leg_bit(index)) == 0) {
+    co_return call.fail(EINVAL, fmt::format("leg {} has left already", number_of(index)));
+  }
+  if (now.in_sync() == leg_bit(index)) {
+    co_return call.fail(EBUSY, fmt::format("leg {} is the only one in sync: nothing would be left",
+                                           number_of(index)));
+  }
+  Task leaving = let_go(request, leg_bit(index), now.in_sync() & ~leg_bit(index));
+  const Status left = co_await leaving;
+  if (left.ok()) co_return kOk;
+  co_return call.fail(left.error(), "no other leg could be told of it");
+}
+
+Task Mirror::readd(Request& request, ControlCall& call) {
+  size_t index = 0;
+  if (const Status found = find_leg(call, index); !found.ok()) co_return found;
+  if ((members().written() & leg_bit(index)) != 0) {
+    co_return call.fail(EINVAL, fmt::format("leg {} has not left", number_of(index)));
+  }
+  if (child(index).missing() != nullptr) {
+    co_return call.fail(
+        ENODEV, fmt::format("leg {} is missing: give its spec to the verb add", number_of(index)));
+  }
+  Task joining = join(request, call, index);
+  co_return co_await joining;
+}
+
+// Takes the place of the missing leg that it is, or a free one.
+Task Mirror::add(Request& request, ControlCall& call) {
+  const LegSet free = ~(named_ | taking_) & ((LegSet{1} << kMostLegs) - 1);
+  const Spec& spec = call.verb.children.front();
+  size_t index = static_cast<size_t>(std::countr_zero(free));
+  for (const size_t each : LegsOf(named_ & ~members().written())) {
+    const bool is_missing = child(each).missing() != nullptr;
+    if (is_missing && spec_.children[number_of(each) - 1] == spec) index = each;
+  }
+  if (index >= kMostLegs) {
+    co_return call.fail(ENOSPC, fmt::format("a mirror has at most {} legs", kMostLegs));
+  }
+  const bool is_new = (named_ & leg_bit(index)) == 0;
+  taking_ |= leg_bit(index);
+  if (is_new) leg(index).label = label_of(to_text(spec, target_vocabulary()));
+  Task replacing = leg(index).child.replace(request, call, std::move(call.children.front()));
+  Status status = co_await replacing;
+  if (status.ok()) {
+    Task joining = join(request, call, index);
+    status = co_await joining;
+    if (status.ok() && is_new) {
+      status = publish(call, named_ | leg_bit(index), &spec);
+      if (!status.ok()) {
+        Task leaving = let_go(request, leg_bit(index), members().in_sync());
+        std::ignore = co_await leaving;
+      }
+    }
+    if (!status.ok()) {
+      std::string why = std::move(call.why);
+      Task emptying = empty(request, call, index);
+      std::ignore = co_await emptying;
+      call.why = std::move(why);
+    }
+  }
+  taking_ &= ~leg_bit(index);
+  co_return status;
+}
+
+// The legs of `named` are those of the spec from now on; `added` is the spec of the one that is
+// new.
+Status Mirror::publish(ControlCall& call, LegSet named, const Spec* added) {
+  Spec next = spec_;
+  next.children.clear();
+  for (const size_t index : LegsOf(named)) {
+    const bool was_named = (named_ & leg_bit(index)) != 0;
+    next.children.push_back(was_named ? spec_.children[number_of(index) - 1] : *added);
+  }
+  const LegSet before = named_;
+  named_ = named;
+  if (next.has("prefer") && options_.prefer) {
+    next.set("prefer", uint64_t{number_of(*options_.prefer)});
+  }
+  if (next.has("write_mostly")) {
+    std::string numbers;
+    for (const size_t index : LegsOf(options_.write_mostly & named)) {
+      numbers += fmt::format("{}{}", numbers.empty() ? "" : "+", number_of(index));
+    }
+    next.set("write_mostly", numbers);
+  }
+  const Status published = call.publish(next);
+  if (published.ok()) {
+    spec_ = std::move(next);
+  } else {
+    named_ = before;
+  }
+  return published;
+}
+
+// Closes what is in the place.
+Task Mirror::empty(Request& request, ControlCall& call, size_t index) {
+  auto nothing = std::make_unique<Missing>(Error{});
+  Task replacing = leg(index).child.replace(request, call, std::move(nothing));
+  const Status replaced = co_await replacing;
+  leg(index).superblock.reset();
+  co_return replaced;
+}
+
+// Its row in the table of legs goes first: nothing waits for it any more.
+Task Mirror::remove(Request& request, ControlCall& call) {
+  size_t index = 0;
+  if (const Status found = find_leg(call, index); !found.ok()) co_return found;
+  if ((members().written() & leg_bit(index)) != 0) {
+    co_return call.fail(EBUSY, fmt::format("leg {} is in use: let it go with the verb fail first",
+                                           number_of(index)));
+  }
+  {
+    AsyncMutex::Hold hold(membership_, *request.ring);
+    co_await hold;
+    LegRecord before = record_;
+    std::erase_if(record_.legs, [&](const LegEntry& each) { return each.leg == leg(index).id; });
+    record_.bitmap_since = record_.history.current().id;
+    LegSet done = 0;
+    Task recording = record_on(request, members().written(), done);
+    std::ignore = co_await recording;
+    if (done != members().written()) {
+      record_ = std::move(before);
+      co_return call.fail(EIO, "not all other legs could be told of it");
+    }
+  }
+  if (const Status published = publish(call, named_ & ~leg_bit(index), nullptr); !published.ok()) {
+    co_return published;
+  }
+  Task emptying = empty(request, call, index);
+  co_return co_await emptying;
+}
+
+Task Mirror::change_resync(Request& request, ControlCall& call) {
+  const Spec& verb = call.verb;
+  if (verb.flag("pause") && verb.flag("resume")) {
+    co_return call.fail(EINVAL, "pause and resume exclude each other: give one of them");
+  }
+  const uint64_t least = verb.number("min", resync_->least_rate);
+  const uint64_t most = verb.number("max", resync_->most_rate);
+  if (most != 0 && most < least) {
+    co_return call.fail(
+        EINVAL, fmt::format("at most {} bytes a second are less than at least {}", most, least));
+  }
+  resync_->least_rate = least;
+  resync_->most_rate = most;
+  if (verb.flag("pause")) resync_->is_paused = true;
+  if (verb.flag("resume")) resync_->is_paused = false;
+  call.answer.set("paused", bool{resync_->is_paused});
+  call.answer.set("min_bytes_per_second", least);
+  call.answer.set("max_bytes_per_second", most);
+  call.answer.set("left_bytes", resync_->left_bytes());
+  Task starting = start_resync(request);
+  co_return co_await starting;
+}
+
+}  // namespace sluice::mirror

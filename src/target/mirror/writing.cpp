@@ -1,0 +1,189 @@
+// Mirror: writes and flushes, to all legs from the same pages.
+#include <algorithm>
+#include <bit>
+#include <tuple>
+
+#include "core/private_loan.hpp"
+#include "target/mirror/mirror.hpp"
+#include "target/mirror/resync.hpp"
+
+namespace sluice::mirror {
+namespace {
+
+// Its regions are counted as being written.
+class RegionsInUse {
+ public:
+  RegionsInUse(Regions& regions, const Request& request)
+      : regions_(regions),
+        first(regions.region_of(request.offset)),
+        last(regions.last_of(request.offset, request.length)),
+        durable(regions.begin_write(first, last)) {}
+  RegionsInUse(const RegionsInUse&) = delete;
+  RegionsInUse& operator=(const RegionsInUse&) = delete;
+  ~RegionsInUse() { regions_.end_write(first, last); }
+
+ private:
+  Regions& regions_;
+
+ public:
+  const uint64_t first;
+  const uint64_t last;
+  const bool durable;
+};
+
+}  // namespace
+
+Task Mirror::do_submit(Request& request) {
+  resync_->note_request();
+  if (request.op == Op::flush) return flush(request);
+  return request.op == Op::read ? read(request) : write(request);
+}
+
+Request Mirror::part_for(const Request& request, size_t index) const {
+  Request part = request.child(request.offset + leg(index).places.data_offset, request.length);
+  part.data = request.data;
+  return part;
+}
+
+// The legs are looked up after the mark: a leg that joins finds the region dirty, or gets the data.
+Task Mirror::write(Request& request) {
+  RangeLock::Hold hold(ranges_, *request.ring, request.offset, request.length,
+                       RangeLock::Mode::shared);
+  co_await hold;
+  const RegionsInUse regions(intents_->regions(), request);
+  if (!regions.durable) {
+    Task marking = mark(request, regions.first, regions.last);
+    if (const Status marked = co_await marking; !marked.ok()) co_return marked;
+  }
+  const Members began = members();
+  LegParts parts(request, std::popcount(began.written()));
+  for (const size_t index : LegsOf(began.written())) {
+    Request part = part_for(request, index);
+    // Legs that discard in different ways would differ: all of them read as zeroes afterwards.
+    if (request.op == Op::discard) part.op = Op::write_zeroes;
+    parts.add(index, leg(index).child, std::move(part));
+  }
+  const Status first_error = co_await parts.all();
+  if (first_error.ok() && began.in_sync() != 0 && !members().unsettled()) co_return kOk;
+  Task concluding = conclude(request, began, parts);
+  co_return co_await concluding;
+}
+
+Task Mirror::flush(Request& request) {
+  const Members began = members();
+  LegParts parts(request, std::popcount(began.written()));
+  for (const size_t index : LegsOf(began.written())) {
+    parts.add(index, leg(index).child, request.child(0, uint64_t{0}));
+  }
+  const Status first_error = co_await parts.all();
+  if (first_error.ok() && began.in_sync() != 0) co_return kOk;
+  Task concluding = conclude(request, began, parts);
+  co_return co_await concluding;
+}
+
+// A request succeeds if one leg in sync has all of it, and every leg that has not has left durably
+// (T3.3, T3.13). If none has it, none leaves: the error is that of the last one.
+Task Mirror::conclude(Request& request, Members began, LegParts& parts) {
+  LegSet done = parts.done();
+  LegSet failed = began.written() & ~done;
+  LegSet unable = 0;
+  for (const size_t index : LegsOf(failed)) {
+    const int error = parts.status_of(index).error();
+    if (error == EOPNOTSUPP && request.op != Op::write) unable |= leg_bit(index);
+  }
+  // What one leg cannot do is no fault of it; what no leg can do is the client's business.
+  if (unable != 0 && (done != 0 || !request.fast_only)) {
+    Task zeroing = zero_by_hand(request, unable, done);
+    std::ignore = co_await zeroing;
+    failed &= ~done;
+  }
+  note_write_errors(failed, parts);
+  Task leaving = let_go(request, failed, done & began.in_sync());
+  const Status left = co_await leaving;
+  if (left.ok()) co_return kOk;
+  if (request.op != Op::flush) note_unequal(request, members().in_sync());
+  Status last = Status::from_errno(EIO);
+  for (const size_t index : LegsOf(failed & began.in_sync())) last = parts.status_of(index);
+  co_return last;
+}
+
+void Mirror::note_write_errors(LegSet failed, const LegParts& parts) {
+  for (const size_t index : LegsOf(failed)) {
+    const Status status = parts.status_of(index);
+    leg(index).write_errors.fetch_add(1);
+    leg(index).may_return = !is_of_the_medium(status);
+  }
+}
+
+Task Mirror::zero_by_hand(Request& request, LegSet legs, LegSet& done) {
+  for (const size_t index : LegsOf(legs)) {
+    ReplaceableChild::Use use(leg(index).child, *request.ring);
+    Request part = part_for(request, index);
+    part.op = Op::write_zeroes;
+    part.may_unmap = false;
+    part.fast_only = false;
+    Task zeroing = use->submit(part);
+    if (const Status status = co_await zeroing; status.ok()) done |= leg_bit(index);
+  }
+  co_return kOk;
+}
+
+// Some legs have parts of a write that has failed: the region is made equal in the background, and
+// read from one leg until then.
+void Mirror::note_unequal(const Request& request, LegSet in_sync) {
+  const Regions& regions = intents_->regions();
+  const uint64_t last = regions.last_of(request.offset, request.length);
+  for (uint64_t region = regions.region_of(request.offset); region <= last; ++region) {
+    bool has_truth = false;
+    for (const size_t index : LegsOf(in_sync)) {
+      if (leg(index).stale->has(region)) continue;
+      if (has_truth) leg(index).stale->add(region);
+      has_truth = true;
+    }
+  }
+}
+
+// --- The write-intent bitmap
+
+// The regions, of a write that has begun, are durably dirty afterwards (T3.8).
+Task Mirror::mark(Request& request, uint64_t first, uint64_t last) {
+  intents_->want(first, last);
+  for (uint64_t block = Intents::block_of(first); block <= Intents::block_of(last); ++block) {
+    const uint64_t from = std::max(first, block * kIntentRegions);
+    const uint64_t to = std::min(last, (block + 1) * kIntentRegions - 1);
+    AsyncMutex::Hold hold(intents_->mutex_of(block), *request.ring);
+    co_await hold;
+    if (intents_->are_durable(from, to)) continue;  // with the write before
+    intents_->want(from, to);
+    Task writing = write_intents(request, block);
+    if (const Status written = co_await writing; !written.ok()) co_return written;
+  }
+  co_return kOk;
+}
+
+// With the mutex of the block.
+Task Mirror::write_intents(Request& request, uint64_t block) {
+  PrivateLoan loan(Direction::source, intents_->compose(block));
+  const Members began = members();
+  LegParts parts(request, std::popcount(began.written()));
+  for (const size_t index : LegsOf(began.written())) {
+    Request part =
+        request.child(leg(index).places.intent_offset + block * kIntentBlockBytes, loan.view());
+    part.op = Op::write;
+    part.fua = true;
+    parts.add(index, leg(index).child, std::move(part));
+  }
+  const Status first_error = co_await parts.all();
+  if (!first_error.ok() || began.in_sync() == 0) {
+    const LegSet failed = began.written() & ~parts.done();
+    note_write_errors(failed, parts);
+    Task leaving = let_go(request, failed, parts.done() & began.in_sync());
+    if (const Status left = co_await leaving; !left.ok()) {
+      co_return first_error.ok() ? left : first_error;
+    }
+  }
+  intents_->note_written(block);
+  co_return kOk;
+}
+
+}  // namespace sluice::mirror
