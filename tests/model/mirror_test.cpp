@@ -1,0 +1,38 @@
+// The mirror under random requests, dying legs and power cuts (mirror_run.hpp). SLUICE_TEST_SEED
+// and SLUICE_TEST_ROUNDS work as in metadata_remap_test.cpp.
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+
+#include "model/mirror_run.hpp"
+
+namespace sluice::test {
+namespace {
+
+TEST(MirrorModel, PowerCutsAndDyingLegs) {
+  const char* const chosen = std::getenv("SLUICE_TEST_SEED");
+  const char* const rounds = std::getenv("SLUICE_TEST_ROUNDS");
+  const uint64_t first =
+      chosen == nullptr ? std::random_device()() : std::strtoull(chosen, nullptr, 0);
+  const uint64_t count = rounds != nullptr   ? std::strtoull(rounds, nullptr, 0)
+                         : chosen != nullptr ? 1
+                                             : 12;
+  fmt::print("[  seeds   ] {} and the {} after it\n", first, count - 1);
+  MirrorCounts counts;
+  for (uint64_t seed = first; seed < first + count && !HasFailure(); ++seed) {
+    std::mt19937_64 random(seed);
+    MirrorShape shape{.legs = 2 + random() % 3};
+    if (random() % 3 == 0) shape.placement = mirror::Placement::end;
+    SCOPED_TRACE(fmt::format("SLUICE_TEST_SEED={} legs={} placement={}", seed, shape.legs,
+                             name_of(shape.placement)));
+    MirrorRun run({.shape = shape, .counts = counts, .cuts = 14}, random(), make_mirror_legs(shape),
+                  BlockOracle(shape.data_bytes));
+    run.run(800);
+  }
+  fmt::print("[   cuts   ] {}; {} requests, {} of them failed; {} deaths of legs, {} verbs\n",
+             counts.cuts, counts.requests, counts.failed, counts.deaths, counts.verbs);
+}
+
+}  // namespace
+}  // namespace sluice::test
