@@ -191,6 +191,7 @@ Task Mirror::take_in(Request& request, const Joining& joining) {
     co_return status;
   }
   leg(index).may_return = false;
+  leg(index).has_lost = false;
   set_members(now.with_behind(index));
   co_return kOk;
 }

@@ -54,6 +54,8 @@ struct Leg {
   std::atomic<uint64_t> read_errors = 0;
   std::atomic<uint64_t> write_errors = 0;
   std::atomic<uint64_t> repairs = 0;
+  // A flush has failed: it may have lost what it has acknowledged, and is not read any more.
+  std::atomic<bool> has_lost = false;
   // It has left because it could not be reached, not because of its medium: it may come back.
   std::atomic<bool> may_return = false;
 };

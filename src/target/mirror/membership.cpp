@@ -52,38 +52,47 @@ void Mirror::leave_to(LegSet leaving, Members now) {
   }
 }
 
-// With the mutex: a new generation on all legs that are left, until it is on one and all the others
+// With the mutex: a new generation on the legs that are left, until it is on one and all the others
 // have it as well or have left.
 Task Mirror::settle(Request& request) {
   while (true) {
     const Members now = members();
     if (now.in_sync() == 0) co_return Status::from_errno(EIO);
-    record_.begin_generation(Generation::begin_now());
-    for (size_t index = 0; index < legs_.size(); ++index) {
-      LegEntry* const entry = record_.find(leg(index).id);
-      if (entry == nullptr || entry->state == LegState::spare) continue;
-      const LegSet bit = leg_bit(index);
-      entry->state = (now.in_sync() & bit) != 0  ? LegState::in_sync
-                     : (now.behind() & bit) != 0 ? LegState::stale
-                                                 : LegState::out;
-    }
-    record_.clean = false;
+    begin_generation(now);
     LegSet done = 0;
-    Task recording = record_on(request, now.written(), done);
+    Task recording = record_on(request, now.in_sync(), done);
     std::ignore = co_await recording;
-    const LegSet failed = now.written() & ~done;
-    if ((done & now.in_sync()) == 0) {
+    if (done == 0) {
       report(now.in_sync(), "cannot be told that a leg has left");
       co_return Status::from_errno(EIO);
     }
-    if ((failed & now.in_sync()) == 0) {
-      set_members(now.without(failed).settled(true));
-      if (failed != 0) report(failed, "has left");
-      co_return kOk;
-    }
-    leave_to(failed, now);
-    set_members(now.without(failed));
-    report(failed, "has left");
+    // One that is behind never knows of a generation that no leg in sync has.
+    Task recording_behind = record_on(request, now.behind(), done);
+    std::ignore = co_await recording_behind;
+    const LegSet failed = now.written() & ~done;
+    const bool is_settled = (failed & now.in_sync()) == 0;
+    if (!is_settled) leave_to(failed, now);
+    set_members(now.without(failed).settled(is_settled));
+    if (failed != 0) report(failed, "has left");
+    if (!is_settled) continue;
+    told_ = 0;
+    co_return kOk;
+  }
+}
+
+// Each set of legs that is left has a generation of its own, however often it takes to write it.
+void Mirror::begin_generation(Members now) {
+  if (told_ == now.in_sync()) return;
+  told_ = now.in_sync();
+  record_.begin_generation(Generation::begin_now());
+  record_.clean = false;
+  for (size_t index = 0; index < legs_.size(); ++index) {
+    LegEntry* const entry = record_.find(leg(index).id);
+    if (entry == nullptr || entry->state == LegState::spare) continue;
+    const LegSet bit = leg_bit(index);
+    entry->state = (now.in_sync() & bit) != 0  ? LegState::in_sync
+                   : (now.behind() & bit) != 0 ? LegState::stale
+                                               : LegState::out;
   }
 }
 

@@ -11,14 +11,11 @@
 #include <atomic>
 #include <memory>
 #include <mutex>
-#include <string_view>
 #include <vector>
 
-#include "core/buffer.hpp"
 #include "ring/async_mutex.hpp"
 #include "ring/range_lock.hpp"
 #include "spec/spec.hpp"
-#include "target/life/jobs.hpp"
 #include "target/mirror/intents.hpp"
 #include "target/mirror/leg.hpp"
 #include "target/mirror/leg_parts.hpp"
@@ -89,6 +86,7 @@ class Mirror final : public Target {
   // --- writing.cpp
   Task write(Request& request);
   Task flush(Request& request);
+  Task flush_leg(Request& request, size_t index);
   Task mark(Request& request, uint64_t first, uint64_t last);
   Task write_intents(Request& request, uint64_t block);
   Task conclude(Request& request, Members began, LegParts& parts);
@@ -100,6 +98,7 @@ class Mirror final : public Target {
   // `failed` legs leave. kOk: one of `good` is in sync afterwards, and all is durable.
   Task let_go(Request& request, LegSet failed, LegSet good);
   Task settle(Request& request);
+  void begin_generation(Members now);
   Task record_on(Request& request, LegSet legs, LegSet& done);
   Buffer payload_for(size_t index) const;
   Task write_record(Request& request, size_t index);
@@ -139,8 +138,9 @@ class Mirror final : public Target {
   std::atomic<uint64_t> members_ = 0;
   std::unique_ptr<Intents> intents_;  // while it serves, as all up to `ranges_`
   RangeLock ranges_;
-  AsyncMutex membership_;  // guards the next
+  AsyncMutex membership_;  // guards the next two
   LegRecord record_;       // what is the same on all legs
+  LegSet told_ = 0;        // its generation was begun for these, and is not on all of them yet
   std::unique_ptr<Resync> resync_;
   std::unique_ptr<Scrub> scrub_;
   std::unique_ptr<Sweep> sweep_;

@@ -32,9 +32,12 @@ size_t Mirror::choose(uint64_t offset, uint64_t length, LegSet among) const {
   const uint64_t last = regions.last_of(offset, length);
   const Members now = members();
   LegSet readable = 0;
+  LegSet doubtful = 0;
   for (const size_t index : LegsOf(now.written() & among)) {
-    if (is_readable(index, now, first, last)) readable |= leg_bit(index);
+    if (!is_readable(index, now, first, last)) continue;
+    (leg(index).has_lost ? doubtful : readable) |= leg_bit(index);
   }
+  if (readable == 0) readable = doubtful;  // no other has more
   if (options_.prefer && (readable & leg_bit(*options_.prefer)) != 0) return *options_.prefer;
   if ((readable & ~options_.write_mostly) != 0) readable &= ~options_.write_mostly;
   size_t best = kNone;
@@ -79,7 +82,7 @@ Task Mirror::read(Request& request) {
     Task serving = use->submit(part);
     status = co_await serving;
   }
-  if (status.ok()) co_return kOk;
+  if (status.ok() && !leg(index).has_lost) co_return kOk;
   Task retrying = read_elsewhere(request, index, status);
   co_return co_await retrying;
 }
@@ -95,8 +98,8 @@ Task Mirror::read_from(Request& request, size_t index) {
 // The error of the last leg is the client's.
 Task Mirror::read_elsewhere(Request& request, size_t failed, Status status) {
   LegSet tried = leg_bit(failed);
-  LegSet gone = is_of_the_medium(status) ? 0 : tried;
-  leg(failed).read_errors.fetch_add(1);
+  LegSet gone = status.ok() || is_of_the_medium(status) ? 0 : tried;
+  if (!status.ok()) leg(failed).read_errors.fetch_add(1);
   for (size_t index = 0; (index = choose(request.offset, request.length, ~tried)) != kNone;) {
     Task reading = read_from(request, index);
     status = co_await reading;
@@ -112,6 +115,7 @@ Task Mirror::read_elsewhere(Request& request, size_t failed, Status status) {
       std::ignore = co_await leaving;
     }
     for (const size_t bad : LegsOf(tried & ~gone & ~leg_bit(index))) {
+      if (leg(bad).has_lost) continue;
       Task repairing = repair(request, bad);
       std::ignore = co_await repairing;
     }

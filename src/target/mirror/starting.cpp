@@ -235,6 +235,7 @@ Task Mirror::take_up(Request& request, LifeCall& call, Assembled found) {
   record_.data_bytes = decision.data_bytes;
   record_.legs = decision.table;
   record_.clean = false;
+  told_ = 0;
   const IntentLayout layout{record_.data_bytes, record_.region_bytes};
   {
     const std::scoped_lock guard(observed_);
@@ -253,6 +254,8 @@ Task Mirror::take_up(Request& request, LifeCall& call, Assembled found) {
     each.leg_bytes = found.present[i].leg_bytes;
     each.stale = std::make_unique<StaleMap>(layout.regions());
     ++each.joined;
+    each.has_lost = false;
+    each.may_return = false;
     if (is_in_sync(role)) members = members.with_in_sync(index);
     if (is_behind(role) && !geometry_.read_only) members = members.with_behind(index);
     log().info("{}: leg {} ({}): {}", name(), number_of(index), each.label, decision.legs[i].text);

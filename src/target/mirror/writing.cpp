@@ -69,16 +69,34 @@ Task Mirror::write(Request& request) {
   co_return co_await concluding;
 }
 
+// A leg that cannot flush is not read any more from that moment on, before the others have ended.
 Task Mirror::flush(Request& request) {
   const Members began = members();
-  LegParts parts(request, std::popcount(began.written()));
-  for (const size_t index : LegsOf(began.written())) {
-    parts.add(index, leg(index).child, request.child(0, uint64_t{0}));
-  }
-  const Status first_error = co_await parts.all();
+  Gather flushing(request, kMostLegs);
+  for (const size_t index : LegsOf(began.written())) flushing.add(flush_leg(request, index));
+  const Status first_error = co_await flushing;
   if (first_error.ok() && began.in_sync() != 0) co_return kOk;
-  Task concluding = conclude(request, began, parts);
-  co_return co_await concluding;
+  LegSet failed = 0;
+  for (const size_t index : LegsOf(began.written())) {
+    if (leg(index).has_lost) failed |= leg_bit(index);
+  }
+  Task leaving = let_go(request, failed, began.in_sync() & ~failed);
+  const Status left = co_await leaving;
+  co_return left.ok() ? kOk : first_error.ok() ? left : first_error;
+}
+
+Task Mirror::flush_leg(Request& request, size_t index) {
+  ReplaceableChild::Use use(leg(index).child, *request.ring);
+  Request part = request.child(0, uint64_t{0});
+  part.op = Op::flush;
+  Task flushing = use->submit(part);
+  const Status flushed = co_await flushing;
+  if (!flushed.ok()) {
+    leg(index).has_lost = true;
+    leg(index).may_return = !is_of_the_medium(flushed);
+    leg(index).write_errors.fetch_add(1);
+  }
+  co_return flushed;
 }
 
 // A request succeeds if one leg in sync has all of it, and every leg that has not has left durably
@@ -101,7 +119,7 @@ Task Mirror::conclude(Request& request, Members began, LegParts& parts) {
   Task leaving = let_go(request, failed, done & began.in_sync());
   const Status left = co_await leaving;
   if (left.ok()) co_return kOk;
-  if (request.op != Op::flush) note_unequal(request, members().in_sync());
+  note_unequal(request, members().in_sync());
   Status last = Status::from_errno(EIO);
   for (const size_t index : LegsOf(failed & began.in_sync())) last = parts.status_of(index);
   co_return last;
