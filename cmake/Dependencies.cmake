@@ -1,11 +1,12 @@
 # The libraries, as Debian packages them: those of the engine are the interface library
-# sluice_dependencies; CLI11 is the command line's. `tools/deps` installs them.
+# sluice_dependencies; CLI11 is the command line's, libblkid the image tools'. `tools/deps` installs them.
 
 find_package(PkgConfig REQUIRED)
 find_package(Threads REQUIRED)
 pkg_check_modules(liburing REQUIRED IMPORTED_TARGET liburing>=2.3)
 pkg_check_modules(libxxhash REQUIRED IMPORTED_TARGET libxxhash>=0.8.0) # XXH3 is final since
 find_package(OpenSSL 3.0 REQUIRED) # only its headers: src/tls/openssl.hpp loads it
+pkg_check_modules(libblkid REQUIRED IMPORTED_TARGET blkid>=2.32)
 find_package(ZLIB REQUIRED)
 pkg_check_modules(libzstd REQUIRED libzstd>=1.4.0) # only its header: src/target/qcow2/decompress.cpp loads it
 find_package(fmt REQUIRED)

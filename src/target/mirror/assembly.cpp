@@ -239,6 +239,8 @@ void Assembling::assign_behind(size_t leg, const LegEntry& entry) {
               fmt::format("is of generation {}, which is older than the bitmap: it is copied as a "
                           "whole",
                           record(leg).history.current().text())};
+  } else if (*had == 0) {
+    result = {Role::behind_by_bits, "is not in sync yet, and lacks the dirty regions"};
   } else {
     result = {Role::behind_by_bits,
               fmt::format("is of generation {}, and lacks what was written since",

@@ -10,6 +10,7 @@
 #include <optional>
 
 #include "core/little_endian.hpp"
+#include "core/zero.hpp"
 #include "spec/shown.hpp"
 #include "spec/size.hpp"
 #include "target/mirror/write_intent_format.hpp"
@@ -62,20 +63,15 @@ void store_uuid(std::span<std::byte> bytes, size_t place, const Uuid& uuid) {
 std::optional<std::string> load_text(std::span<const std::byte> bytes, size_t place, size_t most) {
   const auto room = bytes.subspan(place, most + 1);
   const auto end = std::ranges::find(room, std::byte{0});
-  const auto is_zero = [](std::byte byte) { return byte == std::byte{0}; };
-  if (end == room.end() || !std::all_of(end, room.end(), is_zero)) return std::nullopt;
-  std::string text(reinterpret_cast<const char*>(room.data()),
-                   static_cast<size_t>(end - room.begin()));
+  const auto length = static_cast<size_t>(end - room.begin());
+  if (length > most || !is_all_zero(room.subspan(length))) return std::nullopt;
+  std::string text(reinterpret_cast<const char*>(room.data()), length);
   if (label_of(text, most) != text) return std::nullopt;
   return text;
 }
 
 void store_text(std::span<std::byte> bytes, size_t place, size_t most, std::string_view text) {
   std::memcpy(bytes.subspan(place).data(), text.data(), std::min(text.size(), most));
-}
-
-bool all_zero(std::span<const std::byte> bytes) {
-  return std::ranges::all_of(bytes, [](std::byte byte) { return byte == std::byte{0}; });
 }
 
 // Empty: the generations can be a history, and the bitmap one since `since`.
@@ -150,12 +146,13 @@ std::string fault_of_sizes(const LegRecord& record, uint64_t leg_bytes) {
 std::string fault_of_padding(std::span<const std::byte> payload, const LegRecord& record) {
   const size_t history_end = kHistoryAt + record.history.generations().size() * kGenerationBytes;
   const size_t legs_end = kLegsAt + record.legs.size() * kLegEntryBytes;
-  bool zero = all_zero(payload.subspan(kGenerationCountAt + 1, kNameAt - kGenerationCountAt - 1)) &&
-              all_zero(payload.subspan(history_end, kLegsAt - history_end)) &&
-              all_zero(payload.subspan(legs_end));
+  bool zero =
+      is_all_zero(payload.subspan(kGenerationCountAt + 1, kNameAt - kGenerationCountAt - 1)) &&
+      is_all_zero(payload.subspan(history_end, kLegsAt - history_end)) &&
+      is_all_zero(payload.subspan(legs_end));
   for (size_t i = 0; i < record.legs.size(); ++i) {
-    zero = zero && all_zero(payload.subspan(kLegsAt + i * kLegEntryBytes + kStateAt + 1,
-                                            kLegEntryBytes - kStateAt - 1));
+    zero = zero && is_all_zero(payload.subspan(kLegsAt + i * kLegEntryBytes + kStateAt + 1,
+                                               kLegEntryBytes - kStateAt - 1));
   }
   return zero ? "" : "has bytes that mean nothing and are not zero";
 }
