@@ -25,7 +25,7 @@ constexpr const Command* kCommands[] = {
     &kQuiesceCommand, &kUpgradeCommand, &kSetAffinityCommand, &kFeaturesCommand, &kTargetsCommand,
     &kInfoCommand,    &kCheckCommand,   &kCreateCommand,      &kConvertCommand,  &kMapCommand,
     &kCompareCommand, &kMeasureCommand, &kAmendCommand,       &kSnapshotCommand, &kBitmapCommand,
-    &kCommitCommand,  &kRebaseCommand,  &kBenchCommand,       &kHelpCommand,
+    &kCommitCommand,  &kRebaseCommand,  &kMirrorCommand,      &kBenchCommand,    &kHelpCommand,
 };
 
 // `sluice udev loop0`, for udev/60-sluice.rules.in. Not for users, so not in the help.

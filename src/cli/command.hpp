@@ -52,6 +52,7 @@ extern const Command kSnapshotCommand;
 extern const Command kBitmapCommand;
 extern const Command kCommitCommand;
 extern const Command kRebaseCommand;
+extern const Command kMirrorCommand;
 extern const Command kBenchCommand;
 extern const Command kHelpCommand;
 

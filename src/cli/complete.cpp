@@ -84,7 +84,10 @@ std::string next_word(const CommandLine& line, std::span<const std::string> argu
   // -n DEVICE replaces the first word.
   const bool begins_so = !names.empty() && names.front().starts_with(kDeviceWord);
   if (names_device && begins_so) ++words;
-  if (words >= names.size() && !names.empty() && names.back() == "FILE...") return names.back();
+  if (words >= names.size() && !names.empty() &&
+      (names.back() == "FILE..." || names.back() == "LEG...")) {
+    return names.back();
+  }
   return words < names.size() ? names[words] : std::string();
 }
 
@@ -120,7 +123,8 @@ Candidates values_of(std::string_view placeholder) {
   if (placeholder == "0|1") return {"0", "1"};
   if (placeholder == "yes|no") return {"yes", "no"};
   if (placeholder == "FILE" || placeholder == "FILE..." || placeholder == "SPEC" ||
-      placeholder == "SOURCE" || placeholder == "DESTINATION")
+      placeholder == "LEG..." || placeholder == "LEG" || placeholder == "SOURCE" ||
+      placeholder == "DESTINATION")
     return {std::string(kFilesWanted)};
   Candidates words;
   if (placeholder == "TYPE" || placeholder == "TARGET") {
@@ -138,6 +142,12 @@ Candidates values_of(std::string_view placeholder) {
     words = {"raw", "qcow2"};
   } else if (placeholder == "human|json") {
     words = {"human", "json"};
+  } else if (placeholder == "create|examine|forget") {
+    words.emplace_back("create\tmake the legs of a mirror");
+    words.emplace_back("examine\tshow what is on legs");
+    words.emplace_back("forget\terase it");
+  } else if (placeholder == "start|end") {
+    words = {"start", "end"};
   } else if (placeholder == "none|writeback") {
     words = {"none", "writeback"};
   } else if (placeholder == "off|metadata|falloc|full") {

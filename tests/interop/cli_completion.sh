@@ -30,7 +30,7 @@ main() {
 words_and_values() {
     offers "add serve del list stat inspect events ctl resize recover quiesce upgrade set_affinity\
  features targets info check create convert map compare measure amend snapshot bitmap commit rebase\
- bench help --help --version" ''
+ mirror bench help --help --version" ''
     offers 'features' fe
     offers '' nonsense ''
     offers 'lend stack' bench ''
@@ -55,6 +55,12 @@ words_and_values() {
     offers '' add -t null --ch
     offers 'auto register user_copy get_data copy passthrough uring_zc uring splice' add --mode ''
     offers '0 1' add -r ''
+    offers 'create examine forget' mirror ''
+    offers 'start end' mirror create --metadata ''
+    offers '--from --force' mirror create --f
+    offers '--json' mirror examine --j
+    offers '' mirror examine --f
+    offers "$folder/images/a.img" mirror forget x.img y.img "$folder/images/a"
     offers 'recover' help rec
     offers 'stripe' targets str
     offers "$folder/images/a.img" add -t loop -f "$folder/images/a"

@@ -1,0 +1,101 @@
+// `sluice mirror`.
+#include "cli/mirror/mirror.hpp"
+
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <string_view>
+
+#include "cli/command.hpp"
+#include "cli/image/image_source.hpp"
+#include "spec/shown.hpp"
+
+namespace sluice::cli {
+namespace {
+
+constexpr std::string_view kActions = "create|examine|forget";
+
+struct MirrorAction {
+  std::string_view name;
+  Outcome<void> (*run)(const CommandLine& line, const Streams& streams);
+};
+constexpr MirrorAction kMirrorActions[] = {
+    {"create", create_mirror}, {"examine", examine_mirror}, {"forget", forget_mirror}};
+
+// Which action the arguments have; empty: none yet.
+std::string_view action_of(std::span<const std::string> arguments) {
+  for (const MirrorAction& action : kMirrorActions) {
+    if (std::ranges::count(arguments, action.name) != 0) return action.name;
+  }
+  return {};
+}
+
+// The options of the action, or all.
+void declare_mirror(CommandLine& line, std::span<const std::string> arguments) {
+  line.add_word(std::string(kActions));
+  line.add_word("LEG...");
+  const std::string_view action = action_of(arguments);
+  const auto is = [&](std::string_view name) { return action.empty() || action == name; };
+  if (is("create")) {
+    line.add({.name = "from",
+              .value = "LEG",
+              .help = "create: the leg, by number or SPEC, that is copied to the others (1)"});
+    line.add({.name = "assume_clean", .help = "create: all legs are equal, none is copied"});
+    line.add({.name = "name", .value = "NAME", .help = "create: of the array"});
+    line.add({.name = "metadata",
+              .value = "start|end",
+              .help = "create: before the data (default), or behind the data of existing disks"});
+    line.add({.name = "data_offset",
+              .value = "SIZE",
+              .help = "create: where the data begins on each leg; by default as early as may be"});
+    line.add({.name = "region",
+              .value = "SIZE",
+              .help = "create: of the data for each bit of the write-intent bitmap"});
+  }
+  if (is("create") || is("forget")) {
+    line.add({.name = "force",
+              .help = "create: overwrite what is on the legs; forget: also damaged superblocks"});
+  }
+  if (is("examine")) line.add({.name = "json", .help = "examine: print everything as an object"});
+}
+
+Outcome<void> run_mirror(const CommandLine& line, const Streams& streams) {
+  const std::string word = line.word().value_or("");
+  const auto action = std::ranges::find(kMirrorActions, word, &MirrorAction::name);
+  if (action == std::end(kMirrorActions)) {
+    if (word.empty()) return usage("'sluice mirror' needs one of create, examine and forget");
+    return usage(fmt::format("'sluice mirror' has no action {}: give create, examine or forget",
+                             shown(word)));
+  }
+  if (leg_words(line).empty()) return usage(fmt::format("'sluice mirror {}' needs a LEG", word));
+  spdlog::set_level(spdlog::level::warn);  // not how the files are opened
+  return action->run(line, streams);
+}
+
+}  // namespace
+
+std::span<const std::string> leg_words(const CommandLine& line) { return line.words().subspan(1); }
+
+Outcome<std::unique_ptr<image::OpenDisk>> open_leg(const std::string& word, LegAccess access) {
+  const auto spec = destination_spec(word, {});
+  if (!spec) return std::unexpected(spec.error());
+  const bool writable = access == LegAccess::write;
+  auto disk =
+      image::OpenDisk::open(*spec, {.name = word, .writable = writable, .unlocked = !writable});
+  if (!disk) return failed(disk.error());
+  return std::move(*disk);
+}
+
+constinit const Command kMirrorCommand = {
+    .name = "mirror",
+    .synopsis =
+        "create [OPTION]... LEG LEG...\n"
+        "examine [--json] LEG...\n"
+        "forget [--force] LEG...",
+    .summary = "Make the legs of a mirror, show what is on them, or erase it.",
+    .declare = declare_mirror,
+    .run = run_mirror,
+    .has_state = false};
+
+}  // namespace sluice::cli
