@@ -66,6 +66,8 @@ class MirrorRun {
   bool choose_range(Running& running);
   void collect();
   void end(Running& ended);
+  void note_read(uint64_t offset, const Bytes& bytes);
+  void judge_reads();
   void change_legs();
   void start_verb(const std::string& text);
   void collect_verb();
@@ -89,6 +91,7 @@ class MirrorRun {
   std::vector<VolatileDisk*> disks_;
   std::vector<bool> is_dead_;
   int failures_in_ = 0;  // of single requests; 0: none
+  std::string wrong_;    // what was read, the first time
   Jobs jobs_;
   std::unique_ptr<mirror::Mirror> mirror_;
   std::vector<std::unique_ptr<Running>> running_;

@@ -166,6 +166,10 @@ Task Mirror::tell_others(Request& request, size_t index) {
 Task Mirror::take_in(Request& request, const Joining& joining) {
   AsyncMutex::Hold hold(membership_, *request.ring);
   co_await hold;
+  if (members().unsettled()) {
+    Task settling = settle(request);
+    if (const Status settled = co_await settling; !settled.ok()) co_return settled;
+  }
   const LegRecord before = record_;
   const Members now = members();
   const size_t index = joining.index;

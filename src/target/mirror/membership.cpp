@@ -80,6 +80,16 @@ Task Mirror::settle(Request& request) {
   }
 }
 
+// What could not be written down at a request. Before the first write to legs that are fewer than
+// before the start there is nothing to write down.
+Task Mirror::settle_again(Request& request) {
+  AsyncMutex::Hold hold(membership_, *request.ring);
+  co_await hold;
+  if (!members().unsettled() || told_ == 0) co_return kOk;
+  Task settling = settle(request);
+  co_return co_await settling;
+}
+
 // Each set of legs that is left has a generation of its own, however often it takes to write it.
 void Mirror::begin_generation(Members now) {
   if (told_ == now.in_sync()) return;
@@ -154,6 +164,10 @@ Task Mirror::promote(Request& request, LegSet legs) {
   {
     AsyncMutex::Hold hold(membership_, *request.ring);
     co_await hold;
+    if (members().unsettled()) {
+      Task settling = settle(request);
+      if (const Status settled = co_await settling; !settled.ok()) co_return settled;
+    }
     const Members now = members();
     for (const size_t index : LegsOf(legs)) {
       if (leg(index).stale->count() != 0) legs &= ~leg_bit(index);

@@ -1,9 +1,8 @@
 // mirror: RAID 1. Every write goes to all legs, from the same pages; a read to one of them.
 //
-// A region of the data is marked as dirty on all legs, durably, before it is written on any: after
-// a crash only dirty regions may differ. A leg that fails leaves: before anything is acknowledged
-// without it, the others say so durably, in a new generation. docs/MIRROR.md has what is promised,
-// docs/formats/mirror.md what is on the legs.
+// A region of the data is marked as dirty on all legs, durably, before it is written on any. A leg
+// that fails leaves: before anything is acknowledged without it, the others say so durably. See
+// docs/MIRROR.md and docs/formats/mirror.md.
 //
 // Order of locks: ranges_, the mutex of a block of intents_, membership_.
 #pragma once
@@ -42,8 +41,8 @@ class Mirror final : public Target {
 
  private:
   class Resync;
-  class Sweep;
   class Scrub;
+  class Sweep;
 
   Task do_submit(Request& request) override;
   Task do_extents(Request& request, Extents& found) override;
@@ -51,8 +50,7 @@ class Mirror final : public Target {
   Members members() const { return Members(members_.load()); }
   void set_members(Members members) { members_.store(members.word()); }
   Leg& leg(size_t index) const { return *legs_[index]; }
-  // The same request, for the data of a leg.
-  Request part_for(const Request& request, size_t index) const;
+  Request part_for(const Request& request, size_t index) const;  // for the data of a leg
 
   // --- starting.cpp
   Task start_children(Request& request, LifeCall& call);
@@ -98,6 +96,7 @@ class Mirror final : public Target {
   // `failed` legs leave. kOk: one of `good` is in sync afterwards, and all is durable.
   Task let_go(Request& request, LegSet failed, LegSet good);
   Task settle(Request& request);
+  Task settle_again(Request& request);
   void begin_generation(Members now);
   Task record_on(Request& request, LegSet legs, LegSet& done);
   Buffer payload_for(size_t index) const;
@@ -136,7 +135,8 @@ class Mirror final : public Target {
   LegSet taking_ = 0;                       // places that are about to be taken
   std::atomic<LegSet> named_ = 0;           // the legs of the spec, in this order
   std::atomic<uint64_t> members_ = 0;
-  std::unique_ptr<Intents> intents_;  // while it serves, as all up to `ranges_`
+  std::unique_ptr<Intents> intents_;    // while it serves, as all up to `ranges_`
+  std::atomic<bool> has_lost_ = false;  // a flush has failed on the last leg
   RangeLock ranges_;
   AsyncMutex membership_;  // guards the next two
   LegRecord record_;       // what is the same on all legs

@@ -236,6 +236,7 @@ Task Mirror::take_up(Request& request, LifeCall& call, Assembled found) {
   record_.legs = decision.table;
   record_.clean = false;
   told_ = 0;
+  has_lost_ = false;
   const IntentLayout layout{record_.data_bytes, record_.region_bytes};
   {
     const std::scoped_lock guard(observed_);

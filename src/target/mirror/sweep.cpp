@@ -14,6 +14,8 @@ constexpr int kSweepsToRetry = 15;
 }  // namespace
 
 Task Mirror::Sweep::step(Request& request) {
+  Task settling = mirror_.settle_again(request);
+  std::ignore = co_await settling;
   Task clearing = clear_rested(request);
   std::ignore = co_await clearing;
   Task taking = take_back(request);

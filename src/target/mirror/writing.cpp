@@ -35,7 +35,7 @@ class RegionsInUse {
 
 Task Mirror::do_submit(Request& request) {
   resync_->note_request();
-  if (request.op == Op::flush) return flush(request);
+  if (request.op == Op::flush) return has_lost_ ? Task(Status::from_errno(EIO)) : flush(request);
   return request.op == Op::read ? read(request) : write(request);
 }
 
@@ -70,6 +70,7 @@ Task Mirror::write(Request& request) {
 }
 
 // A leg that cannot flush is not read any more from that moment on, before the others have ended.
+// If none can, what was acknowledged may be lost: the client's next flush fails, whoever sent this.
 Task Mirror::flush(Request& request) {
   const Members began = members();
   Gather flushing(request, kMostLegs);
@@ -82,7 +83,9 @@ Task Mirror::flush(Request& request) {
   }
   Task leaving = let_go(request, failed, began.in_sync() & ~failed);
   const Status left = co_await leaving;
-  co_return left.ok() ? kOk : first_error.ok() ? left : first_error;
+  if (left.ok()) co_return kOk;
+  has_lost_ = true;
+  co_return first_error.ok() ? left : first_error;
 }
 
 Task Mirror::flush_leg(Request& request, size_t index) {
