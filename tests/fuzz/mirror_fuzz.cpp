@@ -1,6 +1,6 @@
 // Reads any bytes as the superblock of a leg of a mirror: they are refused with one printable
 // sentence, or written again unchanged. If the first byte is '+', legs are made of the rest, and
-// what decide() says of them fits together.
+// what decide() says of them fits together. If it is '#', the rest is a block of a bitmap.
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -128,12 +128,31 @@ void decide(std::span<const std::byte> input) {
   require(mirror::fault_of(next, kLegBytes).empty(), "the new table cannot be written");
 }
 
+// With a checksum that is made right, or as it is.
+void read_block(std::span<const std::byte> input) {
+  std::vector<uint64_t> words(mirror::kIntentWords);
+  if (!mirror::decode_intent_block(small_uuid(0), 1, input, words)) {
+    require(std::ranges::count(words, ~uint64_t{0}) == mirror::kIntentWords, "clean by damage");
+  }
+  for (size_t i = 0; i < words.size() && i * 8 + 8 <= input.size(); ++i) {
+    words[i] = sluice::load_little_endian<uint64_t>(input, i * 8);
+  }
+  std::vector<std::byte> block(mirror::kIntentBlockBytes);
+  mirror::encode_intent_block(small_uuid(0), 1, words, block);
+  std::vector<uint64_t> again(mirror::kIntentWords);
+  require(mirror::decode_intent_block(small_uuid(0), 1, block, again), "a block is damaged");
+  require(words == again, "other bits");
+  require(!mirror::decode_intent_block(small_uuid(1), 1, block, again), "of another array");
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::span<const std::byte> input(reinterpret_cast<const std::byte*>(data), size);
   if (!input.empty() && input.front() == std::byte{'+'}) {
     decide(input.subspan(1));
+  } else if (!input.empty() && input.front() == std::byte{'#'}) {
+    read_block(input.subspan(1));
   } else {
     read_record(input);
   }

@@ -12,7 +12,6 @@ namespace {
 using testing::HasSubstr;
 using testing::IsEmpty;
 
-constexpr uint64_t kTiB = uint64_t{1} << 40;
 // Needs a bitmap of 250 blocks.
 constexpr uint64_t kNearlyFull = uint64_t{250} * kIntentRegions * kMiB;
 

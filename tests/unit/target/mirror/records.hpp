@@ -9,6 +9,7 @@
 namespace sluice::mirror::test {
 
 inline constexpr uint64_t kMiB = 1 << 20;
+inline constexpr uint64_t kTiB = uint64_t{1} << 40;
 
 inline Uuid uuid_of(unsigned number) {
   Uuid uuid;

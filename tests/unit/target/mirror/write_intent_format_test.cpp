@@ -12,8 +12,6 @@ namespace {
 
 using testing::Each;
 
-constexpr uint64_t kOneTiB = uint64_t{1} << 40;
-
 std::vector<uint64_t> some_words() {
   std::vector<uint64_t> words(kIntentWords);
   for (size_t i = 0; i < words.size(); ++i) words[i] = i * 0x9e3779b97f4a7c15;
@@ -65,9 +63,9 @@ TEST(WriteIntentFormat, TheSizesOfABitmap) {
 
 TEST(WriteIntentFormat, RegionsGrowWhenTheBitmapIsFull) {
   EXPECT_EQ(default_region_bytes(kMiB), 1 << 20);
-  EXPECT_EQ(default_region_bytes(7 * kOneTiB), 1 << 20);
-  EXPECT_EQ(default_region_bytes(8 * kOneTiB), 2 << 20);
-  EXPECT_EQ(default_region_bytes(100 * kOneTiB), 16 << 20);
+  EXPECT_EQ(default_region_bytes(7 * kTiB), 1 << 20);
+  EXPECT_EQ(default_region_bytes(8 * kTiB), 2 << 20);
+  EXPECT_EQ(default_region_bytes(100 * kTiB), 16 << 20);
   EXPECT_EQ(default_region_bytes(INT64_MAX), 1 << 30);
   EXPECT_TRUE(is_region_size(64 << 10) && is_region_size(1 << 30));
   EXPECT_FALSE(is_region_size(0) || is_region_size(32 << 10) || is_region_size(3 << 20) ||
