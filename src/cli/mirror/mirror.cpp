@@ -45,17 +45,17 @@ void declare_mirror(CommandLine& line, std::span<const std::string> arguments) {
     line.add({.name = "name", .value = "NAME", .help = "create: of the array"});
     line.add({.name = "metadata",
               .value = "start|end",
-              .help = "create: before the data (default), or behind the data of existing disks"});
+              .help = "create: before the data (start), or behind that of existing disks"});
     line.add({.name = "data_offset",
               .value = "SIZE",
-              .help = "create: where the data begins on each leg; by default as early as may be"});
+              .help = "create: where the data begins on each leg; as early as may be"});
     line.add({.name = "region",
               .value = "SIZE",
               .help = "create: of the data for each bit of the write-intent bitmap"});
   }
   if (is("create") || is("forget")) {
     line.add({.name = "force",
-              .help = "create: overwrite what is on the legs; forget: also damaged superblocks"});
+              .help = "create: overwrite what is there; forget: damaged superblocks, too"});
   }
   if (is("examine")) line.add({.name = "json", .help = "examine: print everything as an object"});
 }
