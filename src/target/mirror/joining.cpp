@@ -79,7 +79,7 @@ Task Mirror::look_at_leg(Request& request, ControlCall& call, Joining& joining) 
 }
 
 // A leg of the array: by its history.
-Status Mirror::look_at_old(ControlCall& call, Joining& joining) {
+Status Mirror::look_at_old(ControlCall& call, Joining& joining) const {
   const size_t source = first_of(members().in_sync());
   if (source == kMostLegs) return call.fail(EIO, "no leg is in sync");
   LegRecord own = record_;

@@ -39,8 +39,8 @@ Task Mirror::let_go(Request& request, LegSet failed, LegSet good) {
   co_return Status::from_errno((good & members().in_sync()) != 0 ? 0 : EIO);
 }
 
-// What only the leaving legs were certain to hold is now what the next one holds: of regions that
-// are dirty after a crash, every leg in sync has all that was acknowledged.
+// Where legs in sync may differ, and the one that all others were to be like leaves, the next one
+// is what they are to be like.
 void Mirror::leave_to(LegSet leaving, Members now) {
   const LegSet staying = now.in_sync() & ~leaving;
   if (staying == 0) return;
@@ -48,7 +48,9 @@ void Mirror::leave_to(LegSet leaving, Members now) {
   for (uint64_t region = next.next(0); region != UINT64_MAX; region = next.next(region + 1)) {
     bool has_truth = false;
     for (const size_t index : LegsOf(staying)) has_truth |= !leg(index).stale->has(region);
-    if (!has_truth) next.remove(region);
+    if (has_truth) continue;
+    for (const size_t index : LegsOf(now.written() & ~leaving)) leg(index).stale->add(region);
+    next.remove(region);
   }
 }
 
@@ -157,9 +159,9 @@ void Mirror::report(LegSet legs, std::string_view what) const {
 }
 
 // `legs` hold all that the others do, if nothing has happened to them since. On the control
-// reactor.
+// reactor. The others say so first. One that alone said so would seem to have all data at the next
+// start, though the others had gone on without it.
 Task Mirror::promote(Request& request, LegSet legs) {
-  LegSet done = 0;
   LegSet failed = 0;
   {
     AsyncMutex::Hold hold(membership_, *request.ring);
@@ -179,19 +181,25 @@ Task Mirror::promote(Request& request, LegSet legs) {
     if (std::ranges::all_of(record_.legs, counts_as_in_sync)) {
       record_.bitmap_since = record_.history.current().id;
     }
-    Task recording = record_on(request, now.written(), done);
+    LegSet done = 0;
+    Task recording = record_on(request, now.written() & ~legs, done);
     std::ignore = co_await recording;
-    failed = now.written() & ~done;
-    Members next = now;
-    for (const size_t index : LegsOf(legs & done)) next = next.with_in_sync(index);
-    if (failed == 0) set_members(next);
-    if (failed != 0) record_ = before;
+    failed = now.written() & ~legs & ~done;
+    if (failed != 0) {
+      record_ = before;
+    } else {
+      // From now on they leave like all that are in sync.
+      Members next = now;
+      for (const size_t index : LegsOf(legs)) next = next.with_in_sync(index);
+      set_members(next);
+      report(legs, "is in sync");
+      Task recording_own = record_on(request, legs, done);
+      std::ignore = co_await recording_own;
+      failed = legs & ~done;
+    }
   }
-  if (failed == 0) {
-    report(legs, "is in sync");
-    co_return kOk;
-  }
-  Task leaving = let_go(request, failed, done & members().in_sync());
+  if (failed == 0) co_return kOk;
+  Task leaving = let_go(request, failed, members().in_sync() & ~failed);
   co_return co_await leaving;
 }
 

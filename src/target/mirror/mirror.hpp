@@ -77,8 +77,7 @@ class Mirror final : public Target {
   bool is_unequal(const Request& request) const;
   Task equalise(Request& request);
   Task copy(Request& request, LegSet targets, std::span<std::byte> buffer);
-  // kMostLegs: no leg of `among` has the whole range.
-  size_t choose(uint64_t offset, uint64_t length, LegSet among) const;
+  size_t choose(uint64_t offset, uint64_t length, LegSet among) const;  // kMostLegs: none has it
   bool is_readable(size_t index, Members now, uint64_t first, uint64_t last) const;
 
   // --- writing.cpp
@@ -109,7 +108,7 @@ class Mirror final : public Target {
   // --- joining.cpp
   Task join(Request& request, ControlCall& call, size_t index);
   Task look_at_leg(Request& request, ControlCall& call, Joining& joining);
-  Status look_at_old(ControlCall& call, Joining& joining);
+  Status look_at_old(ControlCall& call, Joining& joining) const;
   Status look_at_new(ControlCall& call, Joining& joining);
   Status check_room(ControlCall& call, const Joining& joining) const;
   void note_lacking(const Joining& joining);
@@ -123,6 +122,7 @@ class Mirror final : public Target {
   Task readd(Request& request, ControlCall& call);
   Task add(Request& request, ControlCall& call);
   Task remove(Request& request, ControlCall& call);
+  Task forget_row(Request& request, ControlCall& call, size_t index);
   Task scrub(Request& request, ControlCall& call);
   Task change_resync(Request& request, ControlCall& call);
   Task empty(Request& request, ControlCall& call, size_t index);

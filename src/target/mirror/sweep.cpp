@@ -10,6 +10,8 @@ namespace sluice::mirror {
 namespace {
 
 constexpr int kSweepsToRetry = 15;
+constexpr std::chrono::seconds kFirstReturn{2};
+constexpr int kLaterReturns = 7;  // each twice as late as the one before
 
 }  // namespace
 
@@ -27,10 +29,13 @@ Task Mirror::Sweep::step(Request& request) {
   co_return co_await starting;
 }
 
-// A leg that could not be reached may be there again.
+// A leg that could not be reached may be there again. One that leaves again and again is given ever
+// more time.
 Task Mirror::Sweep::take_back(Request& request) {
+  const auto now = std::chrono::steady_clock::now();
   for (const size_t index : LegsOf(mirror_.named_ & ~mirror_.members().written())) {
-    if (!mirror_.leg(index).may_return || is_told_to_end()) continue;
+    if (!mirror_.leg(index).may_return || now < next_return_[index] || is_told_to_end()) continue;
+    next_return_[index] = now + kFirstReturn * (1 << std::min(returns_[index]++, kLaterReturns));
     ControlCall call;
     Task joining = mirror_.join(request, call, index);
     std::ignore = co_await joining;

@@ -5,6 +5,9 @@
 // same there, durably: while one is missing, nothing is.
 #pragma once
 
+#include <array>
+#include <chrono>
+
 #include "target/life/jobs.hpp"
 #include "target/mirror/mirror.hpp"
 
@@ -29,6 +32,8 @@ class Mirror::Sweep final : public Job {
 
   Mirror& mirror_;
   int waited_ = 0;  // sweeps since a resync has failed
+  std::array<std::chrono::steady_clock::time_point, kMostLegs> next_return_{};
+  std::array<int, kMostLegs> returns_{};  // of each leg
 };
 
 }  // namespace sluice::mirror

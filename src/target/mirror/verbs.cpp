@@ -155,7 +155,7 @@ Task Mirror::empty(Request& request, ControlCall& call, size_t index) {
   co_return replaced;
 }
 
-// Its row in the table of legs goes first: nothing waits for it any more.
+// Its row in the table of legs goes first: nothing is kept for it any more.
 Task Mirror::remove(Request& request, ControlCall& call) {
   size_t index = 0;
   if (const Status found = find_leg(call, index); !found.ok()) co_return found;
@@ -163,25 +163,40 @@ Task Mirror::remove(Request& request, ControlCall& call) {
     co_return call.fail(EBUSY, fmt::format("leg {} is in use: let it go with the verb fail first",
                                            number_of(index)));
   }
-  {
-    AsyncMutex::Hold hold(membership_, *request.ring);
-    co_await hold;
-    LegRecord before = record_;
-    std::erase_if(record_.legs, [&](const LegEntry& each) { return each.leg == leg(index).id; });
-    record_.bitmap_since = record_.history.current().id;
-    LegSet done = 0;
-    Task recording = record_on(request, members().written(), done);
-    std::ignore = co_await recording;
-    if (done != members().written()) {
-      record_ = std::move(before);
-      co_return call.fail(EIO, "not all other legs could be told of it");
-    }
-  }
+  Task forgetting = forget_row(request, call, index);
+  if (const Status forgotten = co_await forgetting; !forgotten.ok()) co_return forgotten;
   if (const Status published = publish(call, named_ & ~leg_bit(index), nullptr); !published.ok()) {
     co_return published;
   }
   Task emptying = empty(request, call, index);
   co_return co_await emptying;
+}
+
+// In a generation that the leg does not know.
+Task Mirror::forget_row(Request& request, ControlCall& call, size_t index) {
+  AsyncMutex::Hold hold(membership_, *request.ring);
+  co_await hold;
+  if (members().unsettled()) {
+    Task settling = settle(request);
+    if (const Status settled = co_await settling; !settled.ok()) {
+      co_return call.fail(settled.error(), "no leg in sync can be written");
+    }
+  }
+  const Members now = members();
+  const LegRecord before = record_;
+  std::erase_if(record_.legs, [&](const LegEntry& each) { return each.leg == leg(index).id; });
+  record_.begin_generation(Generation::begin_now());
+  record_.bitmap_since = record_.history.current().id;
+  LegSet done = 0;
+  Task recording = record_on(request, now.in_sync(), done);
+  std::ignore = co_await recording;
+  if (done != now.in_sync()) {
+    record_ = before;
+    co_return call.fail(EIO, "not all legs in sync could be told of it");
+  }
+  Task recording_behind = record_on(request, now.behind(), done);
+  std::ignore = co_await recording_behind;
+  co_return kOk;
 }
 
 Task Mirror::change_resync(Request& request, ControlCall& call) {

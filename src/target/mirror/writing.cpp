@@ -96,7 +96,7 @@ Task Mirror::flush_leg(Request& request, size_t index) {
   const Status flushed = co_await flushing;
   if (!flushed.ok()) {
     leg(index).has_lost = true;
-    leg(index).may_return = !is_of_the_medium(flushed);
+    leg(index).may_return = true;
     leg(index).write_errors.fetch_add(1);
   }
   co_return flushed;
