@@ -25,7 +25,7 @@ main() {
 
 make_mirror() {
     truncate -s "${1:-128M}" a.img b.img
-    sluice mirror create --assume-clean a.img b.img > create.txt
+    sluice mirror create --assume_clean a.img b.img > create.txt 2>&1
 }
 
 load() {
@@ -108,15 +108,17 @@ lives_on() {
 }
 
 lacks_a_leg() {
-    sluice list -n "$ID" | grep -q degraded
+    sluice list -n "$ID" > list.txt
+    grep -q degraded list.txt
 }
 
 failing_leg() {
     make_mirror
-    add 'mirror(a.img, fault(b.img, read_errors=0.01))' -q 2
+    add 'mirror(a.img, fault(b.img, errors=0.02, ops=read))' -q 2
     load
-    sluice stat -n "$ID" | grep -qE 'leg_read_errors [1-9]'
-    lacks 'degraded' <(sluice list -n "$ID")
+    sluice stat -n "$ID" > stat.txt
+    grep -qE 'leg_read_errors [1-9]' stat.txt
+    lacks 'health:' stat.txt
     del
     same_legs
 }
@@ -133,10 +135,11 @@ replaced() {
     wait_for 20 lacks_only_the_first
     ctl remove 1
     wait_for 10 is_whole
-    same spec "$(field spec)" "mirror($CASE/b.img, $CASE/c.img)"
+    sluice list -n "$ID" > list.txt
+    grep -qF "mirror($CASE/b.img, $CASE/c.img)" list.txt || fail "$(cat list.txt)"
     # A recovery opens the legs that it has now.
     kill_server
-    sluice recover -n "$ID"
+    sluice recover -n "$ID" > recover.txt
     load --size=8M
     wait_for 20 is_whole
     del
@@ -145,7 +148,8 @@ replaced() {
 }
 
 lacks_only_the_first() {
-    sluice stat -n "$ID" | grep -q 'legs_in_sync 2,'
+    sluice stat -n "$ID" > stat.txt
+    grep -q 'legs_in_sync 2,' stat.txt
 }
 
 # What was acknowledged is there, on both legs.
@@ -157,7 +161,7 @@ killed() {
     for _ in 1 2 3; do
         sleep 0.7
         kill_server
-        sluice recover -n "$ID"
+        sluice recover -n "$ID" > recover.txt
     done
     touch book.stop
     wait "$!"
@@ -170,13 +174,13 @@ killed() {
 killed_in_resync() {
     make_mirror
     add 'mirror(a.img, b.img, resync_min=1M, resync_max=8M)' -q 2 -r 1 -i 1
-    load --size=8M
+    verified --rw=randwrite --size=8M
     ctl fail 1
-    load --size=8M
+    verified --rw=randwrite --size=8M
     ctl readd 1
     sleep 0.5
     kill_server
-    sluice recover -n "$ID"
+    sluice recover -n "$ID" > recover.txt
     verified --rw=randread --size=8M --verify_only
     ctl resync min=0 max=0
     wait_for 20 is_whole
@@ -190,8 +194,7 @@ upgraded() {
     load --time_based --runtime=5 --size=16M &
     sleep 1
     ctl fail 2
-    sluice upgrade -n "$ID" > upgrade.txt
-    ctl readd 2
+    sluice upgrade -n "$ID" > upgrade.txt    # a server takes all legs that it is given
     sluice upgrade -n "$ID" > upgrade.txt
     wait "$!"
     wait_for 20 is_whole

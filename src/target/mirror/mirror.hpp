@@ -88,7 +88,7 @@ class Mirror final : public Target {
   Task write_intents(Request& request, uint64_t block);
   Task conclude(Request& request, Members began, LegParts& parts);
   Task zero_by_hand(Request& request, LegSet legs, LegSet& done);
-  void note_unequal(const Request& request, LegSet in_sync);
+  void note_unequal(const Request& request);
   void note_write_errors(LegSet failed, const LegParts& parts);
 
   // --- membership.cpp

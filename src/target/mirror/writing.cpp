@@ -122,7 +122,7 @@ Task Mirror::conclude(Request& request, Members began, LegParts& parts) {
   Task leaving = let_go(request, failed, done & began.in_sync());
   const Status left = co_await leaving;
   if (left.ok()) co_return kOk;
-  note_unequal(request, members().in_sync());
+  note_unequal(request);
   Status last = Status::from_errno(EIO);
   for (const size_t index : LegsOf(failed & began.in_sync())) last = parts.status_of(index);
   co_return last;
@@ -149,17 +149,19 @@ Task Mirror::zero_by_hand(Request& request, LegSet legs, LegSet& done) {
   co_return kOk;
 }
 
-// Some legs have parts of a write that has failed: the region is made equal in the background, and
-// read from one leg until then.
-void Mirror::note_unequal(const Request& request, LegSet in_sync) {
+// Some legs have parts of a write that has failed: what one in sync has is copied to all others in
+// the background, and is what is read until then.
+void Mirror::note_unequal(const Request& request) {
+  const Members now = members();
   const Regions& regions = intents_->regions();
   const uint64_t last = regions.last_of(request.offset, request.length);
   for (uint64_t region = regions.region_of(request.offset); region <= last; ++region) {
-    bool has_truth = false;
-    for (const size_t index : LegsOf(in_sync)) {
-      if (leg(index).stale->has(region)) continue;
-      if (has_truth) leg(index).stale->add(region);
-      has_truth = true;
+    size_t truth = kMostLegs;
+    for (const size_t index : LegsOf(now.in_sync())) {
+      if (truth == kMostLegs && !leg(index).stale->has(region)) truth = index;
+    }
+    for (const size_t index : LegsOf(now.written())) {
+      if (index != truth) leg(index).stale->add(region);
     }
   }
 }
