@@ -36,6 +36,7 @@ Geometry combine(const Geometry& one, const Geometry& other) {
   both.read_only = one.read_only || other.read_only;
   both.rotational = one.rotational || other.rotational;
   both.needs_bytes = one.needs_bytes || other.needs_bytes;
+  both.needs_stable_pages = one.needs_stable_pages || other.needs_stable_pages;
   return both;
 }
 

@@ -58,6 +58,7 @@ struct Geometry {
   bool read_only = false;
   bool rotational = false;
   bool needs_bytes = false;  // reads the data itself: the front end selects an addressable mode
+  bool needs_stable_pages = false;  // uses the data of a write twice: it must not change meanwhile
 };
 
 // The geometry that holds for requests to either of two children.

@@ -35,6 +35,8 @@ struct Health {
   HealthState state = HealthState::ok;
   std::string reason = {};  // part of a sentence; empty: ok
   std::vector<HealthNumber> numbers = {};
+  // The target has what its children have elsewhere as well: what fails them only degrades it.
+  bool is_redundant = false;
 };
 
 struct TargetHealth {

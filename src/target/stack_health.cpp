@@ -1,6 +1,7 @@
 // Stack: the health of its whole tree.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <map>
 
 #include "target/missing.hpp"
@@ -12,19 +13,20 @@ namespace {
 
 class Collector {
  public:
-  // Adds the target, then what is below it.
-  void add(const Target& target) {
+  // Adds the target, then what is below it. `worst`: what it can mean for the whole.
+  void add(const Target& target, HealthState worst = HealthState::failed) {
     const int count = ++seen_[target.name()];
     found_.targets.push_back(
         {.name = count == 1 ? target.name() : fmt::format("{}#{}", target.name(), count),
          .health = target.health()});
     const TargetHealth& last = found_.targets.back();
-    if (last.health.state > found_.state) {
-      found_.state = last.health.state;
+    if (const HealthState state = std::min(last.health.state, worst); state > found_.state) {
+      found_.state = state;
       found_.reason = fmt::format("{}: {}", last.name, last.health.reason);
     }
+    if (last.health.is_redundant) worst = std::min(worst, HealthState::degraded);
     for (const auto& child : target.children()) {
-      if (!is_free_place(*child)) add(*child);
+      if (!is_free_place(*child)) add(*child, worst);
     }
   }
 

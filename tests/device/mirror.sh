@@ -52,6 +52,7 @@ verified_in() {
     make_mirror
     add 'mirror(a.img, b.img)' --mode "$1" -q 2
     same mode "$(field mode)" "$1"
+    same "stable writes" "$(setting queue/stable_writes)" 1
     load --time_based --runtime=6 &
     sleep 1
     ctl fail 2
@@ -118,7 +119,7 @@ failing_leg() {
     load
     sluice stat -n "$ID" > stat.txt
     grep -qE 'leg_read_errors [1-9]' stat.txt
-    lacks 'health:' stat.txt
+    grep -q 'legs_in_sync 2,' stat.txt
     del
     same_legs
 }

@@ -1,4 +1,5 @@
 #include "frontend/ublk/device.hpp"
+#include "core/log.hpp"
 
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -279,7 +280,16 @@ Result<void> UblkDevice::serve() {
                                           .id = info_.dev_id,
                                           .value = static_cast<uint64_t>(getpid())});
   live_ = live.has_value();
+  if (live_ && !recovering_ && stack_.geometry().needs_stable_pages) ask_for_stable_pages();
   return live;
+}
+
+// Nobody has opened it yet, so file systems follow.
+void UblkDevice::ask_for_stable_pages() {
+  const auto asked = give_order(*keeper_, {.order = "stable_pages", .id = info_.dev_id});
+  if (asked) return;
+  log().warn("device {}: clients are not asked for stable pages: {}", info_.dev_id,
+             asked.error().text);
 }
 
 Result<void> UblkDevice::begin() {

@@ -99,6 +99,7 @@ class UblkDevice final : public Frontend {
   Reactor::Setup plan_reactor(uint16_t queue);
   Result<void> fill_reactors();
   Result<void> begin();
+  void ask_for_stable_pages();
   Result<void> start_recovery();
 
   Stack& stack_;

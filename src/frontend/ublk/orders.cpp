@@ -33,6 +33,14 @@ Result<void> write_back(uint32_t id) {
                                  std::strerror(errno)));
 }
 
+// The kernel freezes the queue for it, so the server must go on serving.
+Result<void> ask_for_stable_pages(uint32_t id) {
+  const std::string path = fmt::format("/sys/block/ublkb{}/queue/stable_writes", id);
+  std::ofstream file(path);
+  if (file << "1\n" << std::flush) return {};
+  return fail(EIO, fmt::format("{} cannot be written", path));
+}
+
 }  // namespace
 
 Result<void> give_order(Keeper& keeper, const Order& order) {
@@ -57,6 +65,7 @@ Result<void> carry_out(const JsonValue& request) {
   if (order == "start_recovery") return (*control)->start_recovery(id);
   if (order == "quiesce") return (*control)->quiesce(id);
   if (order == "remove") return (*control)->remove(id, false);
+  if (order == "stable_pages") return ask_for_stable_pages(id);
   if (order == "update_size") return (*control)->update_size(id, value);
   if (order == "stop_unless_busy") return stop_unless_busy(**control, id);
   if (order != "stop") return fail(ENOSYS, fmt::format("unknown request '{}' to a keeper", order));

@@ -27,6 +27,7 @@ struct Order {
 //
 //   start, end_recovery       value: the serving process
 //   start_recovery, quiesce, remove
+//   stable_pages              the block device asks its users not to change the data of a write
 //   update_size               value: in bytes
 //   stop, stop_unless_busy    value: 1 to write back the page cache first, which the
 //                             driver does itself for a device without recovery

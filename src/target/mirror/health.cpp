@@ -20,6 +20,7 @@ HealthNumber gauge(std::string name, uint64_t value) {
 Health Mirror::health() const {
   const std::scoped_lock guard(observed_);
   Health health;
+  health.is_redundant = true;
   if (!intents_ || !resync_) return health;
   const Members now = members();
   const auto note = [&](HealthState state, std::string reason) {

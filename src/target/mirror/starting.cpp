@@ -152,14 +152,18 @@ Status Mirror::refuse_degraded(const Decision& decision, LifeCall& call) const {
 void Mirror::set_geometry(const Decision& decision) {
   Geometry geometry;
   bool is_first = true;
+  bool can_zero = true;
   for (const auto& each : children()) {
     if (each->missing() != nullptr) continue;
     geometry = is_first ? each->geometry() : combine(geometry, each->geometry());
+    can_zero = can_zero && each->geometry().can_write_zeroes;
     is_first = false;
   }
   geometry.size_bytes = decision.data_bytes;
   geometry.exact_bytes = 0;
-  geometry.can_discard = geometry.can_write_zeroes;
+  geometry.can_write_zeroes = true;  // on each leg by itself
+  geometry.can_discard = can_zero;   // which zeroes it, see write()
+  geometry.needs_stable_pages = true;
   geometry.can_prefetch = false;
   geometry.volatile_cache |= !decision.missing.empty();
   geometry_ = geometry;
