@@ -34,6 +34,8 @@ class Filling {
   void compress_nothing() { touched_.assign(touched_.size(), true); }
 
  private:
+  std::string backing_options();
+  void run(const std::string& command);
   std::string write_command(bool compressed);
   void put(uint64_t number, uint64_t offset, std::span<std::byte> bytes);
 
@@ -66,15 +68,33 @@ void Filling::make_backing() {
   image_.backing_format = random_() % 2 == 0 ? "raw" : "qcow2";
   image_.backing = "base." + image_.backing_format;
   if (image_.backing_format == "raw") return;
-  EXPECT_EQ(folder_.run("qemu-img convert -f raw -O qcow2 -o cluster_size=4k base.raw base.qcow2"),
-            0)
-      << folder_.output();
+  const std::string options = backing_options();
+  run("qemu-img convert -f raw -O qcow2" + options + " base.raw base.qcow2");
+  const bool is_old = options.contains("compat=0.10");
+  if (is_old || length != image_.size_bytes || random_() % 2 == 0) return;
+  run("qemu-img snapshot -c below base.qcow2");
+  image_.backing_snapshots.emplace_back("below");
+  image_.backing_snapshot_contents.push_back(std::move(bytes));
+}
+
+std::string Filling::backing_options() {
+  constexpr uint64_t kClusterBytes[] = {512, 4096, 4096, 65536};
+  image_.backing_cluster_bytes = kClusterBytes[random_() % 4];
+  std::string options = random_() % 4 == 0 ? " -c" : "";
+  options += fmt::format(" -o cluster_size={}", image_.backing_cluster_bytes);
+  if (random_() % 4 == 0) return options + ",compat=0.10";
+  if (image_.backing_cluster_bytes >= 16384 && random_() % 2 == 0) options += ",extended_l2=on";
+  return options + fmt::format(",refcount_bits={}", 8U << random_() % 4);
+}
+
+void Filling::run(const std::string& command) {
+  EXPECT_EQ(folder_.run(command), 0) << command << '\n' << folder_.output();
 }
 
 void Filling::fill(int writes, bool compressed) {
   std::string command = "qemu-io -f qcow2";
   for (int i = 0; i < writes; ++i) command += " -c '" + write_command(compressed) + "'";
-  EXPECT_EQ(folder_.run(command + " image.qcow2"), 0) << command << '\n' << folder_.output();
+  run(command + " image.qcow2");
 }
 
 // Compressed clusters are zeroes but for one block, because the patterns cannot be compressed.
@@ -111,7 +131,8 @@ std::string Filling::write_command(bool compressed) {
 }
 
 // Version 2 has no options.
-std::string random_options(std::mt19937_64& random, Qcow2Image& image, uint32_t& refcount_bits) {
+std::string random_options(std::mt19937_64& random, Qcow2Image& image, uint32_t& refcount_bits,
+                           bool may_commit) {
   constexpr uint64_t kClusterBytes[] = {512, 1024, 4096, 65536};
   image.cluster_bytes = kClusterBytes[random() % 4];
   std::string options = fmt::format("cluster_size={}", image.cluster_bytes);
@@ -124,26 +145,54 @@ std::string random_options(std::mt19937_64& random, Qcow2Image& image, uint32_t&
   if (image.cluster_bytes >= 16384 && random() % 2 == 0) options += ",extended_l2=on";
   if (random() % 3 == 0) options += ",compression_type=zstd";
   if (random() % 4 == 0) options += ",lazy_refcounts=on";
-  if (random() % 6 == 0) {
+  if (!may_commit && random() % 6 == 0) {
     image.data_file = "data.raw";
     options += ",data_file=data.raw";
   }
   return options + fmt::format(",compat=1.1,refcount_bits={}", refcount_bits);
 }
 
+// --- What QEMU says
+
+bool is_sound(const WorkFolder& folder, const std::string& name, bool may_leak) {
+  constexpr int kLeaks = 3;
+  const int checked = folder.run("qemu-img check -f qcow2 " + name);
+  if (checked == 0 || (checked == kLeaks && may_leak)) return true;
+  folder.run("qemu-img check -f qcow2 " + name + " | grep -v ^Leaked");
+  ADD_FAILURE() << "qemu-img check " << name << ": " << checked << '\n' << folder.output();
+  return false;
+}
+
+void expect_snapshots(const WorkFolder& folder, const std::string& name,
+                      const std::vector<std::string>& snapshots,
+                      const std::vector<ImageContent>& contents) {
+  for (size_t i = 0; i < snapshots.size(); ++i) {
+    const auto content = read_snapshot(folder, name, snapshots[i]);
+    EXPECT_TRUE(content.has_value()) << snapshots[i] << ": " << folder.output();
+    EXPECT_TRUE(content == contents[i])
+        << "snapshot " << snapshots[i] << " of " << name << " has changed";
+  }
+}
+
+ImageContent read_disk(const WorkFolder& folder, const std::string& name) {
+  EXPECT_EQ(folder.run("qemu-img convert -f qcow2 -O raw " + name + " disk.raw"), 0)
+      << folder.output();
+  return folder.read("disk.raw");
+}
+
 }  // namespace
 
 Qcow2Image make_random_image(const WorkFolder& folder, std::mt19937_64& random,
-                             std::optional<BlockOracle>& oracle) {
+                             std::optional<BlockOracle>& oracle, bool may_commit) {
   Qcow2Image image;
   uint32_t refcount_bits = 0;
-  image.options = random_options(random, image, refcount_bits);
+  image.options = random_options(random, image, refcount_bits, may_commit);
   const uint64_t most_mib = image.cluster_bytes == 512 ? 3 : 7;
   image.size_bytes = (2048 + random() % (most_mib * 2048)) * kBlockBytes;
   oracle.emplace(image.size_bytes);
   Filling filling(folder, random, image, *oracle);
   std::string backing;
-  if (random() % 2 == 0) {
+  if (may_commit || random() % 2 == 0) {
     filling.make_backing();
     backing = fmt::format(" -b {} -F {}", image.backing, image.backing_format);
   } else if (image.data_file.empty() && random() % 5 == 0) {
@@ -159,8 +208,8 @@ Qcow2Image make_random_image(const WorkFolder& folder, std::mt19937_64& random,
     const bool compressed = image.data_file.empty() && random() % 3 == 0;
     filling.fill(static_cast<int>(1 + random() % 12), compressed);
     if (compressed) refcount_bits_min = 8;
-    if (refcount_bits < refcount_bits_min || !image.data_file.empty() || random() % 2 == 0)
-      continue;
+    const bool cannot = may_commit || refcount_bits < refcount_bits_min || !image.data_file.empty();
+    if (cannot || random() % 2 == 0) continue;
     const std::string name = fmt::format("s{}", image.snapshots.size());
     EXPECT_EQ(folder.run(fmt::format("qemu-img snapshot -c {} image.qcow2", name)), 0)
         << folder.output();
@@ -198,22 +247,18 @@ std::optional<std::vector<std::byte>> read_snapshot(const WorkFolder& folder,
 
 std::vector<std::byte> examine_image(const WorkFolder& folder, const std::string& name,
                                      const Qcow2Image& image, bool may_leak) {
-  constexpr int kLeaks = 3;
-  const int checked = folder.run("qemu-img check -f qcow2 " + name);
-  if (checked != 0 && (checked != kLeaks || !may_leak)) {
-    folder.run("qemu-img check -f qcow2 " + name + " | grep -v ^Leaked");
-    ADD_FAILURE() << "qemu-img check: " << checked << '\n' << folder.output();
-    return {};
+  const bool has_image_below = image.backing_format == "qcow2";
+  if (!is_sound(folder, name, may_leak)) return {};
+  if (has_image_below && !is_sound(folder, image.backing, may_leak)) return {};
+  const std::string& own = image.is_below ? image.backing : name;
+  expect_snapshots(folder, own, image.snapshots, image.snapshot_contents);
+  if (has_image_below && !image.is_below) {
+    expect_snapshots(folder, image.backing, image.backing_snapshots,
+                     image.backing_snapshot_contents);
   }
-  for (size_t i = 0; i < image.snapshots.size(); ++i) {
-    const auto content = read_snapshot(folder, name, image.snapshots[i]);
-    EXPECT_TRUE(content.has_value()) << image.snapshots[i] << ": " << folder.output();
-    EXPECT_TRUE(content == image.snapshot_contents[i])
-        << "snapshot " << image.snapshots[i] << " has changed";
-  }
-  EXPECT_EQ(folder.run("qemu-img convert -f qcow2 -O raw " + name + " disk.raw"), 0)
-      << folder.output();
-  return folder.read("disk.raw");
+  ImageContent found = read_disk(folder, own);
+  if (image.is_below) EXPECT_TRUE(read_disk(folder, name) == found) << "the empty image differs";
+  return found;
 }
 
 }  // namespace sluice::test

@@ -1,7 +1,9 @@
 #include "model/qcow2_run.hpp"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 
 #include <algorithm>
 #include <utility>
@@ -15,6 +17,14 @@ using qcow2::Qcow2Target;
 
 constexpr uint64_t kDiskBlock = BlockOracle::kBlock;
 constexpr size_t kAtOnce = 8;
+
+std::unique_ptr<Qcow2Target> make_image(const std::vector<std::byte>& bytes,
+                                        const qcow2::Image::Options& options,
+                                        Qcow2Target::Parts parts) {
+  auto header = qcow2::parse_header(bytes, bytes.size());
+  if (!header) throw std::runtime_error(header.error().text);
+  return std::make_unique<Qcow2Target>(options, *header, std::move(parts));
+}
 
 // The last block of an image may be there in part.
 std::vector<std::byte> in_whole_blocks(std::vector<std::byte> bytes) {
@@ -40,26 +50,36 @@ Qcow2Run::Qcow2Run(const Setup& setup, uint64_t seed, const Content& content, Bl
     : setup_(setup),
       random_(seed),
       power_(random_()),
-      backing_power_(random_()),
       oracle_(std::move(oracle)),
-      may_fail_(setup.fails),
+      may_fail_(setup.fails_each != 0),
       until_cut_(events_to_cut()),
       cuts_left_(setup.cuts),
+      disk_(make_disk(content.image)),
+      data_(setup.image.data_file.empty() ? nullptr : make_disk(content.data)),
+      backing_(setup.image.backing.empty() ? nullptr : make_disk(content.backing)),
+      backing_file_(memfd_create("backing", MFD_CLOEXEC)),
       image_(setup.image) {
-  auto disk = make_disk(content.image);
-  disk_ = disk.get();
-  std::unique_ptr<VolatileDisk> data;
-  if (!setup.image.data_file.empty()) data = make_disk(content.data);
-  data_ = data.get();
-  std::unique_ptr<Target> backing;
-  if (!setup.image.backing.empty()) backing = open_backing();
-  auto header = qcow2::parse_header(content.image, content.image.size());
-  if (!header) throw std::runtime_error(header.error().text);
   const uint64_t cache_bytes = random_() % 2 == 0 ? 0 : 1 << 20;
-  target_ = std::make_unique<Qcow2Target>(
-      qcow2::Image::Options{.name = "image", .writable = true, .cache_bytes = cache_bytes}, *header,
-      Qcow2Target::Parts{
-          .storage = std::move(disk), .data = std::move(data), .backing = std::move(backing)});
+  Spec spec{.target = "qcow2"};
+  spec.set("file", image_.is_below ? image_.backing : std::string("image.qcow2"));
+  spec.set("cache", cache_bytes);
+  const qcow2::Image::Options writable{
+      .name = "image", .writable = true, .cache_bytes = cache_bytes};
+  std::unique_ptr<Qcow2Target> active;
+  if (image_.is_below) {
+    active = make_image(content.backing, writable,
+                        {.storage = open_backing(true), .data = {}, .backing = {}});
+  } else {
+    Qcow2Target::Parts parts{.storage = std::make_unique<OpenedDisk>(*disk_, Descriptor(), true),
+                             .data = {},
+                             .backing = {}};
+    if (data_ != nullptr) {
+      parts.data = std::make_unique<OpenedDisk>(*data_, Descriptor(), true);
+    }
+    if (backing_ != nullptr) parts.backing = open_below(content.backing);
+    active = make_image(content.image, writable, std::move(parts));
+  }
+  target_ = std::make_unique<qcow2::Chain>(spec, spec.text("file"), std::move(active));
 }
 
 Qcow2Run::~Qcow2Run() = default;
@@ -72,49 +92,66 @@ std::unique_ptr<VolatileDisk> Qcow2Run::make_disk(const Bytes& bytes) {
   return disk;
 }
 
-Qcow2Run::Content Qcow2Run::left_on_disks(VolatileDisk::Left left) {
-  return {.image = disk_->after_cut(left, random_),
-          .data = data_ == nullptr ? Bytes() : data_->after_cut(left, random_)};
+std::unique_ptr<Target> Qcow2Run::open_below(const Bytes& bytes) const {
+  auto storage = open_backing(false);
+  if (image_.backing_format == "raw") return storage;
+  return make_image(bytes, {.name = "base"},
+                    {.storage = std::move(storage), .data = {}, .backing = {}});
 }
 
-std::unique_ptr<Target> Qcow2Run::open_backing() {
-  const Bytes bytes = in_whole_blocks(setup_.folder.read(setup_.image.backing));
-  auto disk = std::make_unique<VolatileDisk>(backing_power_, bytes.size(), false);
-  disk->load(bytes);
-  if (setup_.image.backing_format == "raw") return disk;
-  auto header = qcow2::parse_header(bytes, bytes.size());
-  if (!header) throw std::runtime_error(header.error().text);
-  auto target = std::make_unique<Qcow2Target>(
-      qcow2::Image::Options{.name = "base"}, *header,
-      Qcow2Target::Parts{.storage = std::move(disk), .data = nullptr, .backing = nullptr});
-  start_target(*target);
-  return target;
+// Each time another open file, as a command would bring it.
+std::unique_ptr<Target> Qcow2Run::open_backing(bool writable) const {
+  const std::string path = fmt::format("/proc/self/fd/{}", backing_file_.number());
+  Descriptor file(::open(path.c_str(), O_RDWR | O_CLOEXEC));
+  return std::make_unique<OpenedDisk>(*backing_, std::move(file), writable);
+}
+
+// --- What is on the disks
+
+Qcow2Run::Content Qcow2Run::left_on_disks(VolatileDisk::Left left) {
+  const auto left_on = [&](const std::unique_ptr<VolatileDisk>& disk) {
+    return disk == nullptr ? Bytes() : disk->after_cut(left, random_);
+  };
+  return {.image = left_on(disk_), .data = left_on(data_), .backing = left_on(backing_)};
+}
+
+void Qcow2Run::write_files(const std::string& name, const Content& content) const {
+  setup_.folder.write(name, content.image);
+  if (data_ != nullptr) setup_.folder.write(image_.data_file, content.data);
+  if (backing_ != nullptr) setup_.folder.write(image_.backing, content.backing);
+}
+
+void Qcow2Run::set_failures(const std::function<int(const Request&, const VolatileDisk&)>& fails) {
+  for (VolatileDisk* const disk : {disk_.get(), data_.get(), backing_.get()}) {
+    if (disk == nullptr) continue;
+    disk->fails = nullptr;
+    if (fails) disk->fails = [=](const Request& request) { return fails(request, *disk); };
+  }
 }
 
 void Qcow2Run::run(int steps) {
   power_.on_event = [this] { maybe_cut(); };
-  start_target(*target_);
+  start_target();
   EXPECT_EQ(oracle_.check(0, read_all()), "");
-  for (VolatileDisk* const disk : {disk_, data_}) {
-    if (!may_fail_ || disk == nullptr) continue;
-    disk->fails = [this](const Request& request) { return failure_of(request); };
+  if (may_fail_) {
+    set_failures([this](const Request& request, const VolatileDisk& disk) {
+      return failure_of(request, disk);
+    });
   }
   for (int i = 0; i < steps && !testing::Test::HasFailure(); ++i) {
     maybe_start_verb();
-    if (running_.size() < kAtOnce && verb_ == nullptr) start();
+    maybe_commit();
+    if (running_.size() < kAtOnce && (verb_ == nullptr || verb_->is_commit)) start();
     step();
   }
   while ((!running_.empty() || verb_ != nullptr) && !testing::Test::HasFailure()) step();
   if (testing::Test::HasFailure()) return;
-  disk_->fails = nullptr;
-  if (data_ != nullptr) data_->fails = nullptr;
+  set_failures(nullptr);
   stop_target();
   power_.on_event = nullptr;
   while (!cuts_.empty()) check_next();
   if (testing::Test::HasFailure()) return;
-  const Content content = left_on_disks(VolatileDisk::Left::newest);
-  setup_.folder.write("stopped.qcow2", content.image);
-  if (data_ != nullptr) setup_.folder.write(setup_.image.data_file, content.data);
+  write_files("stopped.qcow2", left_on_disks(VolatileDisk::Left::newest));
   check_uncertain("stopped.qcow2", uncertain_, image_);
   const Bytes found =
       examine_image(setup_.folder, "stopped.qcow2", image_, setup_.may_leak || may_fail_);
@@ -125,15 +162,19 @@ void Qcow2Run::run(int steps) {
 
 // --- Life
 
-void Qcow2Run::start_target(Qcow2Target& target) {
+void Qcow2Run::start_target() {
+  // Jobs begin at once, on our ring.
+  static const auto control = ControlReactor::start();
+  ASSERT_TRUE(control.has_value()) << control.error().text;
+  ASSERT_TRUE(jobs_.begin(**control).ok());
   for (const auto purpose : {LifeCall::Purpose::look, LifeCall::Purpose::serve}) {
     LifeRequest life(ring_);
-    LifeCall call{.purpose = purpose};
-    Task starting = target.start(life.request, call);
+    LifeCall call{.purpose = purpose, .jobs = &jobs_};
+    Task starting = target_->start(life.request, call);
     perform_until(starting);
     ASSERT_EQ(starting.status().error(), 0) << call.why;
     if (purpose == LifeCall::Purpose::serve) return;
-    Task stopping = target.stop(life.request, call);
+    Task stopping = target_->stop(life.request, call);
     perform_until(stopping);
     EXPECT_EQ(stopping.status().error(), 0);
   }
@@ -141,6 +182,8 @@ void Qcow2Run::start_target(Qcow2Target& target) {
 
 void Qcow2Run::stop_target() {
   LifeRequest life(ring_);
+  Task ending = jobs_.end_some(life.request, jobs_.all());
+  perform_until(ending);
   LifeCall call;
   Task stopping = target_->stop(life.request, call);
   perform_until(stopping);
@@ -258,13 +301,14 @@ void Qcow2Run::end(Running& ended) {
   if (ended.op == Op::flush) oracle_.flushed(ended.begun_at);
 }
 
-int Qcow2Run::failure_of(const Request& request) {
+// What the backing file loses while the image is committed is in the image still.
+int Qcow2Run::failure_of(const Request& request, const VolatileDisk& disk) {
   if (request.op == Op::flush) {
-    if (random_() % 40 != 0) return 0;
-    has_lost_ = true;
+    if (random_() % (setup_.fails_each / 4 + 1) != 0) return 0;
+    if (&disk != backing_.get() || image_.is_below) has_lost_ = true;
     return EIO;
   }
-  if (random_() % 150 != 0) return 0;
+  if (random_() % setup_.fails_each != 0) return 0;
   return request.changes_data() && random_() % 2 == 0 ? ENOSPC : EIO;
 }
 
@@ -272,8 +316,7 @@ int Qcow2Run::failure_of(const Request& request) {
 
 // So that the cuts are spread over the run.
 int Qcow2Run::events_to_cut() {
-  constexpr uint64_t kEvents = 2400;
-  const uint64_t most = kEvents / static_cast<uint64_t>(std::max(setup_.cuts, 8));
+  const auto most = static_cast<uint64_t>(setup_.events / std::max(setup_.cuts, 8));
   return 1 + static_cast<int>(random_() % most);
 }
 
@@ -282,6 +325,7 @@ void Qcow2Run::maybe_cut() {
   if (cuts_left_ == 0 || --until_cut_ > 0) return;
   until_cut_ = events_to_cut();
   --cuts_left_;
+  if (is_committing()) ++setup_.counts.commit_cuts;
   cuts_.push_back({oracle_, left_on_disks(VolatileDisk::Left::any), image_, uncertain_});
 }
 
@@ -299,31 +343,33 @@ void Qcow2Run::check_next() {
   ++setup_.counts.judged;
   Setup next = setup_;
   next.image = std::move(cut.image);
-  next.fails = false;
+  next.fails_each = 0;
   next.may_leak = true;
   next.cuts = setup_.depth == 0 ? 2 : 0;
+  next.events = 2400;
   ++next.depth;
   Qcow2Run run(next, random_(), cut.content, std::move(cut.oracle));
-  run.run(200);
+  run.run(setup_.commits ? 800 : 200);
 }
 
 // The contents of the disk.
 Qcow2Run::Bytes Qcow2Run::examine(Cut& cut, bool by_qemu) {
   EXPECT_EQ(corruptions_of(cut.content.image), "");
+  if (image_.backing_format == "qcow2") EXPECT_EQ(corruptions_of(cut.content.backing), "");
   if (!by_qemu) {
     Setup next = setup_;
+    next.image = cut.image;
     next.cuts = 0;
     return Qcow2Run(next, random_(), cut.content, cut.oracle).look();
   }
   const std::string name = fmt::format("cut{}.qcow2", setup_.depth);
-  setup_.folder.write(name, cut.content.image);
-  if (data_ != nullptr) setup_.folder.write(setup_.image.data_file, cut.content.data);
+  write_files(name, cut.content);
   check_uncertain(name, cut.verbs, cut.image);
   return examine_image(setup_.folder, name, cut.image, true);
 }
 
 Qcow2Run::Bytes Qcow2Run::look() {
-  start_target(*target_);
+  start_target();
   Bytes found = read_all();
   stop_target();
   return found;

@@ -24,7 +24,8 @@ constexpr std::array kLimits{EOVERFLOW, EFBIG};
 // One at a time. Meanwhile no requests begin, so that the oracle knows what can be in a snapshot;
 // those that run may be before or after it.
 void Qcow2Run::maybe_start_verb() {
-  if (verb_ != nullptr || has_lost_ || !setup_.image.data_file.empty()) return;
+  if (verb_ != nullptr || has_lost_ || is_committing() || !image_.data_file.empty()) return;
+  if (setup_.commits && !image_.is_below) return;
   const uint64_t dice = random_() % 400;
   if (dice > 3) return;
   const size_t count = image_.snapshots.size();
@@ -64,6 +65,7 @@ void Qcow2Run::begin_apply(std::span<const std::byte> content) {
 
 void Qcow2Run::collect_verb() {
   if (verb_ == nullptr || !verb_->task->finished()) return;
+  if (verb_->is_commit) return collect_commit(*std::exchange(verb_, nullptr));
   const int error = verb_->task->status().error();
   const std::string why = verb_->call.why;
   verb_.reset();
@@ -82,8 +84,9 @@ void Qcow2Run::collect_verb() {
 void Qcow2Run::take_effect(const Verb& ended) {
   if (ended.verb == "snapshot-apply") oracle_.end(0, ended.content.size(), true);
   if (ended.verb != "snapshot-create") return;
-  setup_.folder.write("taken.qcow2", disk_->after_cut(VolatileDisk::Left::newest, random_));
-  auto content = read_snapshot(setup_.folder, "taken.qcow2", ended.name);
+  write_files("taken.qcow2", left_on_disks(VolatileDisk::Left::newest));
+  auto content = read_snapshot(
+      setup_.folder, image_.is_below ? image_.backing : std::string("taken.qcow2"), ended.name);
   ASSERT_TRUE(content.has_value()) << setup_.folder.output();
   EXPECT_EQ(ended.before.check(0, *content), "") << "in snapshot " << ended.name;
   image_.snapshots.push_back(ended.name);
@@ -97,7 +100,7 @@ void Qcow2Run::check_uncertain(const std::string& name, std::vector<Verb>& verbs
     if (each.verb == "snapshot-apply") continue;  // the oracle knows
     // Not promised, and no longer protected when the disk below has not taken that back.
     if (each.verb == "snapshot-create" && may_fail_) continue;
-    auto content = read_snapshot(setup_.folder, name, each.name);
+    auto content = read_snapshot(setup_.folder, image.is_below ? image.backing : name, each.name);
     if (!content) continue;
     if (each.verb == "snapshot-create") {
       EXPECT_EQ(each.before.check(0, *content), "") << "in snapshot " << each.name;
