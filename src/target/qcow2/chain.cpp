@@ -97,11 +97,20 @@ Task Chain::stop(Request& request, LifeCall& call) {
 
 // --- Requests
 
+// Again, if a commit fails meanwhile: the backing file is then read anew, with no request in
+// flight.
 Task Chain::do_submit(Request& request) {
-  RangeLock::Hold pass(gate_, *request.ring, 0, 1, RangeLock::Mode::shared);
-  co_await pass;
-  Task serving = child(0).submit(request);
-  co_return co_await serving;
+  for (;;) {
+    {
+      RangeLock::Hold pass(gate_, *request.ring, 0, 1, RangeLock::Mode::shared);
+      co_await pass;
+      Task serving = child(0).submit(request);
+      const Status served = co_await serving;
+      if (served.ok() || !commit_->is_failing()) co_return served;
+    }
+    auto pause = request.ring->sleep(std::chrono::milliseconds(1));
+    std::ignore = co_await pause;
+  }
 }
 
 Task Chain::do_extents(Request& request, Extents& found) {

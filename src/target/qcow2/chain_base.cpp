@@ -225,14 +225,14 @@ Task Chain::Commit::grow_base(Request& request, ControlCall& call) {
 Task Chain::Commit::close_base(Request& request) {
   RangeLock::Hold all(chain_.gate_, *request.ring, 0, 1, RangeLock::Mode::exclusive);
   co_await all;
-  begun_ = false;
-  Qcow2Target* const image = base_image();
-  if (image == nullptr) {
+  if (Qcow2Target* const image = base_image(); image != nullptr) {
+    Task freezing = image->freeze(request);
+    std::ignore = co_await freezing;  // it logs its errors
+  } else {
     lock_for_reading_only(descriptor_of(base()));
-    co_return kOk;
   }
-  Task freezing = image->freeze(request);
-  co_return co_await freezing;
+  begun_ = false;  // other changes may come
+  co_return kOk;
 }
 
 }  // namespace sluice::qcow2

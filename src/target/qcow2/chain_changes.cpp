@@ -127,6 +127,7 @@ Task Qcow2Target::freeze(Request& request) {
                   std::strerror(reloaded.error()));
     }
   }
+  is_distrusted_ = false;
   geometry_.read_only = true;
   geometry_.can_discard = false;
   geometry_.can_write_zeroes = false;

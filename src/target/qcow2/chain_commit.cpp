@@ -36,6 +36,12 @@ Status Chain::Commit::refuse(ControlCall& call) const {
                    " cancel");
 }
 
+bool Chain::Commit::is_failing() const {
+  if (!begun_) return false;
+  const Qcow2Target* const image = base_image();
+  return image != nullptr && image->is_distrusted();
+}
+
 Health Chain::Commit::health() const {
   Health health;
   if (const int error = failure_; error != 0) {
@@ -58,6 +64,9 @@ Task Chain::Commit::begin(Request& request, ControlCall& call) {
     co_return call.fail(EBUSY,
                         "the image is being committed already: sluice inspect shows the job");
   }
+  // Its last run is still listed, and may be closing the backing file.
+  Task ending = end_job(request);
+  std::ignore = co_await ending;
   if (!begun_) {
     if (const Status checked = check(call); !checked.ok()) co_return checked;
     Task opening = open_base(request, call);
@@ -65,8 +74,6 @@ Task Chain::Commit::begin(Request& request, ControlCall& call) {
     moved_bytes_ = 0;
     begun_ = true;
   }
-  Task ending = end_job(request);  // its last run is still listed
-  std::ignore = co_await ending;
   failure_ = 0;
   has_passed_ = false;
   pass_bytes_ = 0;

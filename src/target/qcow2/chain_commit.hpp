@@ -33,6 +33,8 @@ class Chain::Commit final : public Job {
 
   // --- Any thread.
   bool is_begun() const { return begun_; }
+  // Between the failure and the end. For a request that is served.
+  bool is_failing() const;
   Health health() const;
 
  private:

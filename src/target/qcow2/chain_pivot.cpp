@@ -49,6 +49,7 @@ Task Chain::Commit::pivot(Request& request, ControlCall& call) {
   const bool was_running = is_running_;
   Task ending = end_job(request);
   std::ignore = co_await ending;
+  if (!begun_) co_return call.fail(EIO, "the commit has failed meanwhile: sluice stat says why");
   std::unique_ptr<Target> left;
   Task moving = move_rest(request, call, left);
   const Status moved = co_await moving;

@@ -3,6 +3,14 @@
 // A part of the disk is held exclusively from the first look until the image has dropped it, so
 // that what is dropped is what is durable below. What is still mapped is the list of what is left:
 // a power cut, or a failure, at any time leaves the same disk.
+//
+// What is moved is durable in the image first: a flush that fails there may lose what was written,
+// and whatever is read in its place would be moved over the data below.
+//
+// A flush that fails below may lose what the backing file has copied around the new data, within a
+// cluster of its own, and shows already. Nobody has seen that: the part that is held exclusively
+// has whole clusters of both files, and before it is let go, the backing file is told to serve no
+// reads until it is read anew.
 #include <algorithm>
 
 #include "core/buffer.hpp"
@@ -29,16 +37,28 @@ Task Qcow2Target::move_down(Request& request, uint64_t offset, uint64_t& next, u
   const uint64_t size = geometry_.size_bytes;
   const uint64_t begin = offset & ~mask;
   const uint64_t end = std::min(begin + kMovedSpan, (size + mask) & ~mask);
-  RangeLock::Hold hold(ranges_, *request.ring, begin, end - begin, RangeLock::Mode::exclusive);
+  auto* const image_below = dynamic_cast<Qcow2Target*>(backing_);
+  const uint64_t both = image_below == nullptr ? mask : mask | (image_below->cluster_bytes() - 1);
+  const uint64_t held = begin & ~both;
+  RangeLock::Hold hold(ranges_, *request.ring, held, ((end + both) & ~both) - held,
+                       RangeLock::Mode::exclusive);
   co_await hold;
+  Task flushing_own = image_.flush_data(request);
+  if (const Status flushed = co_await flushing_own; !flushed.ok()) co_return flushed;
   uint64_t done = begin;
   Task writing = write_below(request, end, done, moved);
-  if (const Status written = co_await writing; !written.ok()) co_return written;
+  Status written = co_await writing;
+  if (written.ok() && moved != 0) {
+    Request flush = plain(request, Op::flush);
+    Task flushing = backing_->submit(flush);
+    written = co_await flushing;
+  }
+  if (!written.ok()) {
+    if (image_below != nullptr) image_below->is_distrusted_ = true;
+    co_return written;
+  }
   next = std::min(done, size);
   if (moved == 0) co_return kOk;
-  Request flush = plain(request, Op::flush);
-  Task flushing = backing_->submit(flush);
-  if (const Status flushed = co_await flushing; !flushed.ok()) co_return flushed;
   Task dropping = drop_own(request, begin, done);
   co_return co_await dropping;
 }

@@ -68,6 +68,8 @@ class Image {
   uint64_t clusters_together(uint64_t offset) const;
 
   Task flush(Request& request);
+  // Of guest data alone: whatever has been written, mapped or not.
+  Task flush_data(Request& request) { return cache_->make_data_durable(request); }
 
   // --- Growth, one call at a time, and nobody else uses the disk during the first.
   Task grow_l1(Request& request, uint64_t size_bytes);

@@ -87,6 +87,7 @@ Task Qcow2Target::do_submit(Request& request) {
   if (request.changes_data() && image_.corrupt()) return Status::from_errno(EIO);
   switch (request.op) {
     case Op::read:
+      if (is_distrusted()) return Status::from_errno(EIO);
       return read(request);
     case Op::write:
       return compress_ ? write_compressed(request) : write(request);

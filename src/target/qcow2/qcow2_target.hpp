@@ -67,6 +67,8 @@ class Qcow2Target final : public Target, public StatusContexts {
   Task leave_backing(Request& request, std::unique_ptr<Target>& left);
   // With no request in flight: is read-only from now on. What fails is logged.
   Task freeze(Request& request);
+  // Reads fail until then, see committing.cpp.
+  bool is_distrusted() const { return is_distrusted_; }
   // The backing file, to be moved elsewhere in the tree; under tree_lock(). Then this target must
   // not be used any more, unless it gets it back.
   std::unique_ptr<Target> take_backing();
@@ -210,6 +212,7 @@ class Qcow2Target final : public Target, public StatusContexts {
   std::atomic<int> reactors_ = 0;       // that it is attached to, the control reactor included
   ErrorLog errors_;
   std::atomic<Space> space_ = Space::unknown;
+  std::atomic<bool> is_distrusted_ = false;  // as a backing file, by what commits to it
 };
 
 }  // namespace sluice::qcow2

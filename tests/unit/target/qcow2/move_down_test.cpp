@@ -261,6 +261,45 @@ TEST_P(MoveDown, ThatFailsAtAnyRequestLosesNothing) {
   }
 }
 
+// A flush that fails may lose what was written before, which then reads as something else.
+TEST_P(MoveDown, MovesNothingThatTheImageHasLost) {
+  Files files(GetParam());
+  MoveRig rig(files);
+  std::vector<std::byte> memory(64 << 10, std::byte{9});
+  TestTag tag(rig.ring);
+  Task writing = rig.image->submit(tag.make(Op::write, 300 << 10, std::span(memory)));
+  rig.ring.perform_all();
+  EXPECT_TRUE(writing.status().ok());
+  rig.image_disk->fails = [](const Request& request) { return request.op == Op::flush ? EIO : 0; };
+  EXPECT_EQ(rig.run([&](Request& each) { return rig.image->submit(each); }), EIO);
+  rig.image_disk->fails = {};
+  EXPECT_EQ(rig.move_all(), EIO);
+  std::ignore = rig.stop();
+  const auto newest = VolatileDisk::Left::newest;
+  EXPECT_TRUE(files.has_all(rig.cut(*rig.base_disk, newest), rig.cut(*rig.image_disk, newest)));
+}
+
+// What the base has copied around the new data is lost, until it is read anew.
+TEST_P(MoveDown, ShowsNothingThatTheBaseHasLost) {
+  constexpr uint64_t kPart = 4096;
+  Files files(GetParam());
+  MoveRig rig(files);
+  rig.base_disk->fails = [](const Request& request) { return request.op == Op::flush ? EIO : 0; };
+  EXPECT_EQ(rig.move_all(), EIO);
+  rig.base_disk->fails = {};
+  std::vector<std::byte> found(kPart);
+  for (uint64_t offset = 0; offset < kMovedDisk; offset += kPart) {
+    TestTag tag(rig.ring);
+    Task reading = rig.image->submit(tag.make(Op::read, offset, std::span(found)));
+    rig.ring.perform_all();
+    const auto expected = std::span(files.expected).subspan(offset, kPart);
+    const int error = reading.status().error();
+    EXPECT_TRUE(error == EIO || (error == 0 && std::ranges::equal(found, expected))) << offset;
+  }
+  if (rig.base != nullptr) rig.run([&](Request& each) { return rig.base->freeze(each); });
+  EXPECT_TRUE(rig.has_all());
+}
+
 TEST_P(MoveDown, SurvivesAPowerCutAtAnyTime) {
   struct Cut {
     std::vector<std::byte> base;
