@@ -69,7 +69,7 @@ streams_cut() {
 }
 
 streams_killed() {
-    local round DATA=60M DISK=64M
+    local round spec DATA=60M DISK=64M
     make_chain compat=1.1 qcow2
     for ((round = 0; round < ROUNDS; round++)); do
         serve qcow2:image.qcow2
@@ -81,6 +81,18 @@ streams_killed() {
         qemu-img compare -q -f raw -F qcow2 oracle image.qcow2 > compare.txt ||
             fail "what was flushed is lost: $(cat compare.txt) seed $SEED"
     done
+    # A server with the recorded spec goes on.
+    make_chain compat=1.1 qcow2
+    serve qcow2:image.qcow2
+    ctl stream > ctl.txt
+    kill_server
+    spec=$(spec_of_record)
+    "$SLUICE" del -n "$ID" > /dev/null 2>&1 || true
+    serve "$spec"
+    write_randomly
+    job_ended
+    has_no_backing image.qcow2
+    end
     for step in streamed 'backing file left'; do
         make_chain compat=1.1 qcow2
         SLUICE_TEST_STEP="kill:$step" serve qcow2:image.qcow2
@@ -103,9 +115,13 @@ streams_upgraded() {
     ctl stream > ctl.txt
     "$SLUICE" upgrade -n "$ID" > upgrade.txt
     write_randomly
-    # The next server does not go on by itself, unless the job was over before.
-    ctl stream > ctl.txt && { ctl stream cancel > ctl.txt || true; }
-    ctl stream > ctl.txt || true
+    # The next server goes on, unless the job was over before, and so does the one after a cancel.
+    refused $'already\nno backing file' ctl stream  # either
+    if ctl stream cancel > ctl.txt 2>&1; then
+        "$SLUICE" upgrade -n "$ID" > upgrade.txt
+        refused 'not being streamed' ctl stream cancel
+        ctl stream > ctl.txt
+    fi
     job_ended
     has_no_backing image.qcow2
     end

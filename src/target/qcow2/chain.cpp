@@ -54,8 +54,9 @@ Task Chain::start(Request& request, LifeCall& call) {
   is_serving_ = true;
   jobs_ = call.jobs;
   reactor_ = call.control;
-  has_streamed_ = is_streaming_;
-  if (is_streaming_) jobs_->start(*stream_, *request.ring);
+  has_streamed_ = false;
+  is_streaming_ = false;
+  go_on_streaming(*request.ring);
   co_return kOk;
 }
 

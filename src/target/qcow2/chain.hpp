@@ -3,10 +3,10 @@
 //
 // Its only child is the active image, which has the others below it. `external-snapshot` puts a new
 // image above that one; `stream` copies into it what comes from its backing file, and then does
-// without that; `commit` moves what it has to its backing file, which may then take its place.
-// During the moment of a change no request is at the active image. In a handover or a
-// recovery the chain is opened as the images then name it, from the spec that was published with
-// the change.
+// without that, through a new server if need be; `commit` moves what it has to its backing file,
+// which may then take its place. During the moment of a change no request is at the active image.
+// In a handover or a recovery the chain is opened as the images then name it, from the spec that
+// was published with the change.
 #pragma once
 
 #include <atomic>
@@ -74,6 +74,10 @@ class Chain final : public Target, public StatusContexts {
   // --- chain_stream.cpp
   Task control_stream(Request& request, ControlCall& call);
   Task cancel_stream(Request& request, ControlCall& call);
+  Status note_streaming(ControlCall& call, bool streams);
+  void start_stream(Ring& ring);
+  void go_on_streaming(Ring& ring);
+  Spec spec_in(const std::string& path) const;
   Task stream_step(Request& request);
   Task copy_some(Request& request);
   Task end_stream(Request& request);

@@ -129,9 +129,7 @@ Task Chain::Commit::go_on_below(Request& request, ControlCall& call,
                                                      shown(chain_.path_)));
   }
   sluice::step("image emptied");
-  Spec next = chain_.spec_;
-  next.children.clear();
-  next.set("file", base_path_);
+  const Spec next = chain_.spec_in(base_path_);
   std::unique_ptr<Target>& top = chain_.changing_children().front();
   {
     const std::scoped_lock guard(tree_lock());

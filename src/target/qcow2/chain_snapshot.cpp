@@ -29,9 +29,7 @@ Task Chain::take_snapshot(Request& request, ControlCall& call) {
   Header header;
   Task reading = read_overlay(request, call, header);
   if (const Status read = co_await reading; !read.ok()) co_return read;
-  Spec next = spec_;
-  next.children.clear();
-  next.set("file", call.verb.children.front().text("file"));
+  const Spec next = spec_in(call.verb.children.front().text("file"));
   std::string former = path_;
   {
     RangeLock::Hold all(gate_, *request.ring, 0, 1, RangeLock::Mode::exclusive);

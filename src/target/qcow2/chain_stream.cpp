@@ -12,12 +12,18 @@
 #include "spec/shown.hpp"
 #include "target/control_call.hpp"
 #include "target/qcow2/chain_commit.hpp"
+#include "target/qcow2/chain_verbs.hpp"
 
 namespace sluice::qcow2 {
 namespace {
 
 constexpr uint64_t kStepBytes = 4 << 20;
 constexpr int kStepLooks = 64;
+
+Spec without_stream(Spec spec) {
+  std::erase_if(spec.options, [](const auto& option) { return option.first == kStream; });
+  return spec;
+}
 
 }  // namespace
 
@@ -40,21 +46,47 @@ Task Chain::control_stream(Request& request, ControlCall& call) {
                                            " file: delete them first",
                                            shown(path_)));
   }
+  if (const Status noted = note_streaming(call, true); !noted.ok()) co_return noted;
   if (has_streamed_) {  // its last run is still listed
     Task ending = jobs_->end_some(request, {stream_.get()});
     std::ignore = co_await ending;
   }
-  streamed_to_ = 0;
-  is_streaming_ = true;
-  has_streamed_ = true;
-  jobs_->start(*stream_, *request.ring);
-  log().info("{}: streaming from {} has begun", shown(path_), shown(header.backing_name));
+  start_stream(*request.ring);
   call.answer.set("job", stream_->name());
   co_return kOk;
 }
 
+// For the next server, which goes on with it.
+Status Chain::note_streaming(ControlCall& call, bool streams) {
+  Spec next = without_stream(spec_);
+  if (streams) next.set(kStream, true);
+  if (next == spec_) return kOk;
+  const Status published = call.publish(next);
+  if (published.ok()) spec_ = std::move(next);
+  return published;
+}
+
+// From the start: what is in the image already is only looked up.
+void Chain::start_stream(Ring& ring) {
+  streamed_to_ = 0;
+  is_streaming_ = true;
+  has_streamed_ = true;
+  jobs_->start(*stream_, ring);
+  log().info("{}: streaming from {} has begun", shown(path_),
+             shown(active().header().backing_name));
+}
+
+// The chain has started.
+void Chain::go_on_streaming(Ring& ring) {
+  if (!spec_.flag(kStream) || active().header().backing_name.empty()) return;
+  if (active().header().snapshots == 0) return start_stream(ring);
+  log().warn("{}: it is not streamed: it has internal snapshots, which may need its backing file",
+             shown(path_));
+}
+
 Task Chain::cancel_stream(Request& request, ControlCall& call) {
   if (!is_streaming_) co_return call.fail(EINVAL, "the image is not being streamed");
+  if (const Status noted = note_streaming(call, false); !noted.ok()) co_return noted;
   Task ending = jobs_->end_some(request, {stream_.get()});
   std::ignore = co_await ending;
   has_streamed_ = false;
@@ -118,6 +150,14 @@ Task Chain::end_stream(Request& request) {
   is_streaming_ = false;  // another change may come
   stream_->finish();
   co_return kOk;
+}
+
+// For a device that goes on in another image.
+Spec Chain::spec_in(const std::string& path) const {
+  Spec next = without_stream(spec_);
+  next.children.clear();
+  next.set("file", path);
+  return next;
 }
 
 // What is no longer a part of the tree.

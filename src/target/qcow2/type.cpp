@@ -47,6 +47,10 @@ constexpr OptionSyntax kQcow2Options[] = {
      .kind = OptionKind::flag,
      .fallback = "no",
      .help = "compress whole clusters that are written"},
+    {.name = kStream,
+     .kind = OptionKind::flag,
+     .fallback = "no",
+     .help = "copy what comes from the backing file into the image, and close that file"},
     {.name = "cache",
      .kind = OptionKind::size,
      .fallback = "32M",
@@ -239,6 +243,10 @@ class ChainOpener {
   Result<std::unique_ptr<Target>> assemble(std::unique_ptr<Target> backing) {
     const bool may_change = levels_.front().writable && !levels_.front().path.empty();
     const std::string path = levels_.front().path;
+    if (spec_.flag(kStream) && !may_change && !context_.read_only()) {
+      return fail(EINVAL,
+                  "stream needs an image that is a file, and is written to: leave it out here");
+    }
     for (size_t i = levels_.size(); i-- != 0;) {
       Level& level = levels_[i];
       Image::Options options{.name = level.path.empty() ? "qcow2" : level.path,

@@ -118,5 +118,54 @@ TEST_F(ChainOfImages, IsStreamedUnderLoad) {
   expect_contents("one.qcow2");
 }
 
+// A server that ends, in any way, leaves the rest to the next one.
+TEST_F(ChainOfImages, IsStreamedOnByTheNextServer) {
+  Served served(image("image.qcow2"), oracle_);
+  served.record_fails = true;
+  EXPECT_THAT(served.control({.target = "stream"}), HasSubstr("cannot be written"));
+  EXPECT_FALSE(served.job_runs());
+  served.record_fails = false;
+  EXPECT_EQ(served.control({.target = "stream"}), "");
+  Spec streamed = image("image.qcow2");
+  streamed.set("stream", true);
+  EXPECT_EQ(served.recorded, streamed);
+  served.end();
+  served.begin();
+  EXPECT_TRUE(served.job_runs());
+  served.close();
+  Served next(streamed, oracle_);
+  std::mt19937_64 random(1);
+  for (int i = 0; i < 4000 && next.job_runs(); ++i) next.ask(random);
+  EXPECT_FALSE(next.job_runs());
+  // The option is for this image alone.
+  EXPECT_EQ(next.control(snapshot_to("one.qcow2", "image.qcow2")), "");
+  EXPECT_EQ(next.recorded, image("one.qcow2"));
+  next.close();
+  expect_contents("one.qcow2");
+  run("qemu-img info image.qcow2 > info; ! grep backing info");
+  Served without(streamed, oracle_);
+  EXPECT_FALSE(without.job_runs()) << "it has no backing file";
+}
+
+TEST_F(ChainOfImages, IsNotStreamedOnOnceThatIsCancelled) {
+  Served served(image("image.qcow2"), oracle_);
+  EXPECT_EQ(served.control({.target = "stream"}), "");
+  Spec cancel{.target = "stream"};
+  cancel.set("cancel", true);
+  if (served.control(cancel).empty()) EXPECT_EQ(served.recorded, image("image.qcow2"));
+  served.end();
+  served.begin();
+  EXPECT_FALSE(served.job_runs());
+}
+
+TEST_F(ChainOfImages, StreamsOnlyWhatIsWritten) {
+  Spec spec = image("image.qcow2");
+  spec.set("stream", true);
+  spec.set("read_only", true);
+  const auto opened = Stack::open(spec, false);
+  ASSERT_FALSE(opened);
+  EXPECT_THAT(opened.error().text, HasSubstr("stream needs an image"));
+}
+
 }  // namespace
 }  // namespace sluice::qcow2::test
