@@ -1,7 +1,8 @@
 // Serves requests from any bytes as a qcow2 image in memory, several at once, with storage that
 // answers in any order: each ends, with success or an errno, a read that succeeds has filled all of
 // its memory, and neither data of the guest nor a discard gets into the clusters that hold the
-// header, the tables and the refcount blocks when the image is opened.
+// header, the tables and the refcount blocks when the image is opened. Meanwhile snapshots and
+// bitmaps change, and so does the image's place in a chain.
 #include <algorithm>
 #include <array>
 #include <cstring>
@@ -15,8 +16,8 @@
 #include "core/extents.hpp"
 #include "qcow2_disk_input.hpp"
 #include "qcow2_disk_storage.hpp"
+#include "qcow2_disk_verbs.hpp"
 #include "ring/kernel_ring.hpp"
-#include "target/control_call.hpp"
 #include "target/life/control_reactor.hpp"
 #include "target/life/life_call.hpp"
 #include "target/qcow2/decompress.hpp"
@@ -90,8 +91,7 @@ class Run {
     open(*header);
     const bool twice = (input_.flags & kStartsTwice) != 0;
     for (int round = 0; round < (twice ? 2 : 1); ++round) {
-      protected_.clear();
-      if (storage_ != nullptr) storage_->forget();
+      forget_protected();
       if (!start()) return;
       serve();
       stop();
@@ -103,30 +103,42 @@ class Run {
   void open(const Header& header) {
     static const Pages image_pages;
     static const Pages backing_pages;
-    auto storage =
-        std::make_unique<Memory>(image_pages, input_.image, (input_.flags & kCannotGrow) == 0);
-    storage_ = storage.get();
-    std::unique_ptr<Memory> backing;
+    storage_ = std::make_unique<Memory>(waiting_, image_pages, input_.image,
+                                        (input_.flags & kCannotGrow) == 0);
     if ((input_.flags & kHasBacking) != 0) {
       const std::vector<std::byte> contents(300 * kSectorBytes, std::byte{0xbb});
-      backing = std::make_unique<Memory>(backing_pages, contents, false);
+      backing_ = std::make_unique<Memory>(waiting_, backing_pages, contents, true);
     }
     const bool of_snapshot = (input_.flags & kOfSnapshot) != 0;
     writable_ = !of_snapshot && (input_.flags & kReadOnly) == 0;
-    target_ = std::make_unique<Qcow2Target>(
-        qcow2::Image::Options{.name = "image",
+    Qcow2Target::Parts parts{
+        .storage = std::make_unique<OpenedMemory>(*storage_, writable_), .data = {}, .backing = {}};
+    if (backing_ != nullptr) parts.backing = std::make_unique<OpenedMemory>(*backing_, false);
+    auto image = std::make_unique<Qcow2Target>(
+        qcow2::Image::Options{.name = std::string(MemoryChain::kImage),
                               .writable = writable_,
                               .cache_bytes = kCacheBytes,
                               .snapshot = of_snapshot ? "1" : "",
                               .has_bitmaps = !of_snapshot},
-        header,
-        Qcow2Target::Parts{
-            .storage = std::move(storage), .data = {}, .backing = std::move(backing)});
+        header, std::move(parts));
+    files_.emplace(waiting_, *storage_, backing_.get());
+    verbs_.emplace(ring_, control_, *files_);
+    if (!writable_) {
+      target_ = std::move(image);
+      return;
+    }
+    Spec spec{.target = "qcow2"};
+    spec.set("file", std::string(MemoryChain::kImage));
+    spec.set("cache", kCacheBytes);
+    auto chain =
+        std::make_unique<qcow2::Chain>(spec, std::string(MemoryChain::kImage), std::move(image));
+    chain_ = chain.get();
+    target_ = std::move(chain);
   }
 
   bool start() {
     LifeRequest life(ring_);
-    LifeCall call{.control = &control_};
+    LifeCall call{.jobs = &verbs_->jobs(), .control = &control_};
     Task starting = target_->start(life.request, call);
     finish(starting);
     if (!starting.status().ok()) {
@@ -139,11 +151,12 @@ class Run {
   }
 
   void serve() {
-    storage_->waits = true;
+    waiting_.waits = true;
     if ((input_.flags & kFailsLater) != 0) storage_->failing_write = 1 + input_.steps.size() * 3;
     for (const Step& step : input_.steps) {
       begin(step);
-      for (uint8_t i = 0; i < step.pause % 16; ++i) advance(step.choice);
+      const int pause = step.pause % 16 * (step.pause < 128 ? 1 : 32);  // long: for a job
+      for (int i = 0; i < pause; ++i) advance(step.choice);
       collect();
       while (tags_.size() >= kTagsMax) {
         advance(step.choice);
@@ -151,7 +164,8 @@ class Run {
       }
     }
     drain();
-    storage_->waits = false;
+    end_verb();
+    waiting_.waits = false;
     recover();
   }
 
@@ -162,7 +176,7 @@ class Run {
     LifeRequest life(ring_);
     Task flushing = target_->submit(life.request);
     finish(flushing);
-    const bool is_corrupt = target_->health().state == HealthState::failed;
+    const bool is_corrupt = image().health().state == HealthState::failed;
     require(flushing.status().ok() || is_corrupt, "a flush fails after the storage has recovered");
   }
 
@@ -172,7 +186,7 @@ class Run {
     const uint64_t size = target_->geometry().size_bytes;
     const uint64_t sectors = size / kSectorBytes;
     const unsigned kind = step.op % 10;
-    if (kind == 8) return step.length < 128 ? grow(step) : change_bitmap(step);
+    if (kind == 8) return step.length < 128 ? grow(step) : change(step);
     if (sectors == 0) return;
     // Near the beginning and near the end more often.
     uint64_t first = step.offset;
@@ -195,44 +209,52 @@ class Run {
     Task finding = target_->extents(life.request, found);
     finish(finding);
     require(!finding.status().ok() || found.covered_bytes() != 0, "no extent is found");
-    for (const std::string& each : target_->contexts()) {
+    StatusContexts& contexts = *target_->status_contexts();
+    for (const std::string& each : contexts.contexts()) {
       StatusRuns runs(length);
-      Task asking = target_->context_status(life.request, each, runs);
+      Task asking = contexts.context_status(life.request, each, runs);
       finish(asking);
       require(!asking.status().ok() || runs.covered_bytes() != 0, "a context says nothing");
     }
   }
 
-  // A verb for bitmap "a" or "b".
-  void change_bitmap(const Step& step) {
-    constexpr std::array kVerbs = {"bitmap-add",    "bitmap-remove",  "bitmap-clear",
-                                   "bitmap-enable", "bitmap-disable", "bitmap-merge"};
-    drain();
-    storage_->waits = false;
-    LifeRequest life(ring_);
-    ControlCall call{.verb = {.target = kVerbs[step.length % kVerbs.size()]}};
-    call.verb.set("name", std::string(step.choice % 2 == 0 ? "a" : "b"));
-    call.verb.set("granularity", uint64_t{512} << step.choice / 2 % 12);
-    call.verb.set("source", std::string(step.choice % 2 == 0 ? "b" : "a"));
-    Task changing = target_->control(life.request, call);
-    finish(changing);
-    require(changing.status().ok() || !call.why.empty(), "a verb fails without a reason");
-    storage_->waits = true;
+  // A verb, after the one that runs.
+  void change(const Step& step) {
+    end_verb();
+    const uint8_t kind = step.length % 32;
+    if (step.length < 192) return verbs_->change_bitmap(*target_, step.length, step.choice);
+    // Tables that it replaces, or that were replaced before, are free afterwards.
+    check_guest_data();
+    forget_protected();
+    if (kind < 16) {
+      verbs_->change_snapshot(*target_, step.length, step.choice);
+    } else if (chain_ != nullptr) {
+      verbs_->change_chain(*chain_, kind - 16, step.choice);
+    }
   }
 
-  // On the thread of the control reactor, while this one waits.
+  void end_verb() {
+    if (const Task* const running = verbs_->running()) finish(*running);
+    verbs_->collect();
+  }
+
+  // On the thread of the control reactor, while this one waits, and with it the jobs.
   void grow(const Step& step) {
     drain();
-    storage_->waits = false;
+    end_verb();
+    if (verbs_->has_jobs()) return;
+    waiting_.waits = false;
     const uint64_t size = target_->geometry().size_bytes;
     const uint64_t wanted = size + uint64_t{step.offset} * kSectorBytes / 8 * 8;
     if (wanted <= kGrownMax) std::ignore = target_->resize(wanted / kSectorBytes * kSectorBytes);
-    storage_->waits = true;
+    waiting_.waits = true;
   }
 
   void stop() {
     LifeRequest life(ring_);
     LifeCall call{};
+    Task ending = verbs_->jobs().end_some(life.request, verbs_->jobs().all());
+    finish(ending);
     // What follows the header may be written anew now, and tables that were replaced are free.
     Task stopping = target_->stop(life.request, call);
     check_guest_data();
@@ -242,17 +264,18 @@ class Run {
   // --- Progress.
   void advance(size_t choice) {
     require(++rounds_ < kRoundsMax, "requests take too long");
-    if (storage_->waiting() != 0) storage_->let_go(choice, ring_);
+    if (waiting_.count() != 0) waiting_.let_go(choice, ring_);
     ring_.run_once(false);
   }
   void finish(const Task& task) {
     while (!task.finished()) {
-      require(storage_->waiting() != 0 || !ring_.ready().empty() || ++idle_ < kRoundsMax,
+      require(waiting_.count() != 0 || !ring_.ready().empty() || ++idle_ < kRoundsMax,
               "a request waits for ever");
       advance(0);
     }
   }
   void collect() {
+    verbs_->collect();
     std::erase_if(tags_, [](const auto& tag) {
       if (!tag->ended()) return false;
       tag->check();
@@ -264,6 +287,10 @@ class Run {
   }
 
   // --- What belongs to nobody's data.
+  void forget_protected() {
+    protected_.clear();
+    storage_->forget();
+  }
   uint64_t number(uint64_t place) const {
     const auto bytes = storage_->bytes();
     if (place > bytes.size() || bytes.size() - place < 8) return 0;
@@ -314,23 +341,31 @@ class Run {
     }
   }
 
-  // The fields that may change: size, L1 table, refcount table, features; the extension of the
-  // bitmaps, and what is moved for it.
+  // The fields that may change: size, name of the backing file, L1 table, refcount table,
+  // snapshots, features; the extension of the bitmaps, and what is moved for it.
   void check_header() const {
     if (before_.empty()) return;
     for (size_t at = 0; at < kSectorBytes; ++at) {
-      const bool changes = (at >= 24 && at < 32) || (at >= 36 && at < 60) ||
-                           (at >= 72 && at < 80) || (at >= 88 && at < 96) || (at >= 8 && at < 16) ||
-                           at >= 104;
+      const bool changes = (at >= 8 && at < 20) || (at >= 24 && at < 32) || (at >= 36 && at < 80) ||
+                           (at >= 88 && at < 96) || at >= 104;
       require(changes || storage_->bytes()[at] == before_[at], "the header has changed");
     }
+  }
+
+  Qcow2Target& image() const {
+    return chain_ != nullptr ? chain_->active() : static_cast<Qcow2Target&>(*target_);
   }
 
   const Input& input_;
   Ring& ring_;
   ControlReactor& control_;
-  std::unique_ptr<Qcow2Target> target_;
-  Memory* storage_ = nullptr;
+  Waiting waiting_;
+  std::unique_ptr<Memory> storage_;
+  std::unique_ptr<Memory> backing_;
+  std::optional<MemoryChain> files_;
+  std::optional<Verbs> verbs_;
+  std::unique_ptr<Target> target_;
+  qcow2::Chain* chain_ = nullptr;  // none if it is only read
   bool writable_ = false;
   std::vector<std::unique_ptr<Tag>> tags_;
   std::vector<std::pair<uint64_t, uint64_t>> protected_;

@@ -1,55 +1,32 @@
-// Memory: a target in memory for qcow2_disk_fuzz, whose requests wait until they are let go, in any
-// order. It knows which clusters are not for the data of guests.
+// Memory: a file in memory for qcow2_disk_fuzz, whose requests wait until they are let go, in any
+// order. It knows which clusters are not for the data of guests. A target opens it as OpenedMemory.
 #pragma once
 
-#include <sys/mman.h>
+#include <fcntl.h>
 
 #include <algorithm>
-#include <coroutine>
-#include <cstdio>
-#include <cstdlib>
 #include <optional>
 #include <span>
+#include <string>
 #include <utility>
 #include <vector>
 
+#include "core/descriptor.hpp"
 #include "core/error.hpp"
+#include "qcow2_disk_pages.hpp"
+#include "ring/file_slot.hpp"
 #include "ring/ring.hpp"
 #include "target/target.hpp"
 
 namespace sluice::fuzz {
 
-inline constexpr uint64_t kMemoryBytes = 40 << 20;
-
-inline void require(bool holds, const char* what) {
-  if (holds) return;
-  std::fprintf(stderr, "qcow2_disk_fuzz: %s\n", what);
-  std::abort();
-}
-
-// Address space that is given back, so that only what is used takes memory.
-class Pages {
- public:
-  Pages()
-      : start_(static_cast<std::byte*>(mmap(nullptr, kMemoryBytes, PROT_READ | PROT_WRITE,
-                                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0))) {
-    require(start_ != MAP_FAILED, "there is no memory");
-  }
-  ~Pages() { munmap(start_, kMemoryBytes); }
-  Pages(const Pages&) = delete;
-  Pages& operator=(const Pages&) = delete;
-
-  std::span<std::byte> all() const { return {start_, kMemoryBytes}; }
-  void clear() const { madvise(start_, kMemoryBytes, MADV_DONTNEED); }
-
- private:
-  std::byte* const start_;
-};
-
 class Memory final : public Target {
  public:
-  Memory(const Pages& pages, std::span<const std::byte> contents, bool grows)
-      : pages_(pages), grows_(grows) {
+  Memory(Waiting& waiting, const Pages& pages, std::span<const std::byte> contents, bool grows)
+      : waiting_(waiting),
+        pages_(pages),
+        grows_(grows),
+        identity_(memfd_create("memory", MFD_CLOEXEC)) {
     pages_.clear();
     std::ranges::copy(contents, pages_.all().begin());
     geometry_.size_bytes = contents.size();
@@ -58,15 +35,12 @@ class Memory final : public Target {
     geometry_.can_write_zeroes = true;
   }
 
-  // A request waits from here on, and fails if it is this one of the writes; 0: none does.
-  bool waits = false;
-  uint64_t failing_write = 0;
+  uint64_t failing_write = 0;  // this one of the writes fails; 0: none does
 
-  size_t waiting() const { return waiting_.size(); }
-  void let_go(size_t choice, Ring& ring) {
-    const size_t index = choice % waiting_.size();
-    ring.ready().push(waiting_[index]);
-    waiting_.erase(waiting_.begin() + static_cast<std::ptrdiff_t>(index));
+  // Another open file, which is known to be this one.
+  Descriptor open() const {
+    const std::string path = "/proc/self/fd/" + std::to_string(identity_.number());
+    return Descriptor(::open(path.c_str(), O_RDWR | O_CLOEXEC));
   }
 
   // From now on these are neither discarded nor cleared.
@@ -76,16 +50,14 @@ class Memory final : public Target {
 
  private:
   struct Pause {
-    Memory& memory;
-    bool await_ready() const { return !memory.waits; }
-    void await_suspend(std::coroutine_handle<> coroutine) const {
-      memory.waiting_.push_back(coroutine);
-    }
+    Waiting& waiting;
+    bool await_ready() const { return !waiting.waits; }
+    void await_suspend(std::coroutine_handle<> coroutine) const { waiting.add(coroutine); }
     void await_resume() const {}
   };
 
   Task do_submit(Request& request) override {
-    Pause pause{*this};
+    Pause pause{waiting_};
     co_await pause;
     if (request.changes_data() && ++writes_ == failing_write) {
       co_return Status::from_errno(ENOSPC);
@@ -125,11 +97,31 @@ class Memory final : public Target {
     std::ranges::fill(part(request), std::byte{0});
   }
 
+  Waiting& waiting_;
   const Pages& pages_;
   const bool grows_;
+  const Descriptor identity_;
   uint64_t writes_ = 0;
-  std::vector<std::coroutine_handle<>> waiting_;
   std::vector<std::pair<uint64_t, uint64_t>> protected_;
+};
+
+class OpenedMemory final : public Target {
+ public:
+  OpenedMemory(Memory& memory, bool writable) : memory_(memory) {
+    geometry_ = memory.geometry();
+    geometry_.read_only = !writable;
+    std::vector<OpenFile> files;
+    files.push_back({.descriptor = memory.open(), .slot = FileSlot()});
+    own(std::move(files));
+  }
+
+ private:
+  Task do_submit(Request& request) override { return memory_.submit(request); }
+  Result<uint64_t> do_resize(std::optional<uint64_t> wanted) override {
+    return memory_.resize(wanted);
+  }
+
+  Memory& memory_;
 };
 
 }  // namespace sluice::fuzz
