@@ -39,18 +39,12 @@ std::vector<std::vector<std::byte>> make_mirror_legs(const MirrorShape& shape) {
   for (size_t i = 0; i < shape.legs; ++i) {
     record.legs.push_back({.leg = Uuid::random(), .label = fmt::format("leg{}", i)});
   }
-  const SuperblockFormat format = superblock_format(shape.placement, record.leg_bytes);
   const IntentLayout layout{shape.data_bytes, shape.region_bytes};
   std::vector<std::vector<std::byte>> legs;
   for (const LegEntry& entry : record.legs) {
     std::vector<std::byte>& leg = legs.emplace_back(record.leg_bytes);
     record.leg = entry.leg;
-    std::vector<std::byte> payload(kRecordBytes);
-    encode(record, payload);
-    for (uint64_t copy = 0; copy < 2; ++copy) {
-      make_superblock_copy(format, format.version, copy + 1, payload,
-                           std::span(leg).subspan(format.places[copy], format.copy_bytes));
-    }
+    put_record_on_leg(shape, leg, record);
     const std::array<uint64_t, kIntentWords> none{};
     for (uint64_t block = 0; block < layout.blocks(); ++block) {
       const uint64_t place = record.places.intent_offset + block * kIntentBlockBytes;
@@ -59,6 +53,17 @@ std::vector<std::vector<std::byte>> make_mirror_legs(const MirrorShape& shape) {
     }
   }
   return legs;
+}
+
+void put_record_on_leg(const MirrorShape& shape, std::span<std::byte> leg,
+                       const LegRecord& record) {
+  const SuperblockFormat format = superblock_format(shape.placement, leg.size());
+  std::vector<std::byte> payload(kRecordBytes);
+  encode(record, payload);
+  for (uint64_t copy = 0; copy < 2; ++copy) {
+    make_superblock_copy(format, format.version, copy + 1, payload,
+                         leg.subspan(format.places[copy], format.copy_bytes));
+  }
 }
 
 LegRecord record_on_leg(const MirrorShape& shape, std::span<const std::byte> leg) {

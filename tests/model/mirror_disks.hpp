@@ -23,6 +23,10 @@ std::vector<std::vector<std::byte>> make_mirror_legs(const MirrorShape& shape);
 // The record of a leg. Fails the test, and returns an empty one, if it has none.
 mirror::LegRecord record_on_leg(const MirrorShape& shape, std::span<const std::byte> leg);
 
+// Replaces both superblocks.
+void put_record_on_leg(const MirrorShape& shape, std::span<std::byte> leg,
+                       const mirror::LegRecord& record);
+
 // The part that is data.
 std::span<const std::byte> data_on_leg(const MirrorShape& shape, std::span<const std::byte> leg);
 

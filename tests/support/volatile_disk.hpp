@@ -44,6 +44,7 @@ class VolatileDisk final : public Target {
 
   // It also serves discard, which leaves garbage, and write_zeroes. Before it becomes a child.
   void offer_discard();
+  void make_read_only() { geometry_.read_only = true; }
 
   // Returns the errno of a request; 0: it succeeds. A failed request may be done in part.
   std::function<int(const Request&)> fails;

@@ -138,7 +138,6 @@ void Mirror::note_lacking(const Joining& joining) {
   each.id = joining.id;
   each.places = joining.places;
   each.leg_bytes = joining.found.leg_bytes;
-  ++each.joined;
   if (!each.stale) each.stale = std::make_unique<StaleMap>(regions.count());
   each.intents.resize(regions.count() / 64 + 1);
   for (uint64_t region = 0; region < regions.count(); ++region) {

@@ -46,7 +46,6 @@ struct Leg {
   uint64_t leg_bytes = 0;
   std::unique_ptr<Superblock> superblock;  // null: it has never joined
   std::unique_ptr<StaleMap> stale;         // null likewise
-  uint64_t joined = 0;                     // how often
   std::vector<uint64_t> intents;           // its bitmap, as it was read
 
   // --- Any thread.

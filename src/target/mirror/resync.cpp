@@ -100,17 +100,19 @@ void Mirror::Resync::begin_region(uint64_t region) {
   position_ = mirror_.intents_->regions().begin_of(region);
   targets_ = 0;
   for (const size_t index : LegsOf(mirror_.members().written())) {
-    if (!mirror_.leg(index).stale->has(region)) continue;
+    const StaleMap& stale = *mirror_.leg(index).stale;
+    const uint64_t additions = stale.additions();
+    if (!stale.has(region)) continue;
     targets_ |= leg_bit(index);
-    joined_[index] = mirror_.leg(index).joined;
+    additions_[index] = additions;
   }
 }
 
-// A leg that has left in the meantime, and come back, lacks the region still.
+// A leg lacks the region still if it has left in the meantime and come back, or a write to it has
+// failed on all legs.
 void Mirror::Resync::end_region() {
   for (const size_t index : LegsOf(targets_ & mirror_.members().written())) {
-    Leg& leg = mirror_.leg(index);
-    if (leg.joined == joined_[index]) leg.stale->remove(region_);
+    mirror_.leg(index).stale->remove_unless_added(region_, additions_[index]);
   }
   region_ = kNone;
 }

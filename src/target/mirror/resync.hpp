@@ -61,7 +61,7 @@ class Mirror::Resync final : public Job {
   uint64_t region_ = kNone;  // that is being copied
   uint64_t position_ = 0;    // in bytes of the array
   LegSet targets_ = 0;
-  std::array<uint64_t, kMostLegs> joined_{};  // of each, when the region was begun
+  std::array<uint64_t, kMostLegs> additions_{};  // to each stale map, when the region was begun
   uint64_t step_bytes_ = 0;
   bool running_ = false;
   bool was_busy_ = false;

@@ -17,10 +17,18 @@ class StaleMap {
         count_(word_of(regions) + 1) {}
 
   void add(uint64_t region) {
+    ++additions_;
     if ((words_[word_of(region)].fetch_or(bit_of(region)) & bit_of(region)) == 0) ++stale_;
   }
   void remove(uint64_t region) {
     if ((words_[word_of(region)].fetch_and(~bit_of(region)) & bit_of(region)) != 0) --stale_;
+  }
+  // Calls of add(). A copy that was begun after so many of them does not count for those since.
+  uint64_t additions() const { return additions_; }
+  void remove_unless_added(uint64_t region, uint64_t additions) {
+    if (additions_ != additions) return;
+    remove(region);
+    if (additions_ != additions) add(region);  // in this moment
   }
   bool has(uint64_t region) const { return (load(word_of(region)) & bit_of(region)) != 0; }
   // Any of [first, last].
@@ -51,6 +59,7 @@ class StaleMap {
   const std::unique_ptr<std::atomic<uint64_t>[]> words_;
   const uint64_t count_;  // of words
   std::atomic<uint64_t> stale_ = 0;
+  std::atomic<uint64_t> additions_ = 0;
 };
 
 }  // namespace sluice::mirror

@@ -258,7 +258,6 @@ Task Mirror::take_up(Request& request, LifeCall& call, Assembled found) {
     each.places = found.present[i].record.places;
     each.leg_bytes = found.present[i].leg_bytes;
     each.stale = std::make_unique<StaleMap>(layout.regions());
-    ++each.joined;
     each.has_lost = false;
     each.may_return = false;
     if (is_in_sync(role)) members = members.with_in_sync(index);

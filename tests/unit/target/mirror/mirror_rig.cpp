@@ -12,13 +12,15 @@
 namespace sluice::test {
 namespace {
 
-Spec mirror_of_memory(size_t legs) {
+Spec mirror_of_memory(size_t legs, const mirror::MirrorOptions& options) {
   Spec spec{.target = "mirror"};
-  for (size_t i = 0; i < legs; ++i) {
-    Spec leg{.target = "mem"};
-    leg.set("size", uint64_t{i + 1} << 20);
-    spec.children.push_back(leg);
+  for (size_t i = 0; i < legs; ++i) spec.children.push_back(MirrorRig::spec_of_leg(i));
+  if (options.prefer) spec.set("prefer", uint64_t{*options.prefer + 1});
+  std::string numbers;
+  for (const size_t leg : mirror::LegsOf(options.write_mostly)) {
+    numbers += fmt::format("{}{}", numbers.empty() ? "" : "+", leg + 1);
   }
+  if (!numbers.empty()) spec.set("write_mostly", numbers);
   return spec;
 }
 
@@ -43,8 +45,14 @@ MirrorRig::MirrorRig(const MirrorShape& shape, const std::vector<Bytes>& legs,
     disks.push_back(disk.get());
     children.push_back(std::move(disk));
   }
-  mirror =
-      std::make_unique<mirror::Mirror>(std::move(children), mirror_of_memory(legs.size()), options);
+  mirror = std::make_unique<mirror::Mirror>(std::move(children),
+                                            mirror_of_memory(legs.size(), options), options);
+}
+
+Spec MirrorRig::spec_of_leg(size_t leg) {
+  Spec spec{.target = "mem"};
+  spec.set("size", uint64_t{leg + 1} << 20);
+  return spec;
 }
 
 MirrorRig::~MirrorRig() {
@@ -106,14 +114,32 @@ int MirrorRig::serve(Op op, uint64_t offset, uint64_t length, std::byte pattern)
 }
 
 int MirrorRig::control(const std::string& text) {
-  LifeRequest life(ring);
   ControlCall call;
-  call.publish = [](const Spec&) { return kOk; };
   call.verb.target = text.substr(0, text.find_first_of("( "));
   if (text.ends_with(" repair")) call.verb.set("repair", true);
   if (const size_t at = text.find('('); at != std::string::npos) {
     call.verb.set("leg", text.substr(at + 1, text.size() - at - 2));
   }
+  return control(call);
+}
+
+int MirrorRig::add(const Spec& spec, const Bytes& contents) {
+  ControlCall call;
+  call.verb = {.target = "add", .children = {spec}};
+  auto disk = std::make_unique<VolatileDisk>(power, contents.size(), true);
+  disk->offer_discard();
+  disk->load(contents);
+  disks.push_back(disk.get());
+  call.children.push_back(std::move(disk));
+  return control(call);
+}
+
+int MirrorRig::control(ControlCall& call) {
+  LifeRequest life(ring);
+  call.publish = [this](const Spec& own) {
+    published_.push_back(own);
+    return kOk;
+  };
   Task task = mirror->control(life.request, call);
   perform_until([&] { return task.finished(); });
   why_ = call.why;

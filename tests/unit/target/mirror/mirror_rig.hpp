@@ -39,6 +39,12 @@ class MirrorRig {
   // The errno of a verb, such as "fail(2)" or "scrub repair"; why() has the reason.
   int control(const std::string& text);
   const std::string& why() const { return why_; }
+  // The verb add, with this spec, of a disk with these contents.
+  int add(const Spec& spec, const Bytes& contents);
+  // That of a leg, from 0 on.
+  static Spec spec_of_leg(size_t leg);
+  // Those that verbs have published, and recovery would open.
+  const std::vector<Spec>& published() const { return published_; }
 
   void perform_until(const std::function<bool()>& done);
   // Until no leg lacks anything, and no region is dirty.
@@ -54,6 +60,8 @@ class MirrorRig {
   std::unique_ptr<mirror::Mirror> mirror;
 
  private:
+  int control(ControlCall& call);
+
   const MirrorShape shape_;
   std::mt19937_64 random_{7};
   Jobs jobs_;
@@ -62,6 +70,7 @@ class MirrorRig {
   std::unique_ptr<Task> task_;
   Bytes memory_;
   std::string why_;
+  std::vector<Spec> published_;
 };
 
 }  // namespace sluice::test
