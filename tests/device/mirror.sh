@@ -145,7 +145,7 @@ replaced() {
     wait_for 20 is_whole
     del
     cmp -i 1048576 b.img c.img
-    refuses 'another array|not one of its legs' "$SLUICE" add 'mirror(a.img, b.img)'
+    refuses 'no leg of the array any more' "$SLUICE" add 'mirror(a.img, b.img)'
 }
 
 lacks_only_the_first() {

@@ -26,6 +26,14 @@ Spec spec_of(size_t legs) {
   return spec;
 }
 
+std::string numbers_of(const Health& health) {
+  std::string text = health.reason;
+  for (const HealthNumber& each : health.numbers) {
+    text += fmt::format(" {}={}", each.name, each.value);
+  }
+  return text;
+}
+
 }  // namespace
 
 struct MirrorRun::Running {
@@ -314,7 +322,7 @@ void MirrorRun::make_whole() {
   failures_in_ = 0;
   is_dead_.assign(is_dead_.size(), false);
   for (int i = 0; !is_whole(); ++i) {
-    ASSERT_LT(i, kWholeSteps) << mirror_->health().reason;
+    ASSERT_LT(i, kWholeSteps) << numbers_of(mirror_->health());
     if (i % 1000 == 0 && !verb_)
       start_verb(fmt::format("readd({})", random_() % disks_.size() + 1));
     step();

@@ -55,7 +55,7 @@ struct Leg {
   std::atomic<uint64_t> repairs = 0;
   // A flush has failed: it may have lost what it has acknowledged, and is not read any more.
   std::atomic<bool> has_lost = false;
-  // It has left because it could not be reached, not because of its medium: it may come back.
+  // It has left by itself, not at the user's word: it may come back.
   std::atomic<bool> may_return = false;
 };
 

@@ -89,7 +89,7 @@ class Mirror final : public Target {
   Task conclude(Request& request, Members began, LegParts& parts);
   Task zero_by_hand(Request& request, LegSet legs, LegSet& done);
   void note_unequal(const Request& request);
-  void note_write_errors(LegSet failed, const LegParts& parts);
+  void note_write_errors(LegSet failed);
 
   // --- membership.cpp
   // `failed` legs leave. kOk: one of `good` is in sync afterwards, and all is durable.

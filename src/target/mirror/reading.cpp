@@ -216,7 +216,7 @@ Task Mirror::copy(Request& request, LegSet targets, std::span<std::byte> buffer)
   const Status first_error = co_await parts.all();
   if (first_error.ok()) co_return kOk;
   const LegSet failed = targets & ~parts.done();
-  note_write_errors(failed, parts);
+  note_write_errors(failed);
   Task leaving = let_go(request, failed, members().in_sync() & ~failed);
   co_return co_await leaving;
 }

@@ -193,7 +193,7 @@ Task Mirror::Resync::write_piece(Request& request, LegSet targets) {
   const Status first_error = co_await parts.all();
   if (first_error.ok()) co_return kOk;
   const LegSet failed = targets & ~parts.done();
-  mirror_.note_write_errors(failed, parts);
+  mirror_.note_write_errors(failed);
   Task leaving = mirror_.let_go(request, failed, mirror_.members().in_sync() & ~failed);
   co_return co_await leaving;
 }

@@ -1,8 +1,10 @@
 #include "target/mirror/sweep.hpp"
 
 #include <algorithm>
+#include <cstring>
 #include <tuple>
 
+#include "core/log.hpp"
 #include "target/control_call.hpp"
 #include "target/mirror/resync.hpp"
 
@@ -12,6 +14,7 @@ namespace {
 constexpr int kSweepsToRetry = 15;
 constexpr std::chrono::seconds kFirstReturn{2};
 constexpr int kLaterReturns = 7;  // each twice as late as the one before
+constexpr std::chrono::minutes kForgiven{10};
 
 }  // namespace
 
@@ -29,16 +32,21 @@ Task Mirror::Sweep::step(Request& request) {
   co_return co_await starting;
 }
 
-// A leg that could not be reached may be there again. One that leaves again and again is given ever
-// more time.
+// A leg that could not be reached, or has failed, may be right again. One that leaves again and
+// again is given ever more time, and then up: each time is a generation in the histories.
 Task Mirror::Sweep::take_back(Request& request) {
   const auto now = std::chrono::steady_clock::now();
   for (const size_t index : LegsOf(mirror_.named_ & ~mirror_.members().written())) {
     if (!mirror_.leg(index).may_return || now < next_return_[index] || is_told_to_end()) continue;
-    next_return_[index] = now + kFirstReturn * (1 << std::min(returns_[index]++, kLaterReturns));
+    if (now > next_return_[index] + kForgiven) returns_[index] = 0;
+    if (returns_[index] > kLaterReturns) continue;
+    next_return_[index] = now + kFirstReturn * (1 << returns_[index]++);
     ControlCall call;
     Task joining = mirror_.join(request, call, index);
-    std::ignore = co_await joining;
+    if (const Status joined = co_await joining; !joined.ok()) {
+      log().info("{}: leg {} cannot come back: {}", mirror_.name(), mirror_.number_of(index),
+                 call.why.empty() ? std::strerror(joined.error()) : call.why);
+    }
   }
   co_return kOk;
 }

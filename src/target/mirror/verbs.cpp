@@ -58,6 +58,7 @@ Task Mirror::fail_leg(Request& request, ControlCall& call) {
     co_return call.fail(EBUSY, fmt::format("leg {} is the only one in sync: nothing would be left",
                                            number_of(index)));
   }
+  leg(index).may_return = false;
   Task leaving = let_go(request, leg_bit(index), now.in_sync() & ~leg_bit(index));
   const Status left = co_await leaving;
   if (left.ok()) co_return kOk;

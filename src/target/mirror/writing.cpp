@@ -118,7 +118,7 @@ Task Mirror::conclude(Request& request, Members began, LegParts& parts) {
     std::ignore = co_await zeroing;
     failed &= ~done;
   }
-  note_write_errors(failed, parts);
+  note_write_errors(failed);
   Task leaving = let_go(request, failed, done & began.in_sync());
   const Status left = co_await leaving;
   if (left.ok()) co_return kOk;
@@ -128,11 +128,10 @@ Task Mirror::conclude(Request& request, Members began, LegParts& parts) {
   co_return last;
 }
 
-void Mirror::note_write_errors(LegSet failed, const LegParts& parts) {
+void Mirror::note_write_errors(LegSet failed) {
   for (const size_t index : LegsOf(failed)) {
-    const Status status = parts.status_of(index);
     leg(index).write_errors.fetch_add(1);
-    leg(index).may_return = !is_of_the_medium(status);
+    leg(index).may_return = true;
   }
 }
 
@@ -199,7 +198,7 @@ Task Mirror::write_intents(Request& request, uint64_t block) {
   const Status first_error = co_await parts.all();
   if (!first_error.ok() || began.in_sync() == 0) {
     const LegSet failed = began.written() & ~parts.done();
-    note_write_errors(failed, parts);
+    note_write_errors(failed);
     Task leaving = let_go(request, failed, parts.done() & began.in_sync());
     if (const Status left = co_await leaving; !left.ok()) {
       co_return first_error.ok() ? left : first_error;
