@@ -13,8 +13,9 @@ struct MirrorOptions {
   bool run = false;  // start although a leg is missing that was in sync
   LegSet write_mostly = 0;
   std::optional<size_t> prefer = {};  // the leg that is read if it can be
-  uint64_t least_rate = 4 << 20;      // of a resync, in bytes a second
-  uint64_t most_rate = 0;             // likewise; 0: no limit
+  LegSet preferred() const { return prefer ? leg_bit(*prefer) : 0; }
+  uint64_t least_rate = 4 << 20;  // of a resync, in bytes a second
+  uint64_t most_rate = 0;         // likewise; 0: no limit
 };
 
 }  // namespace sluice::mirror

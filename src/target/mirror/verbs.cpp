@@ -79,11 +79,13 @@ Task Mirror::readd(Request& request, ControlCall& call) {
   co_return co_await joining;
 }
 
-// Takes the place of the missing leg that it is, or a free one.
+// Takes the place of the missing leg that it is, or a free one: as long as there is any, not one
+// for which there are options.
 Task Mirror::add(Request& request, ControlCall& call) {
   const LegSet free = ~(named_ | taking_) & ((LegSet{1} << kMostLegs) - 1);
+  const LegSet unset = free & ~(options_.preferred() | options_.write_mostly);
   const Spec& spec = call.verb.children.front();
-  size_t index = static_cast<size_t>(std::countr_zero(free));
+  size_t index = first_of(unset != 0 ? unset : free);
   for (const size_t each : LegsOf(named_ & ~members().written())) {
     const bool is_missing = child(each).missing() != nullptr;
     if (is_missing && spec_.children[number_of(each) - 1] == spec) index = each;
@@ -128,16 +130,15 @@ Status Mirror::publish(ControlCall& call, LegSet named, const Spec* added) {
   }
   const LegSet before = named_;
   named_ = named;
-  if (next.has("prefer") && options_.prefer) {
-    next.set("prefer", uint64_t{number_of(*options_.prefer)});
+  std::erase_if(next.options, [](const auto& each) {
+    return each.first == "prefer" || each.first == "write_mostly";
+  });
+  if ((options_.preferred() & named) != 0) next.set("prefer", number_of(*options_.prefer));
+  std::string mostly;
+  for (const size_t index : LegsOf(options_.write_mostly & named)) {
+    mostly += fmt::format("{}{}", mostly.empty() ? "" : "+", number_of(index));
   }
-  if (next.has("write_mostly")) {
-    std::string numbers;
-    for (const size_t index : LegsOf(options_.write_mostly & named)) {
-      numbers += fmt::format("{}{}", numbers.empty() ? "" : "+", number_of(index));
-    }
-    next.set("write_mostly", numbers);
-  }
+  if (!mostly.empty()) next.set("write_mostly", mostly);
   const Status published = call.publish(next);
   if (published.ok()) {
     spec_ = std::move(next);

@@ -25,6 +25,46 @@ bool data_is_equal(MirrorRig& rig) {
   });
 }
 
+// --- The spec
+
+TEST(MirrorLegs, TheSpecDoesNotPreferALegThatWasRemoved) {
+  MirrorRig rig({.legs = 3}, {.write_mostly = mirror::leg_bit(2), .prefer = 2});
+  ASSERT_EQ(rig.start(), "");
+  ASSERT_EQ(rig.control("fail(3)"), 0);
+  ASSERT_EQ(rig.control("remove(3)"), 0) << rig.why();
+  const Spec& spec = rig.published().back();
+  EXPECT_EQ(spec.children.size(), 2U);
+  EXPECT_FALSE(spec.has("prefer"));
+  EXPECT_FALSE(spec.has("write_mostly"));
+}
+
+TEST(MirrorLegs, TheSpecCountsLegsWithoutThoseThatWereRemoved) {
+  MirrorRig rig({.legs = 3}, {.write_mostly = mirror::leg_bit(2), .prefer = 1});
+  ASSERT_EQ(rig.start(), "");
+  ASSERT_EQ(rig.control("fail(1)"), 0);
+  ASSERT_EQ(rig.control("remove(1)"), 0) << rig.why();
+  const Spec& spec = rig.published().back();
+  EXPECT_EQ(spec.number("prefer", 0), 1U);
+  EXPECT_EQ(spec.text("write_mostly"), "2");
+}
+
+TEST(MirrorLegs, ANewLegIsNotWriteMostlyLikeTheOneThatWasInItsPlace) {
+  MirrorRig rig({.legs = 3}, {.write_mostly = mirror::leg_bit(0) | mirror::leg_bit(1)});
+  ASSERT_EQ(rig.start(), "");
+  for (int removed = 0; removed < 2; ++removed) {
+    ASSERT_EQ(rig.control("fail(1)"), 0);
+    ASSERT_EQ(rig.control("remove(1)"), 0) << rig.why();
+  }
+  ASSERT_EQ(rig.add(MirrorRig::spec_of_leg(5), MirrorRig::Bytes(3 << 20)), 0) << rig.why();
+  EXPECT_FALSE(rig.published().back().has("write_mostly"));
+  rig.make_whole();
+  const uint64_t before = rig.disks.back()->reads();
+  for (uint64_t offset = 0; offset < 1 << 20; offset += 64 << 10) {
+    ASSERT_EQ(rig.serve(Op::read, offset, kWritten), 0);
+  }
+  EXPECT_GT(rig.disks.back()->reads(), before);
+}
+
 // --- Regions that differ
 
 TEST(MirrorLegs, AWriteThatFailsDuringItsRegionsResyncLeavesNoDifference) {
