@@ -17,8 +17,8 @@ namespace sluice::mirror {
 
 // What is in the place is a leg that is behind from now on. What it holds is never read before the
 // others have given it what it lacks.
-Task Mirror::join(Request& request, ControlCall& call, size_t index) {
-  Joining joining{.index = index, .found = {}};
+Task Mirror::join(Request& request, ControlCall& call, size_t index, bool may_be_new) {
+  Joining joining{.index = index, .found = {}, .may_be_new = may_be_new};
   joining.found.name = leg(index).label;
   Task looking = look_at_leg(request, call, joining);
   if (const Status looked = co_await looking; !looked.ok()) co_return looked;
@@ -46,6 +46,11 @@ Task Mirror::join(Request& request, ControlCall& call, size_t index) {
 
 Task Mirror::look_at_leg(Request& request, ControlCall& call, Joining& joining) {
   const size_t index = joining.index;
+  {
+    AsyncMutex::Hold hold(membership_, *request.ring);
+    co_await hold;
+    joining.array = record_;
+  }
   std::string why;
   Task reading = read_leg(request, index, joining.found, why);
   const Status read = co_await reading;
@@ -60,7 +65,7 @@ Task Mirror::look_at_leg(Request& request, ControlCall& call, Joining& joining) 
     co_return call.fail(EROFS, fmt::format("{} is read-only", leg(index).label));
   }
   if (!read.ok() && read.error() != EILSEQ) co_return call.fail(read.error(), why);
-  if (read.ok() && joining.found.record.array != record_.array) {
+  if (read.ok() && joining.found.record.array != joining.array.array) {
     co_return call.fail(
         EEXIST,
         fmt::format("{} belongs to another mirror, {} ({}): if that is to be no more, erase "
@@ -68,7 +73,12 @@ Task Mirror::look_at_leg(Request& request, ControlCall& call, Joining& joining) 
                     leg(index).label, joining.found.record.array.text(),
                     joining.found.record.name));
   }
-  const LegEntry* const entry = read.ok() ? record_.find(joining.found.record.leg) : nullptr;
+  const LegEntry* const entry = read.ok() ? joining.array.find(joining.found.record.leg) : nullptr;
+  if (entry == nullptr && !joining.may_be_new) {
+    co_return call.fail(EINVAL, fmt::format("{} is no leg of this mirror any more: remove it, and "
+                                            "give it to the verb add, which overwrites it",
+                                            leg(index).label));
+  }
   if (entry == nullptr) co_return look_at_new(call, joining);
   for (const size_t other : LegsOf(members().written())) {
     if (leg(other).id != entry->leg) continue;
@@ -82,7 +92,7 @@ Task Mirror::look_at_leg(Request& request, ControlCall& call, Joining& joining) 
 Status Mirror::look_at_old(ControlCall& call, Joining& joining) const {
   const size_t source = first_of(members().in_sync());
   if (source == kMostLegs) return call.fail(EIO, "no leg is in sync");
-  LegRecord own = record_;
+  LegRecord own = joining.array;
   own.leg = leg(source).id;
   own.leg_bytes = leg(source).leg_bytes;
   own.places = leg(source).places;
@@ -96,7 +106,7 @@ Status Mirror::look_at_old(ControlCall& call, Joining& joining) const {
                                         "served",
                                         joining.found.name));
   }
-  joining.lacks_all = decision.legs[1].role == Role::behind_all;
+  joining.lacks_all = decision.legs[1].role != Role::behind_by_bits;
   joining.places = joining.found.record.places;
   joining.id = joining.found.record.leg;
   return check_room(call, joining);
@@ -112,7 +122,7 @@ Status Mirror::look_at_new(ControlCall& call, Joining& joining) {
   const auto places = place_leg({.placement = leg(like).places.placement,
                                  .leg_bytes = joining.found.leg_bytes,
                                  .data_bytes = geometry_.size_bytes,
-                                 .region_bytes = record_.region_bytes});
+                                 .region_bytes = joining.array.region_bytes});
   if (!places) return call.fail(places.error().error, places.error().text);
   joining.places = *places;
   joining.id = Uuid::random();
@@ -135,9 +145,7 @@ Status Mirror::check_room(ControlCall& call, const Joining& joining) const {
 void Mirror::note_lacking(const Joining& joining) {
   Leg& each = leg(joining.index);
   Regions& regions = intents_->regions();
-  each.id = joining.id;
   each.places = joining.places;
-  each.leg_bytes = joining.found.leg_bytes;
   if (!each.stale) each.stale = std::make_unique<StaleMap>(regions.count());
   each.intents.resize(regions.count() / 64 + 1);
   for (uint64_t region = 0; region < regions.count(); ++region) {
@@ -162,6 +170,7 @@ Task Mirror::tell_others(Request& request, size_t index) {
   co_return co_await writing;
 }
 
+// A new disk gets the row of the leg in whose place it is. A leg may have moved to another place.
 Task Mirror::take_in(Request& request, const Joining& joining) {
   AsyncMutex::Hold hold(membership_, *request.ring);
   co_await hold;
@@ -172,7 +181,9 @@ Task Mirror::take_in(Request& request, const Joining& joining) {
   const LegRecord before = record_;
   const Members now = members();
   const size_t index = joining.index;
+  const Uuid former = leg(index).id;
   if (joining.is_new) {
+    std::erase_if(record_.legs, [&](const LegEntry& each) { return each.leg == former; });
     record_.legs.push_back(
         {.leg = joining.id, .state = LegState::stale, .label = leg(index).label});
   } else {
@@ -180,6 +191,8 @@ Task Mirror::take_in(Request& request, const Joining& joining) {
     entry.state = LegState::stale;
     entry.label = leg(index).label;
   }
+  leg(index).id = joining.id;
+  leg(index).leg_bytes = joining.found.leg_bytes;
   // It first: a row of a leg that is none would be missed at the next start.
   Task own = joining.is_new ? format_record(request, index) : write_record(request, index);
   Status status = co_await own;
@@ -191,7 +204,11 @@ Task Mirror::take_in(Request& request, const Joining& joining) {
   }
   if (!status.ok()) {
     record_ = before;
+    leg(index).id = former;
     co_return status;
+  }
+  for (const auto& other : legs_) {
+    if (other != legs_[index] && other->id == joining.id) other->id = {};
   }
   leg(index).may_return = false;
   leg(index).has_lost = false;

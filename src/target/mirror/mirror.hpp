@@ -106,7 +106,7 @@ class Mirror final : public Target {
   Task promote(Request& request, LegSet legs);
 
   // --- joining.cpp
-  Task join(Request& request, ControlCall& call, size_t index);
+  Task join(Request& request, ControlCall& call, size_t index, bool may_be_new);
   Task look_at_leg(Request& request, ControlCall& call, Joining& joining);
   Status look_at_old(ControlCall& call, Joining& joining) const;
   Status look_at_new(ControlCall& call, Joining& joining);
@@ -132,7 +132,7 @@ class Mirror final : public Target {
   std::vector<std::unique_ptr<Leg>> legs_;  // and places for more: kMostLegs
   mutable std::mutex observed_;             // health() reads what is changed under it
   Spec spec_;                               // control path only, as the next
-  LegSet taking_ = 0;                       // places that are about to be taken
+  LegSet taking_ = 0;                       // places for which there is a Taking
   std::atomic<LegSet> named_ = 0;           // the legs of the spec, in this order
   std::atomic<uint64_t> members_ = 0;
   std::unique_ptr<Intents> intents_;    // while it serves, as all up to `ranges_`

@@ -38,11 +38,13 @@ Task Mirror::Sweep::take_back(Request& request) {
   const auto now = std::chrono::steady_clock::now();
   for (const size_t index : LegsOf(mirror_.named_ & ~mirror_.members().written())) {
     if (!mirror_.leg(index).may_return || now < next_return_[index] || is_told_to_end()) continue;
+    if ((mirror_.taking_ & leg_bit(index)) != 0 || mirror_.child(index).missing()) continue;
     if (now > next_return_[index] + kForgiven) returns_[index] = 0;
     if (returns_[index] > kLaterReturns) continue;
     next_return_[index] = now + kFirstReturn * (1 << returns_[index]++);
+    const Taking taking(mirror_.taking_, index);
     ControlCall call;
-    Task joining = mirror_.join(request, call, index);
+    Task joining = mirror_.join(request, call, index, false);
     if (const Status joined = co_await joining; !joined.ok()) {
       log().info("{}: leg {} cannot come back: {}", mirror_.name(), mirror_.number_of(index),
                  call.why.empty() ? std::strerror(joined.error()) : call.why);
@@ -57,7 +59,9 @@ std::chrono::nanoseconds Mirror::Sweep::pause_after(std::chrono::nanoseconds ste
   return std::max<std::chrono::nanoseconds>(std::chrono::seconds(2), step);
 }
 
+// One that is about to join lacks what is dirty now.
 bool Mirror::Sweep::all_are_written() const {
+  if (mirror_.taking_ != 0) return false;
   const Members now = mirror_.members();
   if (now.unsettled()) return false;
   return std::ranges::all_of(mirror_.record_.legs, [&](const LegEntry& entry) {
@@ -67,6 +71,13 @@ bool Mirror::Sweep::all_are_written() const {
     }
     return false;
   });
+}
+
+Task Mirror::Sweep::ask_whether_all_are_written(Request& request, bool& all) {
+  AsyncMutex::Hold hold(mirror_.membership_, *request.ring);
+  co_await hold;
+  all = all_are_written();
+  co_return kOk;
 }
 
 bool Mirror::Sweep::is_stale_anywhere(uint64_t region) const {
@@ -84,11 +95,18 @@ Task Mirror::Sweep::clear_rested(Request& request) {
   for (uint64_t region = 0; region < regions.count(); ++region) {
     if (regions.rest(region) && !is_stale_anywhere(region)) rested.push_back(region);
   }
-  if (rested.empty() || !all_are_written()) co_return kOk;
+  if (rested.empty()) co_return kOk;
+  bool all = false;
+  Task asking = ask_whether_all_are_written(request, all);
+  std::ignore = co_await asking;
+  if (!all) co_return kOk;
   Request flush = request.child(0, uint64_t{0});
   flush.op = Op::flush;
   Task flushing = mirror_.flush(flush);
-  if (const Status flushed = co_await flushing; !flushed.ok() || !all_are_written()) co_return kOk;
+  if (const Status flushed = co_await flushing; !flushed.ok()) co_return kOk;
+  Task asking_again = ask_whether_all_are_written(request, all);
+  std::ignore = co_await asking_again;
+  if (!all) co_return kOk;
   for (size_t begin = 0; begin < rested.size();) {
     const uint64_t block = Intents::block_of(rested[begin]);
     size_t end = begin;

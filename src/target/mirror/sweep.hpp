@@ -25,7 +25,8 @@ class Mirror::Sweep final : public Job {
   std::chrono::nanoseconds pause_after(std::chrono::nanoseconds step) const override;
 
   Task take_back(Request& request);
-  bool all_are_written() const;
+  bool all_are_written() const;  // with the mutex of the members
+  Task ask_whether_all_are_written(Request& request, bool& all);
   bool is_stale_anywhere(uint64_t region) const;
   Task clear_rested(Request& request);
   Task drop(Request& request, uint64_t block, std::span<const uint64_t> regions);

@@ -40,7 +40,9 @@ Status Mirror::find_leg(ControlCall& call, size_t& index) const {
   const auto chosen = choose_leg(names, call.verb.text("leg"));
   if (!chosen) return call.fail(chosen.error().error, chosen.error().text);
   index = slots[*chosen];
-  return kOk;
+  if ((taking_ & leg_bit(index)) == 0) return kOk;
+  return call.fail(
+      EBUSY, fmt::format("leg {} is being taken back at this moment: try again", number_of(index)));
 }
 
 size_t Mirror::number_of(size_t index) const {
@@ -75,7 +77,8 @@ Task Mirror::readd(Request& request, ControlCall& call) {
     co_return call.fail(
         ENODEV, fmt::format("leg {} is missing: give its spec to the verb add", number_of(index)));
   }
-  Task joining = join(request, call, index);
+  const Taking taking(taking_, index);
+  Task joining = join(request, call, index, false);
   co_return co_await joining;
 }
 
@@ -94,12 +97,12 @@ Task Mirror::add(Request& request, ControlCall& call) {
     co_return call.fail(ENOSPC, fmt::format("a mirror has at most {} legs", kMostLegs));
   }
   const bool is_new = (named_ & leg_bit(index)) == 0;
-  taking_ |= leg_bit(index);
+  const Taking taking(taking_, index);
   if (is_new) leg(index).label = label_of(to_text(spec, target_vocabulary()));
   Task replacing = leg(index).child.replace(request, call, std::move(call.children.front()));
   Status status = co_await replacing;
   if (status.ok()) {
-    Task joining = join(request, call, index);
+    Task joining = join(request, call, index, true);
     status = co_await joining;
     if (status.ok() && is_new) {
       status = publish(call, named_ | leg_bit(index), &spec);
@@ -115,7 +118,6 @@ Task Mirror::add(Request& request, ControlCall& call) {
       call.why = std::move(why);
     }
   }
-  taking_ &= ~leg_bit(index);
   co_return status;
 }
 
@@ -165,6 +167,7 @@ Task Mirror::remove(Request& request, ControlCall& call) {
     co_return call.fail(EBUSY, fmt::format("leg {} is in use: let it go with the verb fail first",
                                            number_of(index)));
   }
+  const Taking taking(taking_, index);
   Task forgetting = forget_row(request, call, index);
   if (const Status forgotten = co_await forgetting; !forgotten.ok()) co_return forgotten;
   if (const Status published = publish(call, named_ & ~leg_bit(index), nullptr); !published.ok()) {
@@ -198,6 +201,7 @@ Task Mirror::forget_row(Request& request, ControlCall& call, size_t index) {
   }
   Task recording_behind = record_on(request, now.behind(), done);
   std::ignore = co_await recording_behind;
+  leg(index).id = {};
   co_return kOk;
 }
 

@@ -65,6 +65,95 @@ TEST(MirrorLegs, ANewLegIsNotWriteMostlyLikeTheOneThatWasInItsPlace) {
   EXPECT_GT(rig.disks.back()->reads(), before);
 }
 
+// --- Who may come back
+
+TEST(MirrorLegs, ADiskThatIsNoLegAnyMoreIsNotTakenBack) {
+  MirrorRig rig({});
+  ASSERT_EQ(rig.start(), "");
+  ASSERT_EQ(rig.control("fail(2)"), 0);
+  const MirrorRig::Bytes foreign(rig.contents()[1].size(), kData);
+  rig.disks[1]->load(foreign);
+  EXPECT_NE(rig.control("readd(2)"), 0);
+  EXPECT_THAT(rig.why(), HasSubstr("is no leg of this mirror any more"));
+  EXPECT_EQ(rig.contents()[1], foreign);
+}
+
+TEST(MirrorLegs, ADiskThatIsNoLegAnyMoreIsNotTakenBackByItself) {
+  MirrorRig rig({});
+  ASSERT_EQ(rig.start(), "");
+  rig.disks[1]->fails = [](const Request&) { return ENODEV; };
+  ASSERT_EQ(rig.serve(Op::write, 0, kWritten, kData), 0);
+  const MirrorRig::Bytes foreign(rig.contents()[1].size(), kData);
+  rig.disks[1]->load(foreign);
+  rig.disks[1]->fails = nullptr;
+  const uint64_t before = rig.disks[1]->reads();
+  rig.perform_until([&] { return rig.disks[1]->reads() >= before + 2; });
+  for (int i = 0; i < 1000; ++i) rig.ring.perform(0);
+  EXPECT_EQ(rig.contents()[1], foreign);
+}
+
+TEST(MirrorLegs, ALegThatIsBeingTakenBackCannotBeRemoved) {
+  MirrorRig rig({});
+  ASSERT_EQ(rig.start(), "");
+  rig.disks[1]->fails = [](const Request&) { return ENODEV; };
+  ASSERT_EQ(rig.serve(Op::write, 0, kWritten, kData), 0);
+  const uint64_t before = rig.disks[1]->reads();
+  rig.disks[1]->fails = nullptr;
+  rig.perform_until([&] { return rig.disks[1]->reads() > before; });
+  for (const std::string verb : {"remove(2)", "readd(2)"}) {
+    EXPECT_EQ(rig.control(verb), EBUSY);
+    EXPECT_THAT(rig.why(), HasSubstr("is being taken back"));
+  }
+  rig.make_whole();
+  EXPECT_TRUE(data_is_equal(rig));
+}
+
+TEST(MirrorLegs, ASpareThatBecomesALegIsCopiedAsAWhole) {
+  const MirrorShape shape;
+  auto legs = make_mirror_legs(shape);
+  const mirror::Uuid spare = record_on_leg(shape, legs[1]).leg;
+  for (auto& leg : legs) {
+    mirror::LegRecord record = record_on_leg(shape, leg);
+    record.find(spare)->state = LegState::spare;
+    put_record_on_leg(shape, leg, record);
+  }
+  std::fill_n(legs[0].begin() + (1 << 20), kWritten, kData);
+  MirrorRig rig(shape, legs);
+  ASSERT_EQ(rig.start(), "");
+  ASSERT_EQ(rig.control("readd(2)"), 0) << rig.why();
+  rig.make_whole();
+  EXPECT_TRUE(data_is_equal(rig));
+}
+
+TEST(MirrorLegs, ANewDiskInThePlaceOfALegTakesItsRow) {
+  const MirrorShape shape;
+  auto legs = make_mirror_legs(shape);
+  legs[1].clear();
+  MirrorRig rig(shape, legs, {.run = true});
+  ASSERT_EQ(rig.start(), "");
+  ASSERT_EQ(rig.serve(Op::write, 0, kWritten, kData), 0);
+  ASSERT_EQ(rig.add(MirrorRig::spec_of_leg(1), MirrorRig::Bytes(legs[0].size())), 0) << rig.why();
+  rig.disks.erase(rig.disks.begin() + 1);
+  rig.make_whole();
+  EXPECT_TRUE(data_is_equal(rig));
+  EXPECT_EQ(rig.record(0).legs.size(), 2U);
+  EXPECT_EQ(rig.record(1).legs.size(), 2U);
+}
+
+TEST(MirrorLegs, ALegThatHasMovedStaysWhenItsFormerPlaceIsRemoved) {
+  MirrorRig rig({});
+  ASSERT_EQ(rig.start(), "");
+  ASSERT_EQ(rig.control("fail(2)"), 0);
+  ASSERT_EQ(rig.add(MirrorRig::spec_of_leg(5), rig.contents()[1]), 0) << rig.why();
+  ASSERT_EQ(rig.control("remove(2)"), 0) << rig.why();
+  rig.disks.erase(rig.disks.begin() + 1);
+  rig.make_whole();
+  ASSERT_EQ(rig.serve(Op::write, 0, kWritten, kData), 0);
+  EXPECT_EQ(rig.record(0).legs.size(), 2U);
+  EXPECT_EQ(rig.record(1).state(), LegState::in_sync);
+  EXPECT_TRUE(data_is_equal(rig));
+}
+
 // --- Regions that differ
 
 TEST(MirrorLegs, AWriteThatFailsDuringItsRegionsResyncLeavesNoDifference) {
