@@ -27,6 +27,13 @@ Task Mirror::let_go(Request& request, LegSet failed, LegSet good) {
   const Members now = members();
   if ((good & now.in_sync()) == 0) co_return Status::from_errno(EIO);
   const LegSet leaving = failed & now.written();
+  if (geometry_.read_only) {  // only this server does without them
+    if (leaving != 0) {
+      set_members(now.without(leaving));
+      report(leaving, "has left");
+    }
+    co_return kOk;
+  }
   if (leaving != 0) {
     const bool counts = (leaving & now.in_sync()) != 0;
     if (counts) leave_to(leaving, now);
@@ -120,6 +127,14 @@ Task Mirror::record_on(Request& request, LegSet legs, LegSet& done) {
     if (writing.status(i).ok()) done |= leg_bit(order[i]);
   }
   co_return kOk;
+}
+
+// Writes the record, as it is, to the legs in sync of `among`.
+Task Mirror::tell_in_sync(Request& request, LegSet among, LegSet& done) {
+  AsyncMutex::Hold hold(membership_, *request.ring);
+  co_await hold;
+  Task recording = record_on(request, members().in_sync() & among, done);
+  co_return co_await recording;
 }
 
 // The record as it is on one leg.

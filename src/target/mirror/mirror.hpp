@@ -2,9 +2,8 @@
 //
 // A region of the data is marked as dirty on all legs, durably, before it is written on any. A leg
 // that fails leaves: before anything is acknowledged without it, the others say so durably. See
-// docs/MIRROR.md and docs/formats/mirror.md.
-//
-// Order of locks: ranges_, the mutex of a block of intents_, membership_.
+// docs/MIRROR.md and docs/formats/mirror.md. Order of locks: ranges_, the mutex of a block of
+// intents_, membership_.
 #pragma once
 
 #include <atomic>
@@ -98,6 +97,7 @@ class Mirror final : public Target {
   Task settle_again(Request& request);
   void begin_generation(Members now);
   Task record_on(Request& request, LegSet legs, LegSet& done);
+  Task tell_in_sync(Request& request, LegSet among, LegSet& done);
   Buffer payload_for(size_t index) const;
   Task write_record(Request& request, size_t index);
   Task format_record(Request& request, size_t index);

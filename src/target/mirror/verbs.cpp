@@ -60,8 +60,13 @@ Task Mirror::fail_leg(Request& request, ControlCall& call) {
     co_return call.fail(EBUSY, fmt::format("leg {} is the only one in sync: nothing would be left",
                                            number_of(index)));
   }
+  // One of them may be dead, and nobody has noticed yet.
+  LegSet good = 0;
+  Task asking = tell_in_sync(request, ~leg_bit(index), good);
+  std::ignore = co_await asking;
+  if (good == 0) co_return call.fail(EIO, "no other leg that is in sync can be written: it stays");
   leg(index).may_return = false;
-  Task leaving = let_go(request, leg_bit(index), now.in_sync() & ~leg_bit(index));
+  Task leaving = let_go(request, leg_bit(index), good);
   const Status left = co_await leaving;
   if (left.ok()) co_return kOk;
   co_return call.fail(left.error(), "no other leg could be told of it");
@@ -188,20 +193,15 @@ Task Mirror::forget_row(Request& request, ControlCall& call, size_t index) {
     }
   }
   const Members now = members();
-  const LegRecord before = record_;
   std::erase_if(record_.legs, [&](const LegEntry& each) { return each.leg == leg(index).id; });
-  record_.begin_generation(Generation::begin_now());
-  record_.bitmap_since = record_.history.current().id;
-  LegSet done = 0;
-  Task recording = record_on(request, now.in_sync(), done);
-  std::ignore = co_await recording;
-  if (done != now.in_sync()) {
-    record_ = before;
-    co_return call.fail(EIO, "not all legs in sync could be told of it");
-  }
-  Task recording_behind = record_on(request, now.behind(), done);
-  std::ignore = co_await recording_behind;
   leg(index).id = {};
+  begin_generation(now);
+  record_.bitmap_since = record_.history.current().id;
+  set_members(now.settled(false));
+  Task telling = settle(request);
+  if (const Status told = co_await telling; !told.ok()) {
+    co_return call.fail(told.error(), "no leg in sync could be told of it");
+  }
   co_return kOk;
 }
 

@@ -154,6 +154,45 @@ TEST(MirrorLegs, ALegThatHasMovedStaysWhenItsFormerPlaceIsRemoved) {
   EXPECT_TRUE(data_is_equal(rig));
 }
 
+// --- Verbs while others fail
+
+TEST(MirrorLegs, ALegIsNotLetGoIfNoOtherCanBeWritten) {
+  MirrorRig rig({});
+  ASSERT_EQ(rig.start(), "");
+  rig.disks[0]->fails = [](const Request&) { return EIO; };
+  EXPECT_EQ(rig.control("fail(2)"), EIO);
+  EXPECT_EQ(rig.serve(Op::write, 0, kWritten, kData), 0);
+  EXPECT_EQ(rig.serve(Op::read, 0, kWritten), 0);
+  EXPECT_EQ(rig.memory(), MirrorRig::Bytes(kWritten, kData));
+}
+
+TEST(MirrorLegs, ALegThatCannotBeToldOfARemovalLeaves) {
+  MirrorRig rig({.legs = 3});
+  ASSERT_EQ(rig.start(), "");
+  ASSERT_EQ(rig.control("fail(2)"), 0);
+  rig.disks[2]->fails = [](const Request& request) { return request.op == Op::write ? EIO : 0; };
+  EXPECT_EQ(rig.control("remove(2)"), 0) << rig.why();
+  rig.disks[2]->fails = nullptr;
+  EXPECT_EQ(rig.number("legs_in_sync"), 1U);
+  EXPECT_EQ(rig.control("readd(2)"), 0) << rig.why();
+  rig.disks.erase(rig.disks.begin() + 1);
+  rig.make_whole();
+  EXPECT_TRUE(data_is_equal(rig));
+}
+
+// --- The start
+
+TEST(MirrorLegs, AReadOnlyMirrorWritesToNoLeg) {
+  MirrorRig rig({}, {.prefer = 0});
+  rig.disks[0]->make_read_only();
+  ASSERT_EQ(rig.start(), "");
+  rig.disks[0]->fails = [](const Request&) { return ENODEV; };
+  EXPECT_EQ(rig.serve(Op::read, 0, kWritten), 0);
+  EXPECT_EQ(rig.serve(Op::read, 0, kWritten), 0);
+  rig.stop();
+  EXPECT_EQ(rig.disks[1]->writes(), 0U);
+}
+
 // --- Regions that differ
 
 TEST(MirrorLegs, AWriteThatFailsDuringItsRegionsResyncLeavesNoDifference) {
