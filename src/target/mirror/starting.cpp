@@ -116,20 +116,35 @@ Task Mirror::start(Request& request, LifeCall& call) {
 Task Mirror::assemble(Request& request, LifeCall& call) {
   std::vector<PresentLeg> present;
   std::vector<size_t> index_of;
+  std::string unreadable;
   for (size_t index = 0; index < legs_.size(); ++index) {
     if (child(index).missing() != nullptr) continue;
     PresentLeg found;
     found.name = leg(index).label;
     std::string why;
     Task reading = read_leg(request, index, found, why);
-    if (const Status read = co_await reading; !read.ok()) co_return call.fail(read.error(), why);
+    const Status read = co_await reading;
+    // A disk that is there, and is broken. What is on it may be read later.
+    if (read.error() == EIO) {
+      log().warn("{}: {}", name(), why);
+      leg(index).may_return = true;
+      unreadable = std::move(why);
+      continue;
+    }
+    if (!read.ok()) co_return call.fail(read.error(), why);
     present.push_back(std::move(found));
     index_of.push_back(index);
   }
-  if (present.empty()) co_return call.fail(ENODEV, "none of its legs is there");
+  if (present.empty()) {
+    co_return call.fail(ENODEV, unreadable.empty() ? "none of its legs is there" : unreadable);
+  }
   Decision decision = decide(present);
   if (decision.refusal) co_return call.fail(decision.refusal->error, decision.refusal->text);
-  if (decision.degraded && !options_.run) co_return refuse_degraded(decision, call);
+  if (decision.degraded && !options_.run) {
+    const Status refused = refuse_degraded(decision, call);
+    if (!unreadable.empty()) call.why += "; " + unreadable;
+    co_return refused;
+  }
   set_geometry(decision);
   if (call.purpose == LifeCall::Purpose::look) co_return kOk;
   Task taking = take_up(request, call, {std::move(decision), std::move(present), index_of});
@@ -199,8 +214,11 @@ Task Mirror::read_leg(Request& request, size_t index, PresentLeg& found, std::st
     Task looking = read_intents(request, index, found);
     co_return co_await looking;
   }
-  why = fmt::format("leg {} ({}) is none: {}. Legs are made by sluice mirror create",
-                    number_of(index), found.name, error.text);
+  why =
+      error.error == EIO
+          ? fmt::format("leg {} ({}) cannot be read: {}", number_of(index), found.name, error.text)
+          : fmt::format("leg {} ({}) is none: {}. Legs are made by sluice mirror create",
+                        number_of(index), found.name, error.text);
   co_return Status::from_errno(error.error != 0 ? error.error : EILSEQ);
 }
 
@@ -350,6 +368,7 @@ Task Mirror::start_resync(Request& request) {
   if (resync_->is_running() || !resync_->has_work()) co_return kOk;
   Task ending = jobs_->end_some(request, {resync_.get()});  // its last run is still listed
   std::ignore = co_await ending;
+  if (resync_->is_running()) co_return kOk;  // by another caller, meanwhile
   resync_->note_start();
   jobs_->start(*resync_, *request.ring);
   co_return kOk;

@@ -182,6 +182,23 @@ TEST(MirrorLegs, ALegThatCannotBeToldOfARemovalLeaves) {
 
 // --- The start
 
+TEST(MirrorLegs, ALegWhoseSuperblockCannotBeReadIsLeftOut) {
+  for (const bool run : {false, true}) {
+    MirrorRig rig({}, {.run = run});
+    rig.disks[1]->fails = [](const Request&) { return EIO; };
+    const std::string refused = rig.start();
+    if (!run) {
+      EXPECT_THAT(refused, HasSubstr("cannot be read"));
+      continue;
+    }
+    ASSERT_EQ(refused, "");
+    EXPECT_EQ(rig.serve(Op::write, 0, kWritten, kData), 0);
+    rig.disks[1]->fails = nullptr;
+    rig.make_whole();  // it comes back by itself
+    EXPECT_TRUE(data_is_equal(rig));
+  }
+}
+
 TEST(MirrorLegs, AReadOnlyMirrorWritesToNoLeg) {
   MirrorRig rig({}, {.prefer = 0});
   rig.disks[0]->make_read_only();
