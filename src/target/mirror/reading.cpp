@@ -195,16 +195,28 @@ Task Mirror::equalise(Request& request) {
   co_return kOk;
 }
 
-// From another leg to these; those that cannot take it leave. Under the range lock.
+// From another leg to these; those that cannot take it leave. Under the range lock. If no leg that
+// has the range can be read, it is taken from one in sync that may differ: no client has seen it
+// otherwise, as it would be the same on all of them then. That goes to all legs.
 Task Mirror::copy(Request& request, LegSet targets, std::span<std::byte> buffer) {
-  const size_t source = choose(request.offset, request.length, ~targets);
-  if (source == kNone) co_return Status::from_errno(EIO);
-  {
+  Status read = Status::from_errno(EIO);
+  LegSet untried = ~LegSet{0};
+  while (!read.ok()) {
+    size_t source = choose(request.offset, request.length, ~targets & untried);
+    if (source == kNone) {
+      for (const size_t index : LegsOf(targets & members().in_sync() & untried)) {
+        if (!leg(index).has_lost) source = index;
+      }
+      if (source == kNone) co_return read;
+      targets = members().written() & ~leg_bit(source);
+    }
+    untried &= ~leg_bit(source);
     PrivateLoan loan(Direction::destination, buffer);
     Request part = request.child(request.offset, loan.view());
     part.op = Op::read;
     Task reading = read_from(part, source);
-    if (const Status read = co_await reading; !read.ok()) co_return read;
+    read = co_await reading;
+    if (!read.ok()) leg(source).read_errors.fetch_add(1);
   }
   PrivateLoan loan(Direction::source, buffer);
   Request whole = request.child(request.offset, loan.view());

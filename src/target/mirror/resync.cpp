@@ -149,7 +149,11 @@ Task Mirror::Resync::copy_piece(Request& request, uint64_t offset, size_t buffer
   reading.op = Op::read;
   bool is_zero = false;
   Task read = read_piece(reading, targets, is_zero);
-  if (const Status status = co_await read; !status.ok()) co_return status;
+  if (const Status status = co_await read; !status.ok()) {
+    Request whole = request.child(offset, bytes);
+    Task copying = mirror_.copy(whole, targets, buffers_[buffer].bytes().first(bytes));
+    co_return co_await copying;
+  }
   PrivateLoan draining(Direction::source, buffers_[buffer].bytes().first(bytes));
   Request writing = request.child(offset, draining.view());
   writing.op = Op::write;

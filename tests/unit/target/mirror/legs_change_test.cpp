@@ -140,6 +140,7 @@ TEST(MirrorLegs, ANewDiskInThePlaceOfALegTakesItsRow) {
   EXPECT_EQ(rig.record(1).legs.size(), 2U);
 }
 
+// Its row is that of the place where it is now.
 TEST(MirrorLegs, ALegThatHasMovedStaysWhenItsFormerPlaceIsRemoved) {
   MirrorRig rig({});
   ASSERT_EQ(rig.start(), "");
@@ -212,6 +213,32 @@ TEST(MirrorLegs, AReadOnlyMirrorWritesToNoLeg) {
 
 // --- Regions that differ
 
+// After a crash, from a leg that has a region at all, and then on all legs.
+TEST(MirrorLegs, WhatTheFirstLegCannotReadAfterACrashIsReadFromAnother) {
+  const MirrorShape shape;
+  std::vector<MirrorRig::Bytes> crashed;
+  {
+    MirrorRig rig(shape);
+    ASSERT_EQ(rig.start(), "");
+    ASSERT_EQ(rig.serve(Op::write, 0, kWritten, kData), 0);
+    crashed = rig.contents();
+  }
+  MirrorRig rig(shape, crashed);
+  bool is_bad = true;
+  rig.disks[0]->fails = [&](const Request& request) {
+    if (!is_in_data(request)) return 0;
+    if (request.op == Op::write) is_bad = false;
+    return request.op == Op::read && is_bad ? EIO : 0;
+  };
+  ASSERT_EQ(rig.start(), "");
+  EXPECT_EQ(rig.serve(Op::read, 0, kWritten), 0);
+  EXPECT_EQ(rig.memory(), MirrorRig::Bytes(kWritten, kData));
+  EXPECT_EQ(rig.number("legs_in_sync"), 2U);
+  rig.make_whole();
+  EXPECT_TRUE(data_is_equal(rig));
+}
+
+// T3.6, T3.9: a write that fails on all legs, at any moment of the copying of its region.
 TEST(MirrorLegs, AWriteThatFailsDuringItsRegionsResyncLeavesNoDifference) {
   for (uint64_t seed = 0; seed < 60; ++seed) {
     SCOPED_TRACE(seed);
