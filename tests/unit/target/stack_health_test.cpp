@@ -5,6 +5,7 @@
 #include "core/events.hpp"
 #include "support/fan_out.hpp"
 #include "support/member_target.hpp"
+#include "target/missing.hpp"
 #include "target/registry.hpp"
 #include "target/stack.hpp"
 
@@ -32,18 +33,23 @@ class Sink final : public EventSink {
 
 class Sick final : public Target {
  public:
-  Sick(HealthState state, Children children = {}) : Target(std::move(children)), state_(state) {
+  explicit Sick(HealthState state, Children children = {}, bool is_redundant = false)
+      : Target(std::move(children)), state_(state), is_redundant_(is_redundant) {
     set_name("sick");
     geometry_.size_bytes = 1 << 20;
   }
   Health health() const override {
-    return {.state = state_, .reason = "half of it is gone", .numbers = {{.name = "lost"}}};
+    return {.state = state_,
+            .reason = "half of it is gone",
+            .numbers = {{.name = "lost"}},
+            .is_redundant = is_redundant_};
   }
 
  private:
   Task do_submit(Request&) override { return kOk; }
 
   const HealthState state_;
+  const bool is_redundant_;
 };
 
 std::unique_ptr<Target> sick(HealthState state, std::unique_ptr<Target> below = nullptr) {
@@ -59,6 +65,17 @@ TEST(StackHealth, IsOkByItself) {
   EXPECT_EQ(health.reason, "");
   ASSERT_EQ(health.targets.size(), 1U);
   EXPECT_THAT(health.targets[0].health.numbers, IsEmpty());
+}
+
+TEST(StackHealth, IsDegradedAtMostByWhatARedundantTargetHasElsewhere) {
+  Target::Children legs;
+  legs.push_back(sick(HealthState::failed, sick(HealthState::failed)));
+  legs.push_back(std::make_unique<Missing>(Error{}));  // a free place, which is not shown
+  const Stack stack(std::make_unique<Sick>(HealthState::ok, std::move(legs), true));
+  const StackHealth health = stack.health();
+  EXPECT_EQ(health.state, HealthState::degraded);
+  EXPECT_EQ(health.reason, "sick#2: half of it is gone");
+  EXPECT_EQ(health.targets.size(), 3U);
 }
 
 TEST(StackHealth, IsThatOfTheWorstTargetWithItsName) {
