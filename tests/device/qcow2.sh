@@ -2,7 +2,7 @@
 # Target qcow2 on ublk: the pages of the device's requests, lent to the image's file; with file
 # systems, over images of every kind. QEMU's tools are the judge of the images.
 # SLUICE_TEST_SECONDS=N: the time of each verified load (3).
-# seconds: 80
+# seconds: 70
 . "$(dirname "$0")/lib_filesystems.sh"
 
 SECONDS_EACH=${SLUICE_TEST_SECONDS:-3}
@@ -25,18 +25,18 @@ main() {
     finish
 }
 
-# make_image KIND [FORMAT]: image.qcow2 of 160 MiB, in parts with data.
+# make_image KIND [FORMAT]: image.qcow2 of 96 MiB, in parts with data.
 make_image() {
     local options=compat=1.1
     case $1 in
         backed)
-            truncate -s 160M base.raw
+            truncate -s 96M base.raw
             qemu-io -f raw -c 'write -P 9 0 20M' base.raw > qemu-io.txt
             qemu-img create -q -f qcow2 -b base.raw -F raw image.qcow2
             return
             ;;
         compressed)
-            truncate -s 160M base.raw
+            truncate -s 96M base.raw
             qemu-io -f raw -c 'write -P 9 0 20M' base.raw > qemu-io.txt
             qemu-img convert -c -f raw -O qcow2 base.raw image.qcow2
             return
@@ -44,7 +44,7 @@ make_image() {
         extended) options=extended_l2=on ;;
         external) options=data_file=data.raw ;;
     esac
-    qemu-img create -q -f qcow2 -o "$options" image.qcow2 160M
+    qemu-img create -q -f qcow2 -o "$options" image.qcow2 96M
     if [ "$1" = snapshotted ]; then
         qemu-io -f qcow2 -c 'write -P 9 0 20M' image.qcow2 > qemu-io.txt
         qemu-img snapshot -c before image.qcow2
@@ -82,7 +82,7 @@ lives_on() {
 
 verified() {
     timeout 300 fio --name=verify --filename="$DEV" --ioengine=libaio --direct=1 --rw=randrw \
-        --bsrange=512-256k --iodepth=16 --size=48M --verify=crc32c --verify_fatal=1 \
+        --bsrange=512-256k --iodepth=16 --size=16M --verify=crc32c --verify_fatal=1 \
         --output=fio.log "$@" || fail "$(tail -n 20 fio.log)"
 }
 
@@ -98,7 +98,7 @@ verified_in() {
 # What was flushed is there, and the image is right.
 killed() {
     make_image backed
-    for _ in 1 2 3; do
+    for _ in $(up_to 2 3); do
         add qcow2:image.qcow2 -q 2
         verified --rw=randwrite --size=8M --end_fsync=1
         fio --name=load --filename="$DEV" --ioengine=libaio --direct=1 --rw=randrw --offset=32M \
