@@ -2,14 +2,14 @@
 # The machine's swap space is on a Sluice device, and memory is short: the machine goes on, and
 # swapped-out pages come back unchanged. The same test with the kernel's own loop device shows that
 # the load is bearable. A server that waits for memory hangs the guest.
-# seconds: 180
-# mem: 384M
+# seconds: 80
+# mem: 256M
 # disk: 1G
 set -Eeuo pipefail
 # shellcheck source=tests/device/lib.sh
 . "$SLUICE_SOURCE_DIR/tests/device/lib.sh"
 
-SWAP_MB=512
+SWAP_MB=320
 DISK=${TEST_DISK-}
 
 [ -b "$DISK" ] || { echo "skipped: it takes a guest with little memory and a disk"; exit 77; }
@@ -46,7 +46,7 @@ swap_on() {
     swapon "$1"
     local before
     before=$(awk '/^pswpout/ { print $2 }' /proc/vmstat)
-    press 400
+    press 240
     swapoff "$1"
     local swapped=$(($(awk '/^pswpout/ { print $2 }' /proc/vmstat) - before))
     [ $swapped -gt 10000 ] || fail "only $swapped pages were swapped out"
