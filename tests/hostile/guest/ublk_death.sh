@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
 # ublk servers and their keepers die at every step, are stopped, or are told to end while requests
-# are in flight: no process hangs, no acknowledged write is lost, and del removes the rest. Of the
-# steps that `add` has too, a server that takes over dies at every third; with SLUICE_TEST_FULL=1 at
-# all.
-# seconds: 300
+# are in flight: no process hangs, no acknowledged write is lost, and del removes the rest. Each day
+# they die at another third of the steps, and a server that takes over at another sixth of those
+# that `add` has too; with SLUICE_TEST_FULL=1 at all.
+# SLUICE_TEST_SEED=N: which steps, instead of the day.
+# seconds: 150
 . "$(dirname "$0")/lib_ublk.sh"
 
 main() {
+    say_turn
     run_case "dies while it is added" dies_in_add
     run_case "dies while it stops" dies_in_stop
     run_case "dies while it recovers" dies_in_recover
@@ -26,7 +28,7 @@ main() {
 for_each_step() {
     local file=$1 step
     shift
-    awk '!seen[$0]++' "$file" > each
+    awk '!seen[$0]++' "$file" | one_of 3 > each
     while read -r step <&3; do
         rm -f once
         SLUICE_TEST_ONCE=$CASE/once "$@" "$step"
@@ -34,12 +36,14 @@ for_each_step() {
     done 3< each
 }
 
-# thin_out FILE: of the steps that `add` has too, keeps only every third.
+# thin_out FILE: of the steps that `add` has too, keeps only every other one.
 thin_out() {
     ! full || return 0
     logged serve -r 1
     sluice del -n 0
-    awk 'NR == FNR { added[$0]; next } !($0 in added) || n++ % 3 == 0' steps.txt "$1" > fewer
+    awk -v skip=$((TURN / 3 % 2)) '
+        NR == FNR { added[$0]; next }
+        !($0 in added) || n++ % 2 == skip' steps.txt "$1" > fewer
     mv fewer "$1"
     rm steps.txt
 }
@@ -242,10 +246,11 @@ in_namespace() {
     all_is_cleared "a namespace"
 }
 
+# Where the kernel looks for partitions nothing is slow, or the reader would wait for that first.
 quiesce_in_vain() {
     make_image
-    add -n 0 -r 1 'fault(image.raw, delay=34s, ops=read)'
-    dd if="$DEV" of=/dev/null bs=4k count=1 iflag=direct > dd.txt 2>&1 &
+    add -n 0 -r 1 'fault(image.raw, delay=34s, ops=read, offset=16M, length=1M)'
+    dd if="$DEV" of=/dev/null bs=4k skip=4096 count=1 iflag=direct > dd.txt 2>&1 &
     sleep 0.3
     fails "have not ended in time" timeout 60 "$SLUICE" quiesce -n 0
     wait $! || fail "the request that was in flight: $(cat dd.txt)"
