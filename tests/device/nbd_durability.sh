@@ -3,13 +3,15 @@
 # and T1.15 of the traps of NBD servers. The power is cut by killing the server of a disk with a
 # volatile cache, and at each entry of the log that dm-log-writes has kept of the disk below the
 # server.
-# seconds: 60
+# seconds: 90
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/lib_export.sh"
 . "$(dirname "$0")/lib_power.sh"
 
+# Seconds after which the kernel gives up a request whose server is dead: 30 otherwise.
+PATIENCE=8
 SEED=${SLUICE_TEST_SEED:-$((EPOCHSECONDS % 32768))}
-ROUNDS=2
+ROUNDS=1
 ! full || ROUNDS=20
 
 main() {
@@ -66,7 +68,7 @@ power_cut_below() {
 writer() {
     local where=$URI
     if [ "$1" = kernel ]; then
-        connect -N '' -connections 2
+        connect -N '' -connections 2 -timeout $PATIENCE
         where=$DEV
     fi
     rm -f book*
@@ -107,7 +109,7 @@ logged() {
     # shellcheck disable=SC2064
     trap "let_go_logged $name" EXIT
     serve "/dev/mapper/$name" -q 2
-    writer "$1" $((ROUNDS * 15)) "$name"
+    writer "$1" $((ROUNDS * 15 + 15)) "$name"
     wait "$WRITER"
     [ "$1" = libnbd ] || disconnect
     unserve
@@ -133,7 +135,7 @@ journal() {
     "mkfs.$1" -q disk
     for ((round = 1; round <= ROUNDS; round++)); do
         serve 'fault(disk, cache=volatile, torn=yes)' -q 2
-        connect -N '' -connections 2
+        connect -N '' -connections 2 -timeout $PATIENCE
         mount "$DEV" mnt
         write_files "mnt/round$round" > "acknowledged$round" &
         wait_for 120 at_least 12 "acknowledged$round"
