@@ -1,13 +1,16 @@
 #!/usr/bin/env bash
 # Servers and keepers die at every step of every command, while they wait for an answer, or stop at
-# a step: no process hangs, and del removes the rest. FUSE is tested at every third of the steps
-# that it shares with loop; with SLUICE_TEST_FULL=1 at all.
+# a step: no process hangs, and del removes the rest. Each day another third of the steps is tested,
+# and with FUSE another sixth of those that it shares with loop; with SLUICE_TEST_FULL=1 all.
+# SLUICE_TEST_SEED=N: which steps, instead of the day.
+# seconds: 60
 # shellcheck source=tests/hostile/lib_hostile.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib_hostile.sh"
 
 main() {
     local frontend
     begin_loop
+    say_turn
     for frontend in loop fuse; do
         run_case "a server dies while it is added, $frontend" dies_in_add "$frontend"
         run_case "a server dies while it resizes, $frontend" dies_in_resize "$frontend"
@@ -44,7 +47,9 @@ find_steps() {
     fi
     find_steps loop
     for file in *.steps; do
-        awk 'NR == FNR { had[$0]; next } !($0 in had) || n++ % 3 == 0' "$file" "$had/$file" > own
+        awk -v skip=$((TURN / 3 % 2)) '
+            NR == FNR { had[$0]; next }
+            !($0 in had) || n++ % 2 == skip' "$file" "$had/$file" > own
         mv own "$file"
     done
 }
@@ -71,12 +76,13 @@ log_steps() {
 for_each_step() {
     local file=$1 step
     shift
+    one_of 3 < "$file" > each
     while read -r step <&3; do
         rm -f once
         SLUICE_TEST_ONCE=$CASE/once "$@" "$step"
         nobody_hangs "$step"
         all_is_cleared "$step"
-    done 3< "$file"
+    done 3< each
 }
 
 dies_in_add() {
@@ -139,6 +145,7 @@ old_dies_in_upgrade() {
 held_in_add() {
     local step adding
     find_steps "$1"
+    one_of 3 < add.steps > each
     while read -r step <&3; do
         SLUICE_TEST_STEP="hold:$step" serve "$1" &
         adding=$!
@@ -149,13 +156,13 @@ held_in_add() {
         wait $adding || true
         nobody_hangs "killed at $step"
         all_is_cleared "held at $step"
-    done 3< add.steps
+    done 3< each
 }
 
 # A request takes so long that the server is killed before it ends.
 dies_while_it_waits() {
-    local command delay delays="0.1 0.4 1" waiting
-    [ "$1" = loop ] || full || delays=0.4
+    local command delay delays waiting
+    delays=$(printf '%s\n' 0.4 1 0.1 | one_of 3)
     truncate -s 64M image.raw
     for command in add resize upgrade del; do
         for delay in $delays; do
