@@ -100,7 +100,7 @@ lives_on() {
     SERVER=$LEG_SERVER
     unserve
     same_legs
-    add 'mirror(b.img, run)' --mode copy
+    add 'mirror(b.img, degraded)' --mode copy
     mount -o ro "$DEV" mnt
     git -C mnt/clone fsck --full --no-progress
     cmp program mnt/clone/project/program

@@ -127,7 +127,7 @@ class MirrorOfFiles {
     }
     folder.write("new", MirrorBytes(legs.front().size()));
     auto mirror = std::make_unique<mirror::Mirror>(std::move(children), spec,
-                                                   mirror::MirrorOptions{.run = true});
+                                                   mirror::MirrorOptions{.degraded = true});
     mirror_ = mirror.get();
     stack = std::make_unique<Stack>(std::move(mirror));
     const auto started = stack->start();

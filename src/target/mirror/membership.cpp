@@ -19,7 +19,8 @@ bool counts_as_in_sync(const LegEntry& entry) {
 
 }  // namespace
 
-// All legs of `good` may have left since they did it. Then it is as if they had not: the client
+// `failed` legs leave. kOk: one of `good` is in sync afterwards, and all is durable. All legs of
+// `good` may have left since they did it. Then it is as if they had not: the client
 // gets an error, and nothing is said of the legs that are left (T3.3).
 Task Mirror::let_go(Request& request, LegSet failed, LegSet good) {
   AsyncMutex::Hold hold(membership_, *request.ring);

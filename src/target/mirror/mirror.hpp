@@ -51,7 +51,7 @@ class Mirror final : public Target {
   Leg& leg(size_t index) const { return *legs_[index]; }
   Request part_for(const Request& request, size_t index) const;  // for the data of a leg
 
-  // --- starting.cpp
+  // --- children.cpp, starting.cpp
   Task start_children(Request& request, LifeCall& call);
   Task stop_children(Request& request, LifeCall& call);
   Task detach_first(Request& request, LifeCall& call, size_t count);
@@ -89,9 +89,9 @@ class Mirror final : public Target {
   Task zero_by_hand(Request& request, LegSet legs, LegSet& done);
   void note_unequal(const Request& request);
   void note_write_errors(LegSet failed);
+  void note_losses(LegSet failed, const LegParts& parts);
 
   // --- membership.cpp
-  // `failed` legs leave. kOk: one of `good` is in sync afterwards, and all is durable.
   Task let_go(Request& request, LegSet failed, LegSet good);
   Task settle(Request& request);
   Task settle_again(Request& request);

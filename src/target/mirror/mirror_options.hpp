@@ -10,7 +10,7 @@
 namespace sluice::mirror {
 
 struct MirrorOptions {
-  bool run = false;  // start although a leg is missing that was in sync
+  bool degraded = false;  // start although a leg is missing that was in sync
   LegSet write_mostly = 0;
   std::optional<size_t> prefer = {};  // the leg that is read if it can be
   LegSet preferred() const { return prefer ? leg_bit(*prefer) : 0; }

@@ -52,53 +52,6 @@ std::vector<Target*> Mirror::named_children() const {
 
 Mirror::~Mirror() = default;
 
-// --- The children
-
-Task Mirror::start_children(Request& request, LifeCall& call) {
-  for (size_t index = 0; index < legs_.size(); ++index) {
-    Task starting = leg(index).child.start(request, call);
-    const Status started = co_await starting;
-    if (started.ok()) continue;
-    log().warn("{}: leg {} ({}) is missing: {}", name(), number_of(index), leg(index).label,
-               call.why);
-    leg(index).child.lose(request, call);
-  }
-  co_return kOk;
-}
-
-Task Mirror::stop_children(Request& request, LifeCall& call) {
-  for (size_t left = legs_.size(); left-- > 0;) {
-    Task stopping = leg(left).child.stop(request, call);
-    std::ignore = co_await stopping;
-    leg(left).superblock.reset();
-  }
-  co_return kOk;
-}
-
-Task Mirror::attach(Request& request, LifeCall& call) {
-  for (size_t index = 0; index < legs_.size(); ++index) {
-    Task attaching = leg(index).child.attach(request, call);
-    const Status attached = co_await attaching;
-    if (attached.ok()) continue;
-    Task detaching = detach_first(request, call, index);
-    std::ignore = co_await detaching;
-    co_return attached;
-  }
-  co_return kOk;
-}
-
-Task Mirror::detach(Request& request, LifeCall& call) {
-  return detach_first(request, call, legs_.size());
-}
-
-Task Mirror::detach_first(Request& request, LifeCall& call, size_t count) {
-  while (count-- > 0) {
-    Task detaching = leg(count).child.detach(request, call);
-    std::ignore = co_await detaching;
-  }
-  co_return kOk;
-}
-
 // --- Start
 
 Task Mirror::start(Request& request, LifeCall& call) {
@@ -140,7 +93,7 @@ Task Mirror::assemble(Request& request, LifeCall& call) {
   }
   Decision decision = decide(present);
   if (decision.refusal) co_return call.fail(decision.refusal->error, decision.refusal->text);
-  if (decision.degraded && !options_.run) {
+  if (decision.degraded && !options_.degraded) {
     const Status refused = refuse_degraded(decision, call);
     if (!unreadable.empty()) call.why += "; " + unreadable;
     co_return refused;
@@ -159,7 +112,7 @@ Status Mirror::refuse_degraded(const Decision& decision, LifeCall& call) const {
         fmt::format("{}{} ({})", legs.empty() ? "" : ", ", each.entry.label, each.entry.leg.text());
   }
   return call.fail(ENODEV, fmt::format("a leg that was in sync is missing: {}. Give it, or start "
-                                       "without it by the option run",
+                                       "without it by the option degraded",
                                        legs));
 }
 

@@ -22,7 +22,7 @@ constexpr std::chrono::milliseconds kBetweenLooks{250};
 constexpr std::chrono::seconds kWaitMost{600};
 
 constexpr OptionSyntax kMirrorOptions[] = {
-    {.name = "run",
+    {.name = "degraded",
      .kind = OptionKind::flag,
      .fallback = "no",
      .help = "start although a leg is missing that was in sync"},
@@ -67,7 +67,7 @@ Result<LegSet> parse_legs(std::string_view text, size_t count) {
 
 Result<MirrorOptions> read_options(const Spec& spec) {
   MirrorOptions options;
-  options.run = spec.flag("run");
+  options.degraded = spec.flag("degraded");
   const size_t count = spec.children.size();
   if (spec.has("write_mostly")) {
     auto legs = parse_legs(spec.text("write_mostly"), count);
@@ -125,7 +125,7 @@ Result<std::unique_ptr<Target>> open_mirror(const Spec& spec, Target::Children&&
       if (auto waited = wait_for(legs, spec, context); !waited)
         return std::unexpected(waited.error());
     }
-    options->run = true;
+    options->degraded = true;
   }
   const auto is_there = [](const auto& each) { return each->missing() == nullptr; };
   if (std::ranges::none_of(legs, is_there)) {

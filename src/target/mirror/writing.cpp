@@ -70,17 +70,18 @@ Task Mirror::write(Request& request) {
 }
 
 // A leg that cannot flush is not read any more from that moment on, before the others have ended.
-// If none can, what was acknowledged may be lost: the client's next flush fails, whoever sent this.
+// Of several flushes at once only one may be told of the failure: it counts for all. If no leg can,
+// what was acknowledged may be lost: the client's next flush fails, whoever sent this.
 Task Mirror::flush(Request& request) {
   const Members began = members();
   Gather flushing(request, kMostLegs);
   for (const size_t index : LegsOf(began.written())) flushing.add(flush_leg(request, index));
   const Status first_error = co_await flushing;
-  if (first_error.ok() && began.in_sync() != 0) co_return kOk;
   LegSet failed = 0;
   for (const size_t index : LegsOf(began.written())) {
     if (leg(index).has_lost) failed |= leg_bit(index);
   }
+  if (failed == 0 && began.in_sync() != 0) co_return kOk;
   Task leaving = let_go(request, failed, began.in_sync() & ~failed);
   const Status left = co_await leaving;
   if (left.ok()) co_return kOk;
@@ -119,6 +120,7 @@ Task Mirror::conclude(Request& request, Members began, LegParts& parts) {
     failed &= ~done;
   }
   note_write_errors(failed);
+  if (request.fua) note_losses(failed, parts);
   Task leaving = let_go(request, failed, done & began.in_sync());
   const Status left = co_await leaving;
   if (left.ok()) co_return kOk;
@@ -132,6 +134,13 @@ void Mirror::note_write_errors(LegSet failed) {
   for (const size_t index : LegsOf(failed)) {
     leg(index).write_errors.fetch_add(1);
     leg(index).may_return = true;
+  }
+}
+
+// Of durable writes: what has failed may be the flush after them.
+void Mirror::note_losses(LegSet failed, const LegParts& parts) {
+  for (const size_t index : LegsOf(failed)) {
+    if (parts.status_of(index).failed()) leg(index).has_lost = true;
   }
 }
 
@@ -199,6 +208,7 @@ Task Mirror::write_intents(Request& request, uint64_t block) {
   if (!first_error.ok() || began.in_sync() == 0) {
     const LegSet failed = began.written() & ~parts.done();
     note_write_errors(failed);
+    note_losses(failed, parts);
     Task leaving = let_go(request, failed, parts.done() & began.in_sync());
     if (const Status left = co_await leaving; !left.ok()) {
       co_return first_error.ok() ? left : first_error;

@@ -129,7 +129,7 @@ TEST(MirrorLegs, ANewDiskInThePlaceOfALegTakesItsRow) {
   const MirrorShape shape;
   auto legs = make_mirror_legs(shape);
   legs[1].clear();
-  MirrorRig rig(shape, legs, {.run = true});
+  MirrorRig rig(shape, legs, {.degraded = true});
   ASSERT_EQ(rig.start(), "");
   ASSERT_EQ(rig.serve(Op::write, 0, kWritten, kData), 0);
   ASSERT_EQ(rig.add(MirrorRig::spec_of_leg(1), MirrorRig::Bytes(legs[0].size())), 0) << rig.why();
@@ -185,7 +185,7 @@ TEST(MirrorLegs, ALegThatCannotBeToldOfARemovalLeaves) {
 
 TEST(MirrorLegs, ALegWhoseSuperblockCannotBeReadIsLeftOut) {
   for (const bool run : {false, true}) {
-    MirrorRig rig({}, {.run = run});
+    MirrorRig rig({}, {.degraded = run});
     rig.disks[1]->fails = [](const Request&) { return EIO; };
     const std::string refused = rig.start();
     if (!run) {
