@@ -2,7 +2,7 @@
 # The server is killed under load: acknowledged writes are kept, and requests are treated as the
 # recovery flavour promises. Each mode is recovered at least once; the other flavours are tested
 # with mode `auto`, with SLUICE_TEST_FULL=1 with all modes.
-# seconds: 160
+# seconds: 110
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/lib_writer.sh"
 
@@ -34,7 +34,7 @@ main() {
 
 nobody_notices() {
     local kills=1
-    [[ $1/$2 != auto/loop ]] && ! full || kills=3
+    [[ $1/$2 != auto/loop ]] && ! full || kills=$(up_to 2 3 | tail -n 1)
     make_stack "$2" 64M
     add "${STACK[@]}" --mode "$1" -r 1 -i 1 -q 2
     same recovery "$(field recovery)" reissue
@@ -144,7 +144,7 @@ at_once() {
     local pid
     make_stack loop 64M
     add "${STACK[@]}" -r 1 -i 1
-    for _ in $(up_to 3 5); do
+    for _ in $(up_to 2 5); do
         pid=$(server)
         kill -KILL "$pid"
         sluice recover -n "$ID" > /dev/null
