@@ -98,6 +98,6 @@ kill_export() {
 # verified [OPTION...]: random reads and writes of DEV with fio, which checks what it has written.
 verified() {
     timeout 300 fio --name=verify --filename="$DEV" --ioengine=libaio --direct=1 --rw=randrw \
-        --bsrange=512-128k --iodepth=16 --size=24M --verify=crc32c --verify_fatal=1 \
+        --bsrange=512-128k --iodepth=16 --size=12M --verify=crc32c --verify_fatal=1 \
         --output=fio.log "$@" || fail "$(tail -n 20 fio.log)"
 }
