@@ -53,7 +53,7 @@ verified_in() {
     add 'mirror(a.img, b.img)' --mode "$1" -q 2
     same mode "$(field mode)" "$1"
     same "stable writes" "$(setting queue/stable_writes)" 1
-    load --time_based --runtime=6 &
+    load --time_based --runtime=4 &
     sleep 1
     ctl fail 2
     sleep 1
@@ -62,7 +62,7 @@ verified_in() {
     ctl scrub
     wait "$!"
     wait_for 20 is_whole
-    ctl scrub
+    wait_for 20 ctl scrub 2> scrub.err   # the first one has ended
     sleep 1
     lacks 'scrub_mismatches [1-9]' <(sluice stat -n "$ID")
     del
@@ -83,7 +83,7 @@ lives_on() {
     make_fs "$1"
     mount "$DEV" mnt
     use mnt &
-    sleep 1.5
+    sleep 0.7
     SERVER=$LEG_SERVER
     kill_export
     wait "$!"
@@ -128,7 +128,7 @@ replaced() {
     make_mirror
     truncate -s 128M c.img
     add 'mirror(a.img, b.img)' -q 2 -r 1
-    load --time_based --runtime=6 &
+    load --time_based --runtime=4 &
     sleep 1
     ctl fail 1
     ctl add c.img
@@ -159,7 +159,7 @@ killed() {
     add 'mirror(a.img, b.img)' -q 2 -r 1 -i 1
     write_numbered "$DEV" book &
     wait_for 20 test -e book.started
-    for _ in 1 2 3; do
+    for _ in $(up_to 2 3); do
         sleep 0.7
         kill_server
         sluice recover -n "$ID" > recover.txt
@@ -192,7 +192,7 @@ killed_in_resync() {
 upgraded() {
     make_mirror
     add 'mirror(a.img, b.img)' -q 2 -r 1
-    load --time_based --runtime=5 --size=16M &
+    load --time_based --runtime=4 --size=16M &
     sleep 1
     ctl fail 2
     sluice upgrade -n "$ID" > upgrade.txt    # a server takes all legs that it is given
