@@ -36,6 +36,9 @@ MappingRules Image::rules() const {
 
 Task Image::look_up(Request& request, uint64_t offset, uint64_t length, Run& run, bool by_place) {
   if (!has_table(offset)) {
+    if (l1_.size() == 0 && cache_ == nullptr) {
+      return load_and_look_up(request, offset, length, run, by_place);
+    }
     const uint64_t span = header_.table_span_bytes();
     run = {.kind = Kind::unallocated, .length = std::min(length, span - offset % span)};
     return kOk;
@@ -54,6 +57,14 @@ Task Image::look_up(Request& request, uint64_t offset, uint64_t length, Run& run
 
 Task Image::load_and_look_up(Request& request, uint64_t offset, uint64_t length, Run& run,
                              bool by_place) {
+  if (l1_.size() == 0 && cache_ == nullptr) {  // a layer above looks at it, one thing at a time
+    LifeCall call{.purpose = LifeCall::Purpose::look};
+    if (!create_cache()) co_return Status::from_errno(ENOMEM);
+    Task loading = load_l1(request, call);
+    if (const Status loaded = co_await loading; !loaded.ok()) co_return loaded;
+    Task looking = look_up(request, offset, length, run, by_place);
+    co_return co_await looking;
+  }
   const uint64_t place = entry_place(table_of(offset), offset);
   ReadPin table;
   if (cache_ == nullptr) co_return Status::from_errno(EIO);  // reload() has failed
@@ -279,6 +290,7 @@ Task Image::close(Request& request) {
   clusters_.reset();
   counted_.reset();
   metadata_.reset();
+  l1_ = Table(0);
   const std::lock_guard guard(opening_);
   cache_.reset();
   co_return done;
