@@ -1,12 +1,50 @@
-// Mirror: the life of its children.
-#include <fmt/format.h>
-
+// Mirror: its children: the legs, and places for more.
 #include <tuple>
+#include <utility>
 
 #include "core/log.hpp"
 #include "target/mirror/mirror.hpp"
+#include "target/mirror/resync.hpp"
+#include "target/mirror/scrub.hpp"
+#include "target/mirror/sweep.hpp"
+#include "target/missing.hpp"
+#include "target/registry.hpp"
 
 namespace sluice::mirror {
+
+std::unique_ptr<Target> empty_place() {
+  auto place = std::make_unique<Missing>(Error{});
+  place->set_name("an empty place");
+  return place;
+}
+
+namespace {
+
+Target::Children with_places(Target::Children legs) {
+  while (legs.size() < kMostLegs) legs.push_back(empty_place());
+  return legs;
+}
+
+}  // namespace
+
+// A target has as many children as it is opened with: those that may come are places.
+Mirror::Mirror(Children legs, const Spec& spec, const MirrorOptions& options)
+    : Target(with_places(std::move(legs))), options_(options), spec_(spec) {
+  named_ = (LegSet{1} << spec.children.size()) - 1;
+  for (size_t index = 0; index < kMostLegs; ++index) {
+    legs_.push_back(std::make_unique<Leg>(*this, index));
+    if ((named_ & leg_bit(index)) == 0) continue;
+    leg(index).label = label_of(to_text(spec.children[index], target_vocabulary()));
+  }
+}
+
+std::vector<Target*> Mirror::named_children() const {
+  std::vector<Target*> named;
+  for (const size_t index : LegsOf(named_)) named.push_back(&child(index));
+  return named;
+}
+
+Mirror::~Mirror() = default;
 
 Task Mirror::start_children(Request& request, LifeCall& call) {
   for (size_t index = 0; index < legs_.size(); ++index) {

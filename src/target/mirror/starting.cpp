@@ -13,8 +13,6 @@
 #include "target/mirror/resync.hpp"
 #include "target/mirror/scrub.hpp"
 #include "target/mirror/sweep.hpp"
-#include "target/missing.hpp"
-#include "target/registry.hpp"
 
 namespace sluice::mirror {
 namespace {
@@ -26,31 +24,7 @@ constexpr bool is_behind(Role role) {
   return role == Role::behind_by_bits || role == Role::behind_all;
 }
 
-Target::Children with_places(Target::Children legs) {
-  while (legs.size() < kMostLegs) legs.push_back(std::make_unique<Missing>(Error{}));
-  return legs;
-}
-
 }  // namespace
-
-// A target has as many children as it is opened with: those that may come are places.
-Mirror::Mirror(Children legs, const Spec& spec, const MirrorOptions& options)
-    : Target(with_places(std::move(legs))), options_(options), spec_(spec) {
-  named_ = (LegSet{1} << spec.children.size()) - 1;
-  for (size_t index = 0; index < kMostLegs; ++index) {
-    legs_.push_back(std::make_unique<Leg>(*this, index));
-    if ((named_ & leg_bit(index)) == 0) continue;
-    leg(index).label = label_of(to_text(spec.children[index], target_vocabulary()));
-  }
-}
-
-std::vector<Target*> Mirror::named_children() const {
-  std::vector<Target*> named;
-  for (const size_t index : LegsOf(named_)) named.push_back(&child(index));
-  return named;
-}
-
-Mirror::~Mirror() = default;
 
 // --- Start
 

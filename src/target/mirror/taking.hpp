@@ -1,13 +1,17 @@
-// What a mirror finds out of its legs before it takes them.
+// What a mirror finds out of its legs before it takes them, and what is there without one.
 #pragma once
 
 #include <cstddef>
+#include <memory>
 #include <vector>
 
 #include "target/mirror/assembly.hpp"
 #include "target/mirror/members.hpp"
 
 namespace sluice::mirror {
+
+// In the place of a leg that may come.
+std::unique_ptr<Target> empty_place();
 
 // The legs that are there at the start.
 struct Assembled {

@@ -157,17 +157,21 @@ Status Mirror::publish(ControlCall& call, LegSet named, const Spec* added) {
 
 // Closes what is in the place.
 Task Mirror::empty(Request& request, ControlCall& call, size_t index) {
-  auto nothing = std::make_unique<Missing>(Error{});
-  Task replacing = leg(index).child.replace(request, call, std::move(nothing));
+  Task replacing = leg(index).child.replace(request, call, empty_place());
   const Status replaced = co_await replacing;
   leg(index).superblock.reset();
   co_return replaced;
 }
 
-// Its row in the table of legs goes first: nothing is kept for it any more.
+// Its row in the table of legs goes first: nothing is kept for it any more. A leg that the spec
+// does not have may be in the table still.
 Task Mirror::remove(Request& request, ControlCall& call) {
   size_t index = 0;
-  if (const Status found = find_leg(call, index); !found.ok()) co_return found;
+  if (const Status found = find_leg(call, index); !found.ok()) {
+    if (found.error() != EINVAL) co_return found;
+    Task forgetting_absent = forget_row(request, call, kMostLegs);
+    co_return co_await forgetting_absent;
+  }
   if ((members().written() & leg_bit(index)) != 0) {
     co_return call.fail(EBUSY, fmt::format("leg {} is in use: let it go with the verb fail first",
                                            number_of(index)));
@@ -182,7 +186,8 @@ Task Mirror::remove(Request& request, ControlCall& call) {
   co_return co_await emptying;
 }
 
-// In a generation that the leg does not know.
+// In a generation that the leg does not know. kMostLegs: of the leg without a place that the verb
+// names by its label or UUID.
 Task Mirror::forget_row(Request& request, ControlCall& call, size_t index) {
   AsyncMutex::Hold hold(membership_, *request.ring);
   co_await hold;
@@ -193,8 +198,17 @@ Task Mirror::forget_row(Request& request, ControlCall& call, size_t index) {
     }
   }
   const Members now = members();
-  std::erase_if(record_.legs, [&](const LegEntry& each) { return each.leg == leg(index).id; });
-  leg(index).id = {};
+  const auto has_place = [this](const LegEntry& row) {
+    return std::ranges::any_of(legs_, [&](const auto& each) { return each->id == row.leg; });
+  };
+  const std::string text = call.verb.text("leg");
+  const auto row = std::ranges::find_if(record_.legs, [&](const LegEntry& each) {
+    if (index != kMostLegs) return each.leg == leg(index).id;
+    return (each.label == text || each.leg.text() == text) && !has_place(each);
+  });
+  if (index != kMostLegs) leg(index).id = {};
+  if (row == record_.legs.end()) co_return Status::from_errno(index != kMostLegs ? 0 : EINVAL);
+  record_.legs.erase(row);
   begin_generation(now);
   record_.bitmap_since = record_.history.current().id;
   set_members(now.settled(false));

@@ -155,6 +155,20 @@ TEST(MirrorLegs, ALegThatHasMovedStaysWhenItsFormerPlaceIsRemoved) {
   EXPECT_TRUE(data_is_equal(rig));
 }
 
+// Bits were kept for it for ever.
+TEST(MirrorLegs, ALegThatTheSpecDoesNotHaveIsRemovedByItsLabel) {
+  const MirrorShape shape;
+  auto legs = make_mirror_legs(shape);
+  legs.pop_back();
+  MirrorRig rig(shape, legs, {.run = true});
+  ASSERT_EQ(rig.start(), "");
+  ASSERT_EQ(rig.serve(Op::write, 0, kWritten, kData), 0);
+  EXPECT_EQ(rig.control("remove(leg0)"), EINVAL) << "it has a place";
+  EXPECT_EQ(rig.control("remove(leg1)"), 0) << rig.why();
+  EXPECT_EQ(rig.record(0).legs.size(), 1U);
+  rig.make_whole();
+}
+
 // --- Verbs while others fail
 
 TEST(MirrorLegs, ALegIsNotLetGoIfNoOtherCanBeWritten) {
