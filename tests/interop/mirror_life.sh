@@ -240,7 +240,7 @@ killed_in() {
     stop_server
     same_legs
     for leg in a.img b.img; do
-        serve "mirror($leg, run)" --read_only
+        serve "mirror($leg, degraded)" --read_only
         verify_numbered disk book
         stop_server
     done
@@ -304,7 +304,7 @@ read_only() {
 leg_is_missing() {
     make_mirror
     mv b.img away
-    refused "option run" "$SLUICE" add --frontend fuse --at disk 'mirror(a.img, b.img)'
+    refused "option degraded" "$SLUICE" add --frontend fuse --at disk 'mirror(a.img, b.img)'
     refused "degraded_after is" "$SLUICE" add --frontend fuse --at disk \
         'mirror(a.img, b.img, degraded_after=2)'
     # It comes in time.
@@ -322,12 +322,12 @@ leg_is_missing() {
     same_legs
 }
 
-# The option run does without a disk that is there, but broken.
+# The option degraded does without a disk that is there, but broken.
 leg_is_broken() {
     make_mirror
     refused "cannot be read" "$SLUICE" add --frontend fuse --at disk \
         'mirror(a.img, fault(b.img, errors=1, ops=read))'
-    serve 'mirror(a.img, fault(b.img, errors=1, ops=read), run)'
+    serve 'mirror(a.img, fault(b.img, errors=1, ops=read), degraded)'
     dd if=/dev/urandom of=disk bs=64k count=5 conv=notrunc,fsync status=none
     stop_server
     serve 'mirror(a.img, b.img)'
@@ -341,13 +341,13 @@ written_apart() {
     local leg
     make_mirror
     for leg in a b; do
-        serve "mirror($leg.img, run)"
+        serve "mirror($leg.img, degraded)"
         dd if=/dev/urandom of=disk bs=64k count=1 conv=notrunc,fsync status=none
         stop_server
     done
     refused "were written apart" "$SLUICE" add --frontend fuse --at disk 'mirror(a.img, b.img)'
     grep -q 'a.img has .*b.img has .*in common' refused.txt || fail "$(cat refused.txt)"
-    serve "mirror(a.img, run)"
+    serve "mirror(a.img, degraded)"
     refused "were written apart" "$SLUICE" ctl -n "$ID" / add b.img
     "$SLUICE" mirror forget b.img > forget.txt
     ctl add b.img

@@ -160,7 +160,7 @@ TEST(MirrorLegs, ALegThatTheSpecDoesNotHaveIsRemovedByItsLabel) {
   const MirrorShape shape;
   auto legs = make_mirror_legs(shape);
   legs.pop_back();
-  MirrorRig rig(shape, legs, {.run = true});
+  MirrorRig rig(shape, legs, {.degraded = true});
   ASSERT_EQ(rig.start(), "");
   ASSERT_EQ(rig.serve(Op::write, 0, kWritten, kData), 0);
   EXPECT_EQ(rig.control("remove(leg0)"), EINVAL) << "it has a place";
