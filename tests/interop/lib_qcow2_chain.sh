@@ -47,7 +47,7 @@ kill_server() {
     kill -KILL "$SERVER" 2> /dev/null || true  # it may have died at a step
     for _ in {1..100}; do kill -0 "$SERVER" 2> /dev/null || break; sleep 0.05; done
     for each in *.qcow2; do
-        for _ in {1..100}; do qemu-img info "$each" > info.txt 2>&1 && break; sleep 0.05; done
+        await_release "$each"
         qemu-img check "$each" > check.txt 2>&1 || [ $? = 3 ] || fail "$each: $(cat check.txt)"
     done
 }

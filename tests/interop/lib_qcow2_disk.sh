@@ -32,6 +32,16 @@ end() {
     "$SLUICE" del -n "$ID" > /dev/null
 }
 
+# await_release IMAGE: the ring of a killed server keeps its files, and their locks, a moment longer
+# than its process.
+await_release() {
+    for _ in {1..100}; do
+        qemu-img info "$1" > info.txt 2>&1 && return
+        sleep 0.05
+    done
+    fail "it is still locked: $(cat info.txt)"
+}
+
 # write_randomly [OPTION...]: through URI, and to `oracle`.
 write_randomly() {
     SEED=$((SEED + 1))

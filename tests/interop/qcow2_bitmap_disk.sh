@@ -137,7 +137,7 @@ is_killed() {
     bits write "$URI" record "$SEED" 20 65536
     kill -KILL "$SERVER"
     "$SLUICE" del -n "$ID" > /dev/null 2>&1 || true
-    for _ in {1..100}; do qemu-img info image > info.txt 2>&1 && break; sleep 0.05; done
+    await_release image
     same bitmaps "$(listed image)" \
         "[('b0', 65536, ['auto', 'in-use']), ('b1', 65536, ['auto', 'in-use'])]"
     qemu-img check -q -r leaks image > check.txt 2>&1 || fail "check: $(cat check.txt)"

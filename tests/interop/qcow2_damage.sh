@@ -377,7 +377,8 @@ dirty_images() {
     qemu-io -f raw -c 'write -P 5 1M 3M' -c flush "$URI" > qemu-io.txt
     kill -KILL "$SERVER"
     "$SLUICE" del -n "$ID" > /dev/null 2>&1 || true
-    qemu-img info image.qcow2 | grep -q 'cleanly shut down: no' && fail 'it is dirty'
+    await_release image.qcow2
+    grep -q 'cleanly shut down: no' info.txt && fail 'it is dirty'
     qemu-img check image.qcow2 > check.txt 2>&1 || [ $? = 3 ] || fail "check: $(cat check.txt)"
 }
 

@@ -101,7 +101,7 @@ is_killed() {
 kill_server() {
     kill -KILL "$SERVER"
     "$SLUICE" del -n "$ID" > /dev/null 2>&1 || true
-    for _ in {1..100}; do qemu-img info image.qcow2 > info.txt 2>&1 && break; sleep 0.05; done
+    await_release image.qcow2
     qemu-img check image.qcow2 > check.txt 2>&1 || [ $? = 3 ] || fail "check: $(cat check.txt)"
     qemu-img check -q -r leaks image.qcow2 > check.txt 2>&1
     qemu-img check -q image.qcow2 > check.txt || fail "check: $(cat check.txt)"

@@ -207,6 +207,7 @@ is_killed() {
         kill -KILL "$SERVER"
         wait $changer $writer || true
         "$SLUICE" del -n "$ID" > /dev/null || true
+        await_release image.qcow2
         qemu-img check -q image.qcow2 > check.txt 2>&1 || [ $? -eq 3 ] ||
             fail "check: $(cat check.txt)"
         for each in kept.*; do
