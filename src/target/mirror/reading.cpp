@@ -82,17 +82,28 @@ Task Mirror::read(Request& request) {
     Task serving = use->submit(part);
     status = co_await serving;
   }
+  const Regions& regions = intents_->regions();
+  // One that has left meanwhile may have lost what it had (it was away, say, and asked again).
+  const bool is_there = is_readable(index, members(), regions.region_of(request.offset),
+                                    regions.last_of(request.offset, request.length));
+  if (status.ok() && !is_there) {
+    Task reading = read(request);
+    co_return co_await reading;
+  }
   if (status.ok() && !leg(index).has_lost) co_return kOk;
   Task retrying = read_elsewhere(request, index, status);
   co_return co_await retrying;
 }
 
+// ESTALE: the leg has left meanwhile, and may have lost what it had.
 Task Mirror::read_from(Request& request, size_t index) {
   const Leg::Reading counted(leg(index));
   ReplaceableChild::Use use(leg(index).child, *request.ring);
   Request part = part_for(request, index);
   Task serving = use->submit(part);
-  co_return co_await serving;
+  const Status status = co_await serving;
+  const bool has_left = (members().written() & leg_bit(index)) == 0;
+  co_return status.ok() && has_left ? Status::from_errno(ESTALE) : status;
 }
 
 // The error of the last leg is the client's.
@@ -106,7 +117,8 @@ Task Mirror::read_elsewhere(Request& request, size_t failed, Status status) {
     tried |= leg_bit(index);
     if (!status.ok()) {
       leg(index).read_errors.fetch_add(1);
-      if (!is_of_the_medium(status)) gone |= leg_bit(index);
+      const bool is_out = status.error() == ESTALE;
+      if (!is_out && !is_of_the_medium(status)) gone |= leg_bit(index);
       continue;
     }
     if (gone != 0) {

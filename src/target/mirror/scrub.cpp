@@ -27,7 +27,9 @@ Task Mirror::Scrub::step(Request& request) {
   const uint64_t bytes = std::min(size - position_, kPieceBytes);
   if (bytes != 0) {
     Task comparing = compare_piece(request, bytes);
-    if (const Status compared = co_await comparing; !compared.ok()) {
+    const Status compared = co_await comparing;
+    if (compared.error() == ESTALE) co_return kOk;  // again, without the leg that has left
+    if (!compared.ok()) {
       running_ = false;
       co_return compared;
     }
@@ -95,7 +97,7 @@ Task Mirror::Scrub::read_leg(Request& request, size_t index, uint64_t bytes) {
   part.op = Op::read;
   Task reading = mirror_.read_from(part, index);
   const Status read = co_await reading;
-  if (!read.ok()) {
+  if (!read.ok() && read.error() != ESTALE) {
     mirror_.leg(index).read_errors.fetch_add(1);
     log().warn("{}: leg {} cannot be read at byte {}: {}", mirror_.name(), mirror_.number_of(index),
                position(), std::strerror(read.error()));
