@@ -45,12 +45,16 @@ Result<void> unmount_at(const std::string& at, const std::string& file_system, b
   const Descriptor directory(open(path.parent_path().c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!directory.valid() || fchdir(directory.number()) != 0) return failed();
   const std::string name = path.filename();
-  {
-    const Descriptor mount(open(name.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
-    if (!mount.valid()) return failed();
-    if (number_at(mount.number()) != number_of(file_system)) return {};
+  // Again if somebody else unmounts it at the same time.
+  for (int tries = 0; tries < 2; ++tries) {
+    {
+      const Descriptor mount(open(name.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
+      if (!mount.valid()) return failed();
+      if (number_at(mount.number()) != number_of(file_system)) return {};
+    }
+    if (umount2(name.c_str(), UMOUNT_NOFOLLOW | (lazily ? MNT_DETACH : 0)) == 0) return {};
+    if (errno != EINVAL) break;
   }
-  if (umount2(name.c_str(), UMOUNT_NOFOLLOW | (lazily ? MNT_DETACH : 0)) == 0) return {};
   return failed();
 }
 
