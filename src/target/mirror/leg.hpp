@@ -12,6 +12,7 @@
 #include "target/life/replaceable_child.hpp"
 #include "target/metadata/superblock.hpp"
 #include "target/mirror/leg_record.hpp"
+#include "target/mirror/members.hpp"
 #include "target/mirror/stale_map.hpp"
 
 namespace sluice::mirror {
@@ -58,5 +59,14 @@ struct Leg {
   // It has left by itself, not at the user's word: it may come back.
   std::atomic<bool> may_return = false;
 };
+
+// Those of which a flush has failed: nobody may rely on them.
+inline LegSet lost_among(const std::vector<std::unique_ptr<Leg>>& legs) {
+  LegSet lost = 0;
+  for (size_t index = 0; index < legs.size(); ++index) {
+    if (legs[index]->has_lost) lost |= leg_bit(index);
+  }
+  return lost;
+}
 
 }  // namespace sluice::mirror

@@ -2,13 +2,14 @@
 // each of them has ended with.
 //
 //   LegParts parts(request, std::popcount(legs));
-//   for (const size_t leg : LegsOf(legs)) parts.add(leg, legs_[leg]->child, part);
+//   for (const size_t leg : LegsOf(legs)) parts.add(leg, *legs_[leg], part);
 //   const Status first = co_await parts.all();
 //
 // Lives in a coroutine frame, in the request's arena.
 #pragma once
 
 #include <cassert>
+#include <cerrno>
 #include <cstddef>
 #include <memory>
 #include <new>
@@ -17,7 +18,7 @@
 #include "core/arena.hpp"
 #include "core/gather.hpp"
 #include "core/request.hpp"
-#include "target/life/replaceable_child.hpp"
+#include "target/mirror/leg.hpp"
 #include "target/mirror/members.hpp"
 
 namespace sluice::mirror {
@@ -28,9 +29,12 @@ class LegParts {
       : parts_(*request.arena, static_cast<size_t>(capacity)),
         tasks_(request, static_cast<size_t>(capacity)) {}
 
-  void add(size_t leg, ReplaceableChild& child, Request request) {
-    Part& part = parts_.add(leg, child, std::move(request));
-    tasks_.add(part.child->submit(part.request));
+  void add(size_t index, Leg& leg, Request request) {
+    Part& part = parts_.add(index, leg.child, std::move(request));
+    const Geometry& geometry = part.child->geometry();
+    const bool flushes = part.request.fua && geometry.volatile_cache && !geometry.can_fua;
+    tasks_.add(flushes ? submit_with_flush(part.request, leg, *part.child)
+                       : part.child->submit(part.request));
   }
 
   // An awaitable: the first error.
@@ -52,6 +56,15 @@ class LegParts {
   }
 
  private:
+  // Its flush may be what has failed, and then earlier writes are lost: that counts from now on,
+  // while other legs are at work.
+  Task submit_with_flush(Request& request, Leg& leg, Target& child) {
+    Task writing = child.submit(request);
+    const Status written = co_await writing;
+    if (written.error() == EIO) leg.has_lost = true;
+    co_return written;
+  }
+
   struct Part {
     size_t leg;
     ReplaceableChild::Use child;

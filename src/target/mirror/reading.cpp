@@ -235,7 +235,7 @@ Task Mirror::copy(Request& request, LegSet targets, std::span<std::byte> buffer)
   whole.op = Op::write;
   LegParts parts(request, std::popcount(targets));
   for (const size_t index : LegsOf(targets)) {
-    parts.add(index, leg(index).child, part_for(whole, index));
+    parts.add(index, leg(index), part_for(whole, index));
   }
   const Status first_error = co_await parts.all();
   if (first_error.ok()) co_return kOk;

@@ -192,7 +192,7 @@ Task Mirror::Resync::read_piece(Request& request, LegSet targets, bool& is_zero)
 Task Mirror::Resync::write_piece(Request& request, LegSet targets) {
   LegParts parts(request, std::popcount(targets));
   for (const size_t index : LegsOf(targets)) {
-    parts.add(index, mirror_.leg(index).child, mirror_.part_for(request, index));
+    parts.add(index, mirror_.leg(index), mirror_.part_for(request, index));
   }
   const Status first_error = co_await parts.all();
   if (first_error.ok()) co_return kOk;

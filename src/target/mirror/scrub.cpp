@@ -112,7 +112,7 @@ Task Mirror::Scrub::repair_piece(Request& request, LegSet legs, size_t first, ui
   whole.fua = true;
   LegParts parts(request, std::popcount(legs));
   for (const size_t index : LegsOf(legs)) {
-    parts.add(index, mirror_.leg(index).child, mirror_.part_for(whole, index));
+    parts.add(index, mirror_.leg(index), mirror_.part_for(whole, index));
   }
   const Status first_error = co_await parts.all();
   if (first_error.ok()) co_return kOk;

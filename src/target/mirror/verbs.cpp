@@ -64,7 +64,9 @@ Task Mirror::fail_leg(Request& request, ControlCall& call) {
   LegSet good = 0;
   Task asking = tell_in_sync(request, ~leg_bit(index), good);
   std::ignore = co_await asking;
-  if (good == 0) co_return call.fail(EIO, "no other leg that is in sync can be written: it stays");
+  if ((good & ~lost_among(legs_)) == 0) {
+    co_return call.fail(EIO, "no other leg that is in sync can be written: it stays");
+  }
   leg(index).may_return = false;
   Task leaving = let_go(request, leg_bit(index), good);
   const Status left = co_await leaving;

@@ -61,7 +61,7 @@ Task Mirror::write(Request& request) {
     Request part = part_for(request, index);
     // Legs that discard in different ways would differ: all of them read as zeroes afterwards.
     if (request.op == Op::discard) part.op = Op::write_zeroes;
-    parts.add(index, leg(index).child, std::move(part));
+    parts.add(index, leg(index), std::move(part));
   }
   const Status first_error = co_await parts.all();
   if (first_error.ok() && began.in_sync() != 0 && !members().unsettled()) co_return kOk;
@@ -202,7 +202,7 @@ Task Mirror::write_intents(Request& request, uint64_t block) {
         request.child(leg(index).places.intent_offset + block * kIntentBlockBytes, loan.view());
     part.op = Op::write;
     part.fua = true;
-    parts.add(index, leg(index).child, std::move(part));
+    parts.add(index, leg(index), std::move(part));
   }
   const Status first_error = co_await parts.all();
   if (!first_error.ok() || began.in_sync() == 0) {
