@@ -115,7 +115,7 @@ lacks_a_leg() {
 
 failing_leg() {
     make_mirror
-    add "mirror(a.img, fault(b.img, errors=0.1, ops=read), prefer=2)" -q 2
+    add "mirror(a.img, fault(b.img, errors=0.1, ops=read, offset=2M), prefer=2)" -q 2
     load
     sluice stat -n "$ID" > stat.txt
     grep -qE 'leg_read_errors [1-9]' stat.txt

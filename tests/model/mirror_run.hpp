@@ -67,7 +67,7 @@ class MirrorRun {
   void collect();
   void end(Running& ended);
   void note_read(uint64_t offset, const Bytes& bytes);
-  void judge_reads();
+  bool has_lost();
   void change_legs();
   void start_verb(const std::string& text);
   void collect_verb();
