@@ -63,7 +63,8 @@ std::chrono::nanoseconds Mirror::Sweep::pause_after(std::chrono::nanoseconds ste
 bool Mirror::Sweep::all_are_written() const {
   if (mirror_.taking_ != 0) return false;
   const Members now = mirror_.members();
-  if (now.unsettled()) return false;
+  // A flush after one that has failed says nothing.
+  if (now.unsettled() || (lost_among(mirror_.legs_) & now.written()) != 0) return false;
   return std::ranges::all_of(mirror_.record_.legs, [&](const LegEntry& entry) {
     if (entry.state == LegState::spare) return true;
     for (const size_t index : LegsOf(now.written())) {
