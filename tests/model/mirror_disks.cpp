@@ -13,11 +13,9 @@ namespace {
 
 using namespace mirror;
 
-constexpr uint64_t kMetadataRoom = 1 << 20;
-
 LegPlaces places_of(const MirrorShape& shape) {
   return place_leg({.placement = shape.placement,
-                    .leg_bytes = shape.data_bytes + kMetadataRoom,
+                    .leg_bytes = shape.data_bytes + kMirrorMetadataRoom,
                     .data_bytes = shape.data_bytes,
                     .region_bytes = shape.region_bytes})
       .value();
@@ -32,7 +30,7 @@ std::vector<std::vector<std::byte>> make_mirror_legs(const MirrorShape& shape) {
   record.data_bytes = shape.data_bytes;
   record.block_bytes = 512;
   record.region_bytes = shape.region_bytes;
-  record.leg_bytes = shape.data_bytes + kMetadataRoom;
+  record.leg_bytes = shape.data_bytes + kMirrorMetadataRoom;
   record.places = places_of(shape);
   record.history = History(Generation::begin_now());
   record.bitmap_since = record.history.current().id;

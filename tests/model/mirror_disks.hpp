@@ -17,6 +17,9 @@ struct MirrorShape {
   mirror::Placement placement = mirror::Placement::start;
 };
 
+// The size of a leg less that of the data.
+inline constexpr uint64_t kMirrorMetadataRoom = 1 << 20;
+
 // A new array, all of whose legs are in sync and hold zeroes.
 std::vector<std::vector<std::byte>> make_mirror_legs(const MirrorShape& shape);
 

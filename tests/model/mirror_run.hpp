@@ -10,6 +10,7 @@
 #include <optional>
 #include <random>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "model/block_oracle.hpp"
@@ -28,7 +29,8 @@ struct MirrorCounts {
   size_t requests = 0;
   size_t failed = 0;  // of them
   size_t deaths = 0;  // of legs
-  size_t verbs = 0;   // that have succeeded
+  size_t lost_legs = 0;
+  size_t verbs = 0;  // that have succeeded
 };
 
 class MirrorRun {
@@ -54,13 +56,29 @@ class MirrorRun {
     std::vector<Bytes> legs;
   };
   struct Running;
-  struct RunningVerb;
+  struct ModelLeg {
+    VolatileDisk* disk = nullptr;
+    int error = 0;  // of all requests; 0: it lives
+  };
+  struct RunningVerb {
+    RunningVerb(Ring& ring, size_t leg_number) : life(ring), number(leg_number) {}
+    LifeRequest life;
+    ControlCall call;
+    size_t number;                  // of the leg in legs_
+    std::unique_ptr<ModelLeg> leg;  // that is added
+    Bytes contents;                 // of the one that is removed
+    std::optional<Task> task;
+  };
+
+  std::pair<std::unique_ptr<ModelLeg>, std::unique_ptr<VolatileDisk>> make_leg(
+      const Bytes& contents);
 
   void start_mirror();
   void stop_mirror();
   void perform_until(const Task& task);
   void perform_one();
   Bytes read_all();
+  int flush_all();
   void step();
   void start();
   bool choose_range(Running& running);
@@ -69,15 +87,18 @@ class MirrorRun {
   void note_read(uint64_t offset, const Bytes& bytes);
   bool has_lost();
   void change_legs();
-  void start_verb(const std::string& text);
+  void start_verb(const std::string& name, size_t number, const std::string& leg_text = {});
+  void forget_lost_leg();
   void collect_verb();
   void make_whole();
-  int failure_of(size_t leg, const Request& request);
+  int failure_of(const ModelLeg& leg, const Request& request);
   bool is_whole() const;
   std::vector<Bytes> left_on_legs(VolatileDisk::Left left);
   void maybe_cut();
   int events_to_cut();
   void check_next();
+  void lose_a_leg(std::vector<Bytes>& legs);
+  void damage_a_bitmap(Bytes& leg);
   void compare_legs();
 
   const Setup setup_;
@@ -88,8 +109,10 @@ class MirrorRun {
   int until_cut_ = 0;
   int cuts_left_ = 0;
   std::vector<Cut> cuts_;
-  std::vector<VolatileDisk*> disks_;
-  std::vector<bool> is_dead_;
+  std::vector<std::unique_ptr<ModelLeg>> legs_;  // in the order of the spec
+  std::vector<std::unique_ptr<ModelLeg>> gone_;  // their disks may have requests still
+  Bytes removed_;                                // what was on a leg that was removed last
+  uint64_t added_ = 0;
   int failures_in_ = 0;  // of single requests; 0: none
   std::string wrong_;    // what was read, the first time
   Jobs jobs_;

@@ -30,8 +30,10 @@ TEST(MirrorModel, PowerCutsAndDyingLegs) {
                   BlockOracle(shape.data_bytes));
     run.run(800);
   }
-  fmt::print("[   cuts   ] {}; {} requests, {} of them failed; {} deaths of legs, {} verbs\n",
-             counts.cuts, counts.requests, counts.failed, counts.deaths, counts.verbs);
+  fmt::print(
+      "[   cuts   ] {}, {} with a lost leg; {} requests, {} of them failed; {} deaths of "
+      "legs, {} verbs\n",
+      counts.cuts, counts.lost_legs, counts.requests, counts.failed, counts.deaths, counts.verbs);
 }
 
 }  // namespace

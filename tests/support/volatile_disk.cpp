@@ -54,6 +54,20 @@ std::vector<std::byte> VolatileDisk::after_cut(Left left, std::mt19937_64& rando
   return bytes;
 }
 
+// Writes that are running may come after it.
+void VolatileDisk::cut_power(std::mt19937_64& random) {
+  const std::scoped_lock guard(power_.mutex);
+  ++cuts_;
+  for (auto& [sector, written] : pending_) {
+    const size_t kept = random() % (written.size() + 1);
+    for (size_t i = 0; i < kept; ++i) {
+      if (written[i].done_at != 0) durable_[sector] = written[i].bytes;
+    }
+    std::erase_if(written, [](const Written& each) { return each.done_at != 0; });
+  }
+  std::erase_if(pending_, [](const auto& each) { return each.second.empty(); });
+}
+
 Task VolatileDisk::do_submit(Request& request) {
   switch (request.op) {
     case Op::read:
@@ -150,12 +164,14 @@ void VolatileDisk::end_write(const Request& request, uint64_t id, int error) {
 
 Task VolatileDisk::flush(Request& request) {
   uint64_t began = 0;
+  uint64_t cuts = 0;
   size_t size = 0;
   int error = 0;
   {
     const std::scoped_lock guard(power_.mutex);
     ++flushes_;
     began = time_;
+    cuts = cuts_;
     size = durable_.size();
     if (fails) error = fails(request);
     event();
@@ -163,6 +179,7 @@ Task VolatileDisk::flush(Request& request) {
   auto sleeping = request.ring->sleep(std::chrono::nanoseconds(1000));
   std::ignore = co_await sleeping;
   const std::scoped_lock guard(power_.mutex);
+  if (cuts != cuts_) error = EIO;
   if (error == 0) durable_sectors_ = std::max(durable_sectors_, size);
   std::vector<uint64_t> sectors;
   for (const auto& [sector, written] : pending_) sectors.push_back(sector);

@@ -51,6 +51,9 @@ class VolatileDisk final : public Target {
 
   // Call with the power's mutex held.
   std::vector<std::byte> after_cut(Left left, std::mt19937_64& random) const;
+  // Its power alone is cut, and comes back: what was not flushed may be lost. Flushes that are
+  // running fail.
+  void cut_power(std::mt19937_64& random);
   // Replaces the contents, durably. No request may be running.
   void load(std::span<const std::byte> bytes);
 
@@ -85,6 +88,7 @@ class VolatileDisk final : public Target {
   size_t durable_sectors_;       // the size that a cut leaves at least
   std::map<uint64_t, std::deque<Written>> pending_;
   uint64_t time_ = 0;
+  uint64_t cuts_ = 0;
   uint64_t next_id_ = 0;
   uint64_t reads_ = 0;
   uint64_t writes_ = 0;
