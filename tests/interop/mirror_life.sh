@@ -3,7 +3,7 @@
 # is an export whose server is killed, stopped or comes back; servers of the mirror that are killed
 # or replaced in each phase; legs of all kinds; legs that are missing or were written apart; and its
 # bad words. T3.x are the traps of mirrors.
-# seconds: 60
+# seconds: 45
 # shellcheck source=tests/interop/lib_nbd.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib_nbd.sh"
 # shellcheck source=tests/device/lib_writer.sh

@@ -1,5 +1,5 @@
 // The mirror, used by several reactors at once, while its legs die and come back, are let go, added
-// and removed, and compared.
+// and removed, and compared (T3.19: the requests of a leg end before it does).
 //
 // Never more than one leg is dead, and never the last one in sync: no request fails.
 #include <fmt/format.h>

@@ -252,6 +252,59 @@ TEST(MirrorLegs, WhatTheFirstLegCannotReadAfterACrashIsReadFromAnother) {
   EXPECT_TRUE(data_is_equal(rig));
 }
 
+// T3.1, T3.2: at any moment after it has joined, and though it is preferred.
+TEST(MirrorLegs, ALegIsNotReadWhereItLacksData) {
+  for (uint64_t seed = 0; seed < 40; ++seed) {
+    SCOPED_TRACE(seed);
+    std::mt19937_64 random(seed);
+    MirrorRig rig({.data_bytes = 4 << 20}, {.prefer = 1});
+    ASSERT_EQ(rig.start(), "");
+    ASSERT_EQ(rig.serve(Op::write, 0, kWritten, kData), 0);
+    ASSERT_EQ(rig.control("fail(2)"), 0);
+    ASSERT_EQ(rig.serve(Op::write, 0, kWritten, kNewer), 0);
+    ASSERT_EQ(rig.control("readd(2)"), 0) << rig.why();
+    for (uint64_t i = random() % 20; i != 0; --i) rig.ring.perform(random() % rig.ring.pending());
+    Task& task = rig.submit(Op::read, 0, kWritten);
+    while (!task.finished()) rig.ring.perform(random() % rig.ring.pending());
+    EXPECT_EQ(task.status().error(), 0);
+    EXPECT_EQ(rig.memory(), MirrorRig::Bytes(kWritten, kNewer));
+  }
+}
+
+// T3.20
+TEST(MirrorLegs, AResyncEndsAlthoughItsRegionIsWrittenAllTheTime) {
+  MirrorRig rig({});
+  ASSERT_EQ(rig.start(), "");
+  ASSERT_EQ(rig.control("fail(2)"), 0);
+  ASSERT_EQ(rig.serve(Op::write, 0, kWritten, kData), 0);
+  ASSERT_EQ(rig.control("readd(2)"), 0) << rig.why();
+  int writes = 0;
+  while (rig.number("legs_in_sync") < 2 && ++writes < 1000) {
+    ASSERT_EQ(rig.serve(Op::write, 0, kWritten, kNewer), 0);
+  }
+  EXPECT_LT(writes, 1000);
+}
+
+// T3.15: of a size that is no multiple of a region, with the metadata behind it or before it.
+TEST(MirrorLegs, ADiscardAtTheEndChangesNothingElse) {
+  for (const auto placement : {mirror::Placement::start, mirror::Placement::end}) {
+    const MirrorShape shape{.data_bytes = (192 << 10) + 4096, .placement = placement};
+    MirrorRig rig(shape);
+    ASSERT_EQ(rig.start(), "");
+    ASSERT_EQ(rig.serve(Op::write, 0, shape.data_bytes, kData), 0);
+    ASSERT_EQ(rig.serve(Op::discard, shape.data_bytes - 512, 512), 0);
+    ASSERT_EQ(rig.serve(Op::write_zeroes, shape.data_bytes - 2048, 512), 0);
+    EXPECT_EQ(rig.serve(Op::discard, shape.data_bytes - 512, 1024), EINVAL);
+    MirrorRig::Bytes expected(shape.data_bytes, kData);
+    std::fill_n(expected.end() - 512, 512, std::byte{});
+    std::fill_n(expected.end() - 2048, 512, std::byte{});
+    for (const auto& leg : rig.contents()) {
+      EXPECT_TRUE(std::ranges::equal(rig.data_on(leg), expected));
+    }
+    EXPECT_EQ(rig.record(1).state(), LegState::in_sync);
+  }
+}
+
 // T3.6, T3.9: a write that fails on all legs, at any moment of the copying of its region.
 TEST(MirrorLegs, AWriteThatFailsDuringItsRegionsResyncLeavesNoDifference) {
   for (uint64_t seed = 0; seed < 60; ++seed) {
