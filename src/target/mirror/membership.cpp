@@ -26,8 +26,8 @@ Task Mirror::let_go(Request& request, LegSet failed, LegSet good) {
   AsyncMutex::Hold hold(membership_, *request.ring);
   co_await hold;
   const Members now = members();
-  good &= ~lost_among(legs_);
-  if ((good & now.in_sync()) == 0) co_return Status::from_errno(EIO);
+  good &= sound_among(legs_, now.in_sync());
+  if (good == 0) co_return Status::from_errno(EIO);
   const LegSet leaving = failed & now.written();
   if (geometry_.read_only) {  // only this server does without them
     if (leaving != 0) {
@@ -73,7 +73,7 @@ Task Mirror::settle(Request& request) {
     LegSet done = 0;
     Task recording = record_on(request, now.in_sync(), done);
     std::ignore = co_await recording;
-    if ((done & ~lost_among(legs_)) == 0) {
+    if ((done & sound_among(legs_, now.in_sync())) == 0) {
       report(now.in_sync(), "cannot be told that a leg has left");
       co_return Status::from_errno(EIO);
     }

@@ -21,6 +21,8 @@ constexpr std::chrono::minutes kForgiven{10};
 Task Mirror::Sweep::step(Request& request) {
   Task settling = mirror_.settle_again(request);
   std::ignore = co_await settling;
+  Task leaving = let_lost_go(request);
+  std::ignore = co_await leaving;
   Task clearing = clear_rested(request);
   std::ignore = co_await clearing;
   Task taking = take_back(request);
@@ -30,6 +32,15 @@ Task Mirror::Sweep::step(Request& request) {
   waited_ = 0;
   Task starting = mirror_.start_resync(request);
   co_return co_await starting;
+}
+
+// One that was the last when its flush failed, and is not any more.
+Task Mirror::Sweep::let_lost_go(Request& request) {
+  const Members now = mirror_.members();
+  const LegSet lost = lost_among(mirror_.legs_) & now.written();
+  const LegSet sound = now.in_sync() & ~lost;
+  if (lost == 0 || sound == 0) return kOk;
+  return mirror_.let_go(request, lost, sound);
 }
 
 // A leg that could not be reached, or has failed, may be right again. One that leaves again and

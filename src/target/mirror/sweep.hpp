@@ -24,6 +24,7 @@ class Mirror::Sweep final : public Job {
   Task step(Request& request) override;
   std::chrono::nanoseconds pause_after(std::chrono::nanoseconds step) const override;
 
+  Task let_lost_go(Request& request);
   Task take_back(Request& request);
   bool all_are_written() const;  // with the mutex of the members
   Task ask_whether_all_are_written(Request& request, bool& all);

@@ -64,7 +64,7 @@ Task Mirror::fail_leg(Request& request, ControlCall& call) {
   LegSet good = 0;
   Task asking = tell_in_sync(request, ~leg_bit(index), good);
   std::ignore = co_await asking;
-  if ((good & ~lost_among(legs_)) == 0) {
+  if ((good & sound_among(legs_, now.in_sync())) == 0) {
     co_return call.fail(EIO, "no other leg that is in sync can be written: it stays");
   }
   leg(index).may_return = false;
