@@ -30,7 +30,8 @@ struct MirrorCounts {
   size_t failed = 0;  // of them
   size_t deaths = 0;  // of legs
   size_t lost_legs = 0;
-  size_t verbs = 0;  // that have succeeded
+  size_t restarts = 0;  // because flushes of all legs had failed
+  size_t verbs = 0;     // that have succeeded
 };
 
 class MirrorRun {

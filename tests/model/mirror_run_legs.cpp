@@ -11,7 +11,7 @@
 namespace sluice::test {
 namespace {
 
-constexpr int kWholeSteps = 200'000;  // more than any resync needs
+constexpr int kWholeSteps = 100'000;  // more than any resync needs
 constexpr size_t kMostLegs = 5;
 
 }  // namespace
@@ -135,6 +135,11 @@ void MirrorRun::make_whole() {
     ASSERT_LT(i, kWholeSteps) << mirror_->health().reason;
     if (i % 1000 == 0 && !verb_) start_verb("readd", random_() % legs_.size());
     if (i % 1000 == 500 && !verb_) forget_lost_leg();
+    if (i == kWholeSteps / 2 && !verb_) {  // flushes of all legs have failed: until the next start
+      ++setup_.counts.restarts;
+      stop_mirror();
+      start_mirror();
+    }
     step();
     if (testing::Test::HasFailure()) return;
   }
