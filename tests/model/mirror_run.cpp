@@ -54,7 +54,7 @@ MirrorRun::MirrorRun(const Setup& setup, uint64_t seed, const std::vector<Bytes>
     children.push_back(std::move(disk));
   }
   mirror_ = std::make_unique<mirror::Mirror>(std::move(children), spec_of(legs.size()),
-                                             mirror::MirrorOptions{.run = true});
+                                             mirror::MirrorOptions{.degraded = true});
 }
 
 MirrorRun::~MirrorRun() = default;

@@ -86,7 +86,7 @@ class MirrorRun {
   void collect();
   void end(Running& ended);
   void note_read(uint64_t offset, const Bytes& bytes);
-  bool has_lost();
+  void judge_reads();
   void change_legs();
   void start_verb(const std::string& name, size_t number, const std::string& leg_text = {});
   void forget_lost_leg();
