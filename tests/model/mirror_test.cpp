@@ -32,8 +32,9 @@ TEST(MirrorModel, PowerCutsAndDyingLegs) {
   }
   fmt::print(
       "[   cuts   ] {}, {} with a lost leg; {} requests, {} of them failed; {} deaths of "
-      "legs, {} verbs\n",
-      counts.cuts, counts.lost_legs, counts.requests, counts.failed, counts.deaths, counts.verbs);
+      "legs, {} verbs, {} restarts\n",
+      counts.cuts, counts.lost_legs, counts.requests, counts.failed, counts.deaths, counts.verbs,
+      counts.restarts);
 }
 
 }  // namespace
