@@ -133,7 +133,9 @@ Task Mirror::read_elsewhere(Request& request, size_t failed, Status status) {
     }
     co_return kOk;
   }
-  co_return status;
+  if (status.error() != ESTALE) co_return status;
+  Task reading = read(request);  // the one that is left may only have failed once
+  co_return co_await reading;
 }
 
 // No leg has all of the range: each region has one that has it.
@@ -200,7 +202,9 @@ Task Mirror::equalise(Request& request) {
     if (targets != 0) {
       Request part = request.child(place, bytes);
       Task copying = copy(part, targets, buffer.bytes().first(bytes));
-      if (const Status copied = co_await copying; !copied.ok()) co_return copied;
+      const Status copied = co_await copying;
+      if (copied.error() == ESTALE) continue;  // other legs may be unequal now, or none
+      if (!copied.ok()) co_return copied;
     }
     done += bytes;
   }

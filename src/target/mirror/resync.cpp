@@ -66,6 +66,10 @@ Task Mirror::Resync::step(Request& request) {
   Task copying = copy_some(request);
   const Status copied = co_await copying;
   if (copied.ok()) co_return kOk;
+  if (copied.error() == ESTALE) {  // the source has left: again, from another one
+    region_ = kNone;
+    co_return kOk;
+  }
   failed_ = true;
   running_ = false;
   log().error("{}: the resynchronisation has ended at byte {}: {}", mirror_.name(), position_,
