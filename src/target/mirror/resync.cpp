@@ -206,14 +206,18 @@ Task Mirror::Resync::write_piece(Request& request, LegSet targets) {
   co_return co_await leaving;
 }
 
-// What was copied is durable before a leg is called in sync.
+// What was copied is durable before a leg is called in sync. Those that are in sync have it
+// already, or as much of it as is left, if a flush of the last one has failed.
 Task Mirror::Resync::end_copying(Request& request) {
   const LegSet behind = mirror_.members().behind();
   if (behind != 0) {
-    Request flush = request.child(0, uint64_t{0});
-    flush.op = Op::flush;
-    Task flushing = mirror_.flush(flush);
-    if (const Status flushed = co_await flushing; !flushed.ok()) co_return flushed;
+    Gather flushing(request, kMostLegs);
+    for (const size_t index : LegsOf(behind)) flushing.add(mirror_.flush_leg(request, index));
+    std::ignore = co_await flushing;
+    if (const LegSet failed = behind & lost_among(mirror_.legs_); failed != 0) {
+      Task leaving = mirror_.let_go(request, failed, mirror_.members().in_sync());
+      co_return co_await leaving;
+    }
     Task promoting = mirror_.promote(request, behind);
     if (const Status promoted = co_await promoting; !promoted.ok()) co_return promoted;
   }
