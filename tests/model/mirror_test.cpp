@@ -10,11 +10,13 @@
 namespace sluice::test {
 namespace {
 
+// The same in each run, so that it says the same of the same code; other seeds are for longer runs.
+constexpr uint64_t kUsualSeed = 1;
+
 TEST(MirrorModel, PowerCutsAndDyingLegs) {
   const char* const chosen = std::getenv("SLUICE_TEST_SEED");
   const char* const rounds = std::getenv("SLUICE_TEST_ROUNDS");
-  const uint64_t first =
-      chosen == nullptr ? std::random_device()() : std::strtoull(chosen, nullptr, 0);
+  const uint64_t first = chosen == nullptr ? kUsualSeed : std::strtoull(chosen, nullptr, 0);
   const uint64_t count = rounds != nullptr   ? std::strtoull(rounds, nullptr, 0)
                          : chosen != nullptr ? 1
                                              : 26;  // some 500 power cuts
