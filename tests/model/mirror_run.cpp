@@ -25,6 +25,9 @@ Spec spec_of(size_t legs) {
   return spec;
 }
 
+// The time of the machine must not matter.
+constexpr std::chrono::hours kNever{24};
+
 }  // namespace
 
 struct MirrorRun::Running {
@@ -53,8 +56,9 @@ MirrorRun::MirrorRun(const Setup& setup, uint64_t seed, const std::vector<Bytes>
     legs_.push_back(std::move(leg));
     children.push_back(std::move(disk));
   }
-  mirror_ = std::make_unique<mirror::Mirror>(std::move(children), spec_of(legs.size()),
-                                             mirror::MirrorOptions{.degraded = true});
+  mirror_ = std::make_unique<mirror::Mirror>(
+      std::move(children), spec_of(legs.size()),
+      mirror::MirrorOptions{.degraded = true, .later_return = kNever});
 }
 
 MirrorRun::~MirrorRun() = default;

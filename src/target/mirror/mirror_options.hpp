@@ -1,6 +1,7 @@
 // MirrorOptions: what the spec of a mirror says, but for its legs.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -16,6 +17,9 @@ struct MirrorOptions {
   LegSet preferred() const { return prefer ? leg_bit(*prefer) : 0; }
   uint64_t least_rate = 4 << 20;  // of a resync, in bytes a second
   uint64_t most_rate = 0;         // likewise; 0: no limit
+  // How long after its first return a leg that has left by itself comes back again; then twice
+  // that.
+  std::chrono::seconds later_return{2};
 };
 
 }  // namespace sluice::mirror

@@ -12,7 +12,6 @@ namespace sluice::mirror {
 namespace {
 
 constexpr int kSweepsToRetry = 15;
-constexpr std::chrono::seconds kFirstReturn{2};
 constexpr int kLaterReturns = 7;  // each twice as late as the one before
 constexpr std::chrono::minutes kForgiven{10};
 
@@ -52,7 +51,7 @@ Task Mirror::Sweep::take_back(Request& request) {
     if ((mirror_.taking_ & leg_bit(index)) != 0 || mirror_.child(index).missing()) continue;
     if (now > next_return_[index] + kForgiven) returns_[index] = 0;
     if (returns_[index] > kLaterReturns) continue;
-    next_return_[index] = now + kFirstReturn * (1 << returns_[index]++);
+    next_return_[index] = now + mirror_.options_.later_return * (1 << returns_[index]++);
     const Taking taking(mirror_.taking_, index);
     ControlCall call;
     Task joining = mirror_.join(request, call, index, false);
