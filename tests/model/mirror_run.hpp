@@ -98,6 +98,8 @@ class MirrorRun {
   void maybe_cut();
   int events_to_cut();
   void check_next();
+  std::pair<mirror::Decision, std::vector<mirror::PresentLeg>> decide_on(
+      const std::vector<Bytes>& legs) const;
   void lose_a_leg(std::vector<Bytes>& legs);
   void damage_a_bitmap(Bytes& leg);
   void compare_legs();
