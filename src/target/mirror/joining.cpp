@@ -180,6 +180,8 @@ Task Mirror::take_in(Request& request, const Joining& joining) {
   }
   const LegRecord before = record_;
   const Members now = members();
+  // Its superblock, which the new leg would rely on, may be lost as well.
+  if ((now.in_sync() & ~lost_among(legs_)) == 0) co_return Status::from_errno(EIO);
   const size_t index = joining.index;
   const Uuid former = leg(index).id;
   if (joining.is_new) {

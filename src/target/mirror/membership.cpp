@@ -77,10 +77,13 @@ Task Mirror::settle(Request& request) {
       report(now.in_sync(), "cannot be told that a leg has left");
       co_return Status::from_errno(EIO);
     }
-    // One that is behind never knows of a generation that no leg in sync has.
-    Task recording_behind = record_on(request, now.behind(), done);
+    // One that is behind never knows of a generation that no leg in sync has: what was written to
+    // a leg whose flush has failed at the same time may be lost.
+    const bool is_durable = (done & now.in_sync() & ~lost_among(legs_)) != 0;
+    Task recording_behind = record_on(request, is_durable ? now.behind() : 0, done);
     std::ignore = co_await recording_behind;
-    const LegSet failed = now.written() & ~done;
+    const LegSet told = is_durable ? now.written() : now.in_sync();
+    const LegSet failed = told & ~done;
     const bool is_settled = (failed & now.in_sync()) == 0;
     if (!is_settled) leave_to(failed, now);
     set_members(now.without(failed).settled(is_settled));
