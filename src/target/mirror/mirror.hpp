@@ -1,9 +1,8 @@
 // mirror: RAID 1. Every write goes to all legs, from the same pages; a read to one of them.
 //
-// A region of the data is marked as dirty on all legs, durably, before it is written on any. A leg
-// that fails leaves: before anything is acknowledged without it, the others say so durably. See
-// docs/MIRROR.md and docs/formats/mirror.md. Order of locks: ranges_, the mutex of a block of
-// intents_, membership_.
+// A region is marked as dirty on all legs, durably, before it is written on any. A leg that fails
+// leaves durably before anything is acknowledged without it. See docs/MIRROR.md.
+// Order of locks: ranges_, the mutex of a block of intents_, membership_.
 #pragma once
 
 #include <atomic>
@@ -86,6 +85,7 @@ class Mirror final : public Target {
   Task mark(Request& request, uint64_t first, uint64_t last);
   Task write_intents(Request& request, uint64_t block);
   Task conclude(Request& request, Members began, LegParts& parts);
+  Task write_to(Request& request, LegSet targets);
   Task zero_by_hand(Request& request, LegSet legs, LegSet& done);
   void note_unequal(const Request& request);
   void note_write_errors(LegSet failed);

@@ -1,6 +1,5 @@
 // Mirror: reads, from one leg, and from another if that fails.
 #include <algorithm>
-#include <bit>
 #include <cerrno>
 #include <tuple>
 
@@ -237,16 +236,8 @@ Task Mirror::copy(Request& request, LegSet targets, std::span<std::byte> buffer)
   PrivateLoan loan(Direction::source, buffer);
   Request whole = request.child(request.offset, loan.view());
   whole.op = Op::write;
-  LegParts parts(request, std::popcount(targets));
-  for (const size_t index : LegsOf(targets)) {
-    parts.add(index, leg(index), part_for(whole, index));
-  }
-  const Status first_error = co_await parts.all();
-  if (first_error.ok()) co_return kOk;
-  const LegSet failed = targets & ~parts.done();
-  note_write_errors(failed);
-  Task leaving = let_go(request, failed, members().in_sync() & ~failed);
-  co_return co_await leaving;
+  Task writing = write_to(whole, targets);
+  co_return co_await writing;
 }
 
 // What the leg says that would be read.

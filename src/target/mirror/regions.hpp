@@ -35,8 +35,6 @@ class Regions {
   bool is_durable(uint64_t region) const { return (load(region) & kDurable) != 0; }
   void mark(uint64_t region) { words_[region].fetch_or(kDirty | kTouched); }
   void note_durable(uint64_t region) { words_[region].fetch_or(kDurable); }
-  // All legs have left: what was durable need not be.
-  void forget_durable(uint64_t region) { words_[region].fetch_and(~kDurable); }
 
   // True if no write has come since the call before, and none is in flight: then a flush of all
   // legs makes the region the same on all, and clear() returns true unless a write has come since.

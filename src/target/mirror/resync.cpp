@@ -165,7 +165,7 @@ Task Mirror::Resync::copy_piece(Request& request, uint64_t offset, size_t buffer
     writing.op = Op::write_zeroes;
     writing.data = {};
   }
-  Task written = write_piece(writing, targets);
+  Task written = mirror_.write_to(writing, targets);
   co_return co_await written;
 }
 
@@ -191,19 +191,6 @@ Task Mirror::Resync::read_piece(Request& request, LegSet targets, bool& is_zero)
     among &= ~leg_bit(source);
   }
   co_return status;
-}
-
-Task Mirror::Resync::write_piece(Request& request, LegSet targets) {
-  LegParts parts(request, std::popcount(targets));
-  for (const size_t index : LegsOf(targets)) {
-    parts.add(index, mirror_.leg(index), mirror_.part_for(request, index));
-  }
-  const Status first_error = co_await parts.all();
-  if (first_error.ok()) co_return kOk;
-  const LegSet failed = targets & ~parts.done();
-  mirror_.note_write_errors(failed);
-  Task leaving = mirror_.let_go(request, failed, mirror_.members().in_sync() & ~failed);
-  co_return co_await leaving;
 }
 
 // What was copied is durable before a leg is called in sync. Those that are in sync have it

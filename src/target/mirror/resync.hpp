@@ -53,7 +53,6 @@ class Mirror::Resync final : public Job {
   Task copy_some(Request& request);
   Task copy_piece(Request& request, uint64_t offset, size_t buffer);
   Task read_piece(Request& request, LegSet targets, bool& is_zero);
-  Task write_piece(Request& request, LegSet targets);
   Task end_copying(Request& request);
 
   Mirror& mirror_;

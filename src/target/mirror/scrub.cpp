@@ -110,14 +110,8 @@ Task Mirror::Scrub::repair_piece(Request& request, LegSet legs, size_t first, ui
   Request whole = request.child(position_, loan.view());
   whole.op = Op::write;
   whole.fua = true;
-  LegParts parts(request, std::popcount(legs));
-  for (const size_t index : LegsOf(legs)) {
-    parts.add(index, mirror_.leg(index), mirror_.part_for(whole, index));
-  }
-  const Status first_error = co_await parts.all();
-  if (first_error.ok()) co_return kOk;
-  Task leaving = mirror_.let_go(request, legs & ~parts.done(), leg_bit(first));
-  co_return co_await leaving;
+  Task writing = mirror_.write_to(whole, legs);
+  co_return co_await writing;
 }
 
 std::span<std::byte> Mirror::Scrub::piece_of(size_t leg, uint64_t bytes) {

@@ -11,21 +11,17 @@ namespace sluice::mirror {
 namespace {
 
 // Its regions are counted as being written.
-class RegionsInUse {
- public:
+struct RegionsInUse {
   RegionsInUse(Regions& regions, const Request& request)
-      : regions_(regions),
+      : all(regions),
         first(regions.region_of(request.offset)),
         last(regions.last_of(request.offset, request.length)),
         durable(regions.begin_write(first, last)) {}
   RegionsInUse(const RegionsInUse&) = delete;
   RegionsInUse& operator=(const RegionsInUse&) = delete;
-  ~RegionsInUse() { regions_.end_write(first, last); }
+  ~RegionsInUse() { all.end_write(first, last); }
 
- private:
-  Regions& regions_;
-
- public:
+  Regions& all;
   const uint64_t first;
   const uint64_t last;
   const bool durable;
@@ -114,6 +110,9 @@ Task Mirror::conclude(Request& request, Members began, LegParts& parts) {
     if (error == EOPNOTSUPP && request.op != Op::write) unable |= leg_bit(index);
   }
   // What one leg cannot do is no fault of it; what no leg can do is the client's business.
+  if (failed != 0 && failed == unable && done == 0 && request.fast_only) {
+    co_return Status::from_errno(EOPNOTSUPP);  // nothing was changed
+  }
   if (unable != 0 && (done != 0 || !request.fast_only)) {
     Task zeroing = zero_by_hand(request, unable, done);
     std::ignore = co_await zeroing;
@@ -128,6 +127,20 @@ Task Mirror::conclude(Request& request, Members began, LegParts& parts) {
   Status last = Status::from_errno(EIO);
   for (const size_t index : LegsOf(failed & began.in_sync())) last = parts.status_of(index);
   co_return last;
+}
+
+// The same data to these legs; those that cannot take it leave.
+Task Mirror::write_to(Request& request, LegSet targets) {
+  LegParts parts(request, std::popcount(targets));
+  for (const size_t index : LegsOf(targets)) {
+    parts.add(index, leg(index), part_for(request, index));
+  }
+  const Status first_error = co_await parts.all();
+  if (first_error.ok()) co_return kOk;
+  const LegSet failed = targets & ~parts.done();
+  note_write_errors(failed);
+  Task leaving = let_go(request, failed, members().in_sync() & ~failed);
+  co_return co_await leaving;
 }
 
 void Mirror::note_write_errors(LegSet failed) {

@@ -107,6 +107,15 @@ Task& MirrorRig::submit(Op op, uint64_t offset, uint64_t length, std::byte patte
   return *task_;
 }
 
+int MirrorRig::serve_fast_zeroes(uint64_t offset, uint64_t length) {
+  TestTag tag(ring);
+  Request& request = tag.make(Op::write_zeroes, offset, length);
+  request.fast_only = true;
+  Task task = mirror->submit(request);
+  perform_until([&] { return task.finished(); });
+  return task.status().error();
+}
+
 int MirrorRig::serve(Op op, uint64_t offset, uint64_t length, std::byte pattern) {
   const Task& task = submit(op, offset, length, pattern);
   perform_until([&] { return task.finished(); });

@@ -34,6 +34,7 @@ class MirrorRig {
   Task& submit(Op op, uint64_t offset, uint64_t length, std::byte pattern = {});
   // The same, to its end; the errno.
   int serve(Op op, uint64_t offset, uint64_t length, std::byte pattern = {});
+  int serve_fast_zeroes(uint64_t offset, uint64_t length);
   // What was read last.
   const Bytes& memory() const { return memory_; }
   // The errno of a verb, such as "fail(2)" or "scrub repair"; why() has the reason.

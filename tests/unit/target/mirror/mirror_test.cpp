@@ -187,6 +187,20 @@ TEST(Mirror, WhatOneLegCannotZeroIsWrittenThere) {
   for (const auto& leg : rig.contents()) EXPECT_TRUE(holds(rig, leg, 0, std::byte{}));
 }
 
+TEST(Mirror, WhatNoLegCanDoFastChangesNothing) {
+  MirrorRig rig({});
+  ASSERT_EQ(rig.start(), "");
+  for (VolatileDisk* const disk : rig.disks) {
+    disk->fails = [](const Request& request) {
+      return request.op == Op::write_zeroes && request.fast_only ? EOPNOTSUPP : 0;
+    };
+  }
+  EXPECT_EQ(rig.serve_fast_zeroes(0, kLength), EOPNOTSUPP);
+  EXPECT_EQ(rig.number("legs_in_sync"), 2U);
+  EXPECT_EQ(rig.number("leg_write_errors"), 0U);
+  EXPECT_EQ(rig.number("resync_left_bytes"), 0U);
+}
+
 TEST(Mirror, ALegWithoutSpaceLeavesButNotIfNoneHasAny) {
   MirrorRig rig({});
   ASSERT_EQ(rig.start(), "");
