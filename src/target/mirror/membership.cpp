@@ -153,12 +153,15 @@ Buffer Mirror::payload_for(size_t index) const {
   return payload;
 }
 
-// The child is kept while it is written.
+// The child is kept while it is written. What has failed may be the flush after the write: whoever
+// asked for it, the leg leaves then, at the latest by the sweep.
 Task Mirror::write_record(Request& request, size_t index) {
   const Buffer payload = payload_for(index);
   ReplaceableChild::Use use(leg(index).child, *request.ring);
   Task writing = leg(index).superblock->write(request, payload.bytes());
-  co_return co_await writing;
+  const Status written = co_await writing;
+  if (written.failed()) leg(index).has_lost = true;
+  co_return written;
 }
 
 // On a leg that had none.
