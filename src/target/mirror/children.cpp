@@ -29,18 +29,18 @@ Target::Children with_places(Target::Children legs) {
 
 // A target has as many children as it is opened with: those that may come are places.
 Mirror::Mirror(Children legs, const Spec& spec, const MirrorOptions& options)
-    : Target(with_places(std::move(legs))), options_(options), spec_(spec) {
-  named_ = (LegSet{1} << spec.children.size()) - 1;
-  for (size_t index = 0; index < kMostLegs; ++index) {
-    legs_.push_back(std::make_unique<Leg>(*this, index));
-    if ((named_ & leg_bit(index)) == 0) continue;
+    : Target(with_places(std::move(legs))),
+      options_(options),
+      legs_(*this, spec.children.size()),
+      spec_(spec) {
+  for (const size_t index : LegsOf(legs_.named())) {
     leg(index).label = label_of(to_text(spec.children[index], target_vocabulary()));
   }
 }
 
 std::vector<Target*> Mirror::named_children() const {
   std::vector<Target*> named;
-  for (const size_t index : LegsOf(named_)) named.push_back(&child(index));
+  for (const size_t index : LegsOf(legs_.named())) named.push_back(&child(index));
   return named;
 }
 

@@ -29,7 +29,7 @@ Health Mirror::health() const {
     health.reason = std::move(reason);
   };
   if (now.in_sync() == 0) note(HealthState::failed, "no leg is in sync");
-  for (const size_t index : LegsOf(named_)) {
+  for (const size_t index : LegsOf(legs_.named())) {
     const std::string name = fmt::format("leg {} ({})", number_of(index), leg(index).label);
     if ((now.written() & leg_bit(index)) == 0) {
       const bool is_missing = child(index).missing() != nullptr;

@@ -31,13 +31,13 @@ Task Mirror::join(Request& request, ControlCall& call, size_t index, bool may_be
     if (const Status told = co_await telling; !told.ok()) {
       co_return call.fail(told.error(), "no leg in sync could be told what the new one lacks");
     }
-    Task taking = take_in(request, joining);
+    Task taking = membership_.take_in(request, joining);
     if (const Status taken = co_await taking; !taken.ok()) {
       co_return call.fail(taken.error(), fmt::format("{} cannot be written: {}", leg(index).label,
                                                      std::strerror(taken.error())));
     }
   }
-  report(leg_bit(index), "has joined, and is being resynchronised");
+  legs_.report(leg_bit(index), "has joined, and is being resynchronised");
   call.answer.set("leg", uint64_t{number_of(index)});
   call.answer.set("copies_bytes", resync_->left_bytes());
   Task starting = start_resync(request);
@@ -46,11 +46,8 @@ Task Mirror::join(Request& request, ControlCall& call, size_t index, bool may_be
 
 Task Mirror::look_at_leg(Request& request, ControlCall& call, Joining& joining) {
   const size_t index = joining.index;
-  {
-    AsyncMutex::Hold hold(membership_, *request.ring);
-    co_await hold;
-    joining.array = record_;
-  }
+  Task asking = membership_.read_record(request, joining.array);
+  std::ignore = co_await asking;
   std::string why;
   Task reading = read_leg(request, index, joining.found, why);
   const Status read = co_await reading;
@@ -168,54 +165,6 @@ Task Mirror::tell_others(Request& request, size_t index) {
   }
   Task writing = write_all_intents(request, index);
   co_return co_await writing;
-}
-
-// A new disk gets the row of the leg in whose place it is. A leg may have moved to another place.
-Task Mirror::take_in(Request& request, const Joining& joining) {
-  AsyncMutex::Hold hold(membership_, *request.ring);
-  co_await hold;
-  if (members().unsettled()) {
-    Task settling = settle(request);
-    if (const Status settled = co_await settling; !settled.ok()) co_return settled;
-  }
-  const LegRecord before = record_;
-  const Members now = members();
-  // Its superblock, which the new leg would rely on, may be lost as well.
-  if ((now.in_sync() & ~lost_among(legs_)) == 0) co_return Status::from_errno(EIO);
-  const size_t index = joining.index;
-  const Uuid former = leg(index).id;
-  if (joining.is_new) {
-    std::erase_if(record_.legs, [&](const LegEntry& each) { return each.leg == former; });
-    record_.legs.push_back(
-        {.leg = joining.id, .state = LegState::stale, .label = leg(index).label});
-  } else {
-    LegEntry& entry = *record_.find(joining.id);
-    entry.state = LegState::stale;
-    entry.label = leg(index).label;
-  }
-  leg(index).id = joining.id;
-  leg(index).leg_bytes = joining.found.leg_bytes;
-  // It first: a row of a leg that is none would be missed at the next start.
-  Task own = joining.is_new ? format_record(request, index) : write_record(request, index);
-  Status status = co_await own;
-  if (status.ok()) {
-    LegSet done = 0;
-    Task recording = record_on(request, now.written(), done);
-    std::ignore = co_await recording;
-    if ((done & now.in_sync()) == 0) status = Status::from_errno(EIO);
-  }
-  if (!status.ok()) {
-    record_ = before;
-    leg(index).id = former;
-    co_return status;
-  }
-  for (const auto& other : legs_) {
-    if (other != legs_[index] && other->id == joining.id) other->id = {};
-  }
-  leg(index).may_return = false;
-  leg(index).has_lost = false;
-  set_members(now.with_behind(index));
-  co_return kOk;
 }
 
 }  // namespace sluice::mirror

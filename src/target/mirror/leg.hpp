@@ -60,18 +60,4 @@ struct Leg {
   std::atomic<bool> may_return = false;
 };
 
-// Those of which a flush has failed.
-inline LegSet lost_among(const std::vector<std::unique_ptr<Leg>>& legs) {
-  LegSet lost = 0;
-  for (size_t index = 0; index < legs.size(); ++index) {
-    if (legs[index]->has_lost) lost |= leg_bit(index);
-  }
-  return lost;
-}
-// Those of `in_sync` that can be relied on: all, if a flush has failed on all of them.
-inline LegSet sound_among(const std::vector<std::unique_ptr<Leg>>& legs, LegSet in_sync) {
-  const LegSet sound = in_sync & ~lost_among(legs);
-  return sound != 0 ? sound : in_sync;
-}
-
 }  // namespace sluice::mirror

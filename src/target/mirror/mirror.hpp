@@ -2,7 +2,7 @@
 //
 // A region is marked as dirty on all legs, durably, before it is written on any. A leg that fails
 // leaves durably before anything is acknowledged without it. See docs/MIRROR.md.
-// Order of locks: ranges_, the mutex of a block of intents_, membership_.
+// Order of locks: ranges_, the mutex of a block of intents_, membership_ (its mutex).
 #pragma once
 
 #include <atomic>
@@ -10,12 +10,12 @@
 #include <mutex>
 #include <vector>
 
-#include "ring/async_mutex.hpp"
 #include "ring/range_lock.hpp"
 #include "spec/spec.hpp"
 #include "target/mirror/intents.hpp"
-#include "target/mirror/leg.hpp"
 #include "target/mirror/leg_parts.hpp"
+#include "target/mirror/legs.hpp"
+#include "target/mirror/membership.hpp"
 #include "target/mirror/mirror_options.hpp"
 #include "target/mirror/taking.hpp"
 #include "target/target.hpp"
@@ -45,9 +45,9 @@ class Mirror final : public Target {
   Task do_submit(Request& request) override;
   Task do_extents(Request& request, Extents& found) override;
 
-  Members members() const { return Members(members_.load()); }
-  void set_members(Members members) { members_.store(members.word()); }
-  Leg& leg(size_t index) const { return *legs_[index]; }
+  Members members() const { return legs_.members(); }
+  size_t number_of(size_t index) const { return legs_.number_of(index); }
+  Leg& leg(size_t index) const { return legs_[index]; }
   Request part_for(const Request& request, size_t index) const;  // for the data of a leg
 
   // --- children.cpp, starting.cpp
@@ -60,7 +60,7 @@ class Mirror final : public Target {
   Status refuse_degraded(const Decision& decision, LifeCall& call) const;
   void set_geometry(const Decision& decision);
   Task take_up(Request& request, LifeCall& call, Assembled found);
-  void name_missing();
+  void name_missing(const LegRecord& record);
   void note_differences(Assembled& found, Members members);
   Task record_start(Request& request);
   Task write_all_intents(Request& request, size_t index);
@@ -91,20 +91,6 @@ class Mirror final : public Target {
   void note_write_errors(LegSet failed);
   void note_losses(LegSet failed, const LegParts& parts);
 
-  // --- membership.cpp
-  Task let_go(Request& request, LegSet failed, LegSet good);
-  Task settle(Request& request);
-  Task settle_again(Request& request);
-  void begin_generation(Members now);
-  Task record_on(Request& request, LegSet legs, LegSet& done);
-  Task tell_in_sync(Request& request, LegSet among, LegSet& done);
-  Buffer payload_for(size_t index) const;
-  Task write_record(Request& request, size_t index);
-  Task format_record(Request& request, size_t index);
-  void leave_to(LegSet left, Members now);
-  void report(LegSet legs, std::string_view what) const;
-  Task promote(Request& request, LegSet legs);
-
   // --- joining.cpp
   Task join(Request& request, ControlCall& call, size_t index, bool may_be_new);
   Task look_at_leg(Request& request, ControlCall& call, Joining& joining);
@@ -113,38 +99,34 @@ class Mirror final : public Target {
   Status check_room(ControlCall& call, const Joining& joining) const;
   void note_lacking(const Joining& joining);
   Task tell_others(Request& request, size_t index);
-  Task take_in(Request& request, const Joining& joining);
 
   // --- verbs.cpp
   Status find_leg(ControlCall& call, size_t& index) const;
-  size_t number_of(size_t index) const;
   Task fail_leg(Request& request, ControlCall& call);
   Task readd(Request& request, ControlCall& call);
   Task add(Request& request, ControlCall& call);
   Task remove(Request& request, ControlCall& call);
-  Task forget_row(Request& request, ControlCall& call, size_t index);
+  Task remove_absent(Request& request, ControlCall& call);
+  Task forget(Request& request, ControlCall& call, Uuid leg);
   Task scrub(Request& request, ControlCall& call);
   Task change_resync(Request& request, ControlCall& call);
   Task empty(Request& request, ControlCall& call, size_t index);
   Status publish(ControlCall& call, LegSet named, const Spec* added);
 
   const MirrorOptions options_;
-  std::vector<std::unique_ptr<Leg>> legs_;  // and places for more: kMostLegs
-  mutable std::mutex observed_;             // health() reads what is changed under it
-  Spec spec_;                               // control path only, as the next
-  LegSet taking_ = 0;                       // places for which there is a Taking
-  std::atomic<LegSet> named_ = 0;           // the legs of the spec, in this order
-  std::atomic<uint64_t> members_ = 0;
-  std::unique_ptr<Intents> intents_;    // while it serves, as all up to `ranges_`
+  Legs legs_;
+  Membership membership_{legs_};
+  mutable std::mutex observed_;  // health() reads what is changed under it
+  Spec spec_;                    // control path only, as the next
+  LegSet taking_ = 0;            // places for which there is a Taking
+  // --- While it serves.
+  std::unique_ptr<Intents> intents_;
   std::atomic<bool> has_lost_ = false;  // a flush has failed on the last leg
   RangeLock ranges_;
-  AsyncMutex membership_;  // guards the next two
-  LegRecord record_;       // what is the same on all legs
-  LegSet told_ = 0;        // its generation was begun for these, and is not on all of them yet
   std::unique_ptr<Resync> resync_;
   std::unique_ptr<Scrub> scrub_;
   std::unique_ptr<Sweep> sweep_;
-  Jobs* jobs_ = nullptr;  // while it serves
+  Jobs* jobs_ = nullptr;
 };
 
 }  // namespace sluice::mirror

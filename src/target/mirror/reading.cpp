@@ -122,7 +122,7 @@ Task Mirror::read_elsewhere(Request& request, size_t failed, Status status) {
     }
     if (gone != 0) {
       for (const size_t each : LegsOf(gone)) leg(each).may_return = true;
-      Task leaving = let_go(request, gone, leg_bit(index));
+      Task leaving = membership_.let_go(request, gone, leg_bit(index));
       std::ignore = co_await leaving;
     }
     for (const size_t bad : LegsOf(tried & ~gone & ~leg_bit(index))) {

@@ -201,11 +201,11 @@ Task Mirror::Resync::end_copying(Request& request) {
     Gather flushing(request, kMostLegs);
     for (const size_t index : LegsOf(behind)) flushing.add(mirror_.flush_leg(request, index));
     std::ignore = co_await flushing;
-    if (const LegSet failed = behind & lost_among(mirror_.legs_); failed != 0) {
-      Task leaving = mirror_.let_go(request, failed, mirror_.members().in_sync());
+    if (const LegSet failed = behind & mirror_.legs_.lost(); failed != 0) {
+      Task leaving = mirror_.membership_.let_go(request, failed, mirror_.members().in_sync());
       co_return co_await leaving;
     }
-    Task promoting = mirror_.promote(request, behind);
+    Task promoting = mirror_.membership_.promote(request, behind);
     if (const Status promoted = co_await promoting; !promoted.ok()) co_return promoted;
   }
   if (has_work()) co_return kOk;

@@ -180,16 +180,15 @@ Task Mirror::read_intents(Request& request, size_t index, PresentLeg& found) {
 Task Mirror::take_up(Request& request, LifeCall& call, Assembled found) {
   const Decision& decision = found.decision;
   for (const auto& each : legs_) each->id = {};
-  record_ = found.present[*decision.winner].record;
-  record_.data_bytes = decision.data_bytes;
-  record_.legs = decision.table;
-  record_.clean = false;
-  told_ = 0;
+  LegRecord record = found.present[*decision.winner].record;
+  record.data_bytes = decision.data_bytes;
+  record.legs = decision.table;
+  record.clean = false;
   has_lost_ = false;
-  const IntentLayout layout{record_.data_bytes, record_.region_bytes};
+  const IntentLayout layout{record.data_bytes, record.region_bytes};
   {
     const std::scoped_lock guard(observed_);
-    intents_ = std::make_unique<Intents>(record_.array, layout);
+    intents_ = std::make_unique<Intents>(record.array, layout);
     resync_ = std::make_unique<Resync>(*this, options_.least_rate, options_.most_rate);
     scrub_ = std::make_unique<Scrub>(*this);
     sweep_ = std::make_unique<Sweep>(*this);
@@ -208,11 +207,12 @@ Task Mirror::take_up(Request& request, LifeCall& call, Assembled found) {
     if (is_in_sync(role)) members = members.with_in_sync(index);
     if (is_behind(role) && !geometry_.read_only) members = members.with_behind(index);
     log().info("{}: leg {} ({}): {}", name(), number_of(index), each.label, decision.legs[i].text);
-    if (LegEntry* const entry = record_.find(each.id)) entry->label = each.label;
+    if (LegEntry* const entry = record.find(each.id)) entry->label = each.label;
   }
-  name_missing();
+  name_missing(record);
+  membership_.begin(std::move(record), geometry_.read_only);
   note_differences(found, members);
-  set_members(members.settled(!decision.new_generation));
+  legs_.set_members(members.settled(!decision.new_generation));
   if (geometry_.read_only) co_return kOk;
   Task recording = record_start(request);
   if (const Status recorded = co_await recording; !recorded.ok()) {
@@ -225,14 +225,14 @@ Task Mirror::take_up(Request& request, LifeCall& call, Assembled found) {
 }
 
 // Of the rows that no leg has, by their texts, and then in their order.
-void Mirror::name_missing() {
+void Mirror::name_missing(const LegRecord& record) {
   const auto is_known = [&](const LegEntry& row) {
     return std::ranges::any_of(legs_, [&](const auto& each) { return each->id == row.leg; });
   };
   for (const bool by_label : {true, false}) {
-    for (const size_t index : LegsOf(named_)) {
+    for (const size_t index : LegsOf(legs_.named())) {
       if (!leg(index).id.is_zero()) continue;
-      for (const LegEntry& row : record_.legs) {
+      for (const LegEntry& row : record.legs) {
         if (is_known(row) || (by_label && row.label != leg(index).label)) continue;
         leg(index).id = row.leg;
         break;
@@ -280,10 +280,10 @@ Task Mirror::record_start(Request& request) {
       if (const Status written = co_await writing; !written.ok()) failed |= leg_bit(index);
     }
     LegSet done = 0;
-    Task recording = record_on(request, legs & ~failed, done);
+    Task recording = membership_.record_on(request, legs & ~failed, done);
     std::ignore = co_await recording;
     if (done == legs) continue;
-    Task leaving = let_go(request, legs & ~done, members().in_sync() & ~(legs & ~done));
+    Task leaving = membership_.let_go(request, legs & ~done, members().in_sync() & ~(legs & ~done));
     if (const Status left = co_await leaving; !left.ok()) co_return left;
   }
   for (uint64_t block = 0; block < intents_->blocks(); ++block) intents_->note_written(block);
@@ -331,7 +331,7 @@ Task Mirror::stop(Request& request, LifeCall& call) {
     resync_.reset();
     intents_.reset();
   }
-  set_members(Members());
+  legs_.set_members(Members());
   Task stopping = stop_children(request, call);
   co_return co_await stopping;
 }

@@ -18,7 +18,7 @@ constexpr std::chrono::minutes kForgiven{10};
 }  // namespace
 
 Task Mirror::Sweep::step(Request& request) {
-  Task settling = mirror_.settle_again(request);
+  Task settling = mirror_.membership_.settle_again(request);
   std::ignore = co_await settling;
   Task leaving = let_lost_go(request);
   std::ignore = co_await leaving;
@@ -36,17 +36,17 @@ Task Mirror::Sweep::step(Request& request) {
 // One that was the last when its flush failed, and is not any more.
 Task Mirror::Sweep::let_lost_go(Request& request) {
   const Members now = mirror_.members();
-  const LegSet lost = lost_among(mirror_.legs_) & now.written();
+  const LegSet lost = mirror_.legs_.lost() & now.written();
   const LegSet sound = now.in_sync() & ~lost;
   if (lost == 0 || sound == 0) return kOk;
-  return mirror_.let_go(request, lost, sound);
+  return mirror_.membership_.let_go(request, lost, sound);
 }
 
 // A leg that could not be reached, or has failed, may be right again. One that leaves again and
 // again is given ever more time, and then up: each time is a generation in the histories.
 Task Mirror::Sweep::take_back(Request& request) {
   const auto now = std::chrono::steady_clock::now();
-  for (const size_t index : LegsOf(mirror_.named_ & ~mirror_.members().written())) {
+  for (const size_t index : LegsOf(mirror_.legs_.named() & ~mirror_.members().written())) {
     if (!mirror_.leg(index).may_return || now < next_return_[index] || is_told_to_end()) continue;
     if ((mirror_.taking_ & leg_bit(index)) != 0 || mirror_.child(index).missing()) continue;
     if (now > next_return_[index] + kForgiven) returns_[index] = 0;
@@ -70,24 +70,10 @@ std::chrono::nanoseconds Mirror::Sweep::pause_after(std::chrono::nanoseconds ste
 }
 
 // One that is about to join lacks what is dirty now.
-bool Mirror::Sweep::all_are_written() const {
-  if (mirror_.taking_ != 0) return false;
-  const Members now = mirror_.members();
-  // A flush after one that has failed says nothing.
-  if (now.unsettled() || (lost_among(mirror_.legs_) & now.written()) != 0) return false;
-  return std::ranges::all_of(mirror_.record_.legs, [&](const LegEntry& entry) {
-    if (entry.state == LegState::spare) return true;
-    for (const size_t index : LegsOf(now.written())) {
-      if (mirror_.leg(index).id == entry.leg) return true;
-    }
-    return false;
-  });
-}
-
 Task Mirror::Sweep::ask_whether_all_are_written(Request& request, bool& all) {
-  AsyncMutex::Hold hold(mirror_.membership_, *request.ring);
-  co_await hold;
-  all = all_are_written();
+  Task asking = mirror_.membership_.ask_whether_all_are_written(request, all);
+  std::ignore = co_await asking;
+  all = all && mirror_.taking_ == 0;
   co_return kOk;
 }
 
@@ -148,11 +134,8 @@ Task Mirror::Sweep::end(Request& request) {
     Task clearing = clear_rested(request);
     std::ignore = co_await clearing;
   }
-  AsyncMutex::Hold hold(mirror_.membership_, *request.ring);
-  co_await hold;
-  mirror_.record_.clean = all_are_written() && mirror_.intents_->regions().dirty() == 0;
-  LegSet done = 0;
-  Task recording = mirror_.record_on(request, mirror_.members().written(), done);
+  const bool is_rested = mirror_.taking_ == 0 && mirror_.intents_->regions().dirty() == 0;
+  Task recording = mirror_.membership_.record_end(request, is_rested);
   co_return co_await recording;
 }
 

@@ -26,7 +26,6 @@ class Mirror::Sweep final : public Job {
 
   Task let_lost_go(Request& request);
   Task take_back(Request& request);
-  bool all_are_written() const;  // with the mutex of the members
   Task ask_whether_all_are_written(Request& request, bool& all);
   bool is_stale_anywhere(uint64_t region) const;
   Task clear_rested(Request& request);

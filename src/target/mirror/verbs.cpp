@@ -4,7 +4,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <bit>
 #include <tuple>
 #include <utility>
 
@@ -33,7 +32,7 @@ Task Mirror::control(Request& request, ControlCall& call) {
 Status Mirror::find_leg(ControlCall& call, size_t& index) const {
   std::vector<std::string> names;
   std::vector<size_t> slots;
-  for (const size_t each : LegsOf(named_)) {
+  for (const size_t each : LegsOf(legs_.named())) {
     names.push_back(leg(each).label);
     slots.push_back(each);
   }
@@ -43,10 +42,6 @@ Status Mirror::find_leg(ControlCall& call, size_t& index) const {
   if ((taking_ & leg_bit(index)) == 0) return kOk;
   return call.fail(
       EBUSY, fmt::format("leg {} is being taken back at this moment: try again", number_of(index)));
-}
-
-size_t Mirror::number_of(size_t index) const {
-  return static_cast<size_t>(std::popcount(named_ & (leg_bit(index) - 1))) + 1;
 }
 
 Task Mirror::fail_leg(Request& request, ControlCall& call) {
@@ -62,13 +57,13 @@ Task Mirror::fail_leg(Request& request, ControlCall& call) {
   }
   // One of them may be dead, and nobody has noticed yet.
   LegSet good = 0;
-  Task asking = tell_in_sync(request, ~leg_bit(index), good);
+  Task asking = membership_.tell_in_sync(request, ~leg_bit(index), good);
   std::ignore = co_await asking;
-  if ((good & sound_among(legs_, now.in_sync())) == 0) {
+  if ((good & legs_.sound_of(now.in_sync())) == 0) {
     co_return call.fail(EIO, "no other leg that is in sync can be written: it stays");
   }
   leg(index).may_return = false;
-  Task leaving = let_go(request, leg_bit(index), good);
+  Task leaving = membership_.let_go(request, leg_bit(index), good);
   const Status left = co_await leaving;
   if (left.ok()) co_return kOk;
   co_return call.fail(left.error(), "no other leg could be told of it");
@@ -92,18 +87,18 @@ Task Mirror::readd(Request& request, ControlCall& call) {
 // Takes the place of the missing leg that it is, or a free one: as long as there is any, not one
 // for which there are options.
 Task Mirror::add(Request& request, ControlCall& call) {
-  const LegSet free = ~(named_ | taking_) & ((LegSet{1} << kMostLegs) - 1);
+  const LegSet free = ~(legs_.named() | taking_) & ((LegSet{1} << kMostLegs) - 1);
   const LegSet unset = free & ~(options_.preferred() | options_.write_mostly);
   const Spec& spec = call.verb.children.front();
   size_t index = first_of(unset != 0 ? unset : free);
-  for (const size_t each : LegsOf(named_ & ~members().written())) {
+  for (const size_t each : LegsOf(legs_.named() & ~members().written())) {
     const bool is_missing = child(each).missing() != nullptr;
     if (is_missing && spec_.children[number_of(each) - 1] == spec) index = each;
   }
   if (index >= kMostLegs) {
     co_return call.fail(ENOSPC, fmt::format("a mirror has at most {} legs", kMostLegs));
   }
-  const bool is_new = (named_ & leg_bit(index)) == 0;
+  const bool is_new = (legs_.named() & leg_bit(index)) == 0;
   const Taking taking(taking_, index);
   if (is_new) leg(index).label = label_of(to_text(spec, target_vocabulary()));
   Task replacing = leg(index).child.replace(request, call, std::move(call.children.front()));
@@ -112,9 +107,9 @@ Task Mirror::add(Request& request, ControlCall& call) {
     Task joining = join(request, call, index, true);
     status = co_await joining;
     if (status.ok() && is_new) {
-      status = publish(call, named_ | leg_bit(index), &spec);
+      status = publish(call, legs_.named() | leg_bit(index), &spec);
       if (!status.ok()) {
-        Task leaving = let_go(request, leg_bit(index), members().in_sync());
+        Task leaving = membership_.let_go(request, leg_bit(index), members().in_sync());
         std::ignore = co_await leaving;
       }
     }
@@ -134,11 +129,11 @@ Status Mirror::publish(ControlCall& call, LegSet named, const Spec* added) {
   Spec next = spec_;
   next.children.clear();
   for (const size_t index : LegsOf(named)) {
-    const bool was_named = (named_ & leg_bit(index)) != 0;
+    const bool was_named = (legs_.named() & leg_bit(index)) != 0;
     next.children.push_back(was_named ? spec_.children[number_of(index) - 1] : *added);
   }
-  const LegSet before = named_;
-  named_ = named;
+  const LegSet before = legs_.named();
+  legs_.set_named(named);
   std::erase_if(next.options, [](const auto& each) {
     return each.first == "prefer" || each.first == "write_mostly";
   });
@@ -152,7 +147,7 @@ Status Mirror::publish(ControlCall& call, LegSet named, const Spec* added) {
   if (published.ok()) {
     spec_ = std::move(next);
   } else {
-    named_ = before;
+    legs_.set_named(before);
   }
   return published;
 }
@@ -171,7 +166,7 @@ Task Mirror::remove(Request& request, ControlCall& call) {
   size_t index = 0;
   if (const Status found = find_leg(call, index); !found.ok()) {
     if (found.error() != EINVAL) co_return found;
-    Task forgetting_absent = forget_row(request, call, kMostLegs);
+    Task forgetting_absent = remove_absent(request, call);
     co_return co_await forgetting_absent;
   }
   if ((members().written() & leg_bit(index)) != 0) {
@@ -179,46 +174,36 @@ Task Mirror::remove(Request& request, ControlCall& call) {
                                            number_of(index)));
   }
   const Taking taking(taking_, index);
-  Task forgetting = forget_row(request, call, index);
+  Task forgetting = forget(request, call, leg(index).id);
   if (const Status forgotten = co_await forgetting; !forgotten.ok()) co_return forgotten;
-  if (const Status published = publish(call, named_ & ~leg_bit(index), nullptr); !published.ok()) {
-    co_return published;
-  }
+  leg(index).id = {};
+  const LegSet left = legs_.named() & ~leg_bit(index);
+  if (const Status published = publish(call, left, nullptr); !published.ok()) co_return published;
   Task emptying = empty(request, call, index);
   co_return co_await emptying;
 }
 
-// In a generation that the leg does not know. kMostLegs: of the leg without a place that the verb
-// names by its label or UUID.
-Task Mirror::forget_row(Request& request, ControlCall& call, size_t index) {
-  AsyncMutex::Hold hold(membership_, *request.ring);
-  co_await hold;
-  if (members().unsettled()) {
-    Task settling = settle(request);
-    if (const Status settled = co_await settling; !settled.ok()) {
-      co_return call.fail(settled.error(), "no leg in sync can be written");
-    }
-  }
-  const Members now = members();
-  const auto has_place = [this](const LegEntry& row) {
-    return std::ranges::any_of(legs_, [&](const auto& each) { return each->id == row.leg; });
-  };
+// A leg without a place, by its label or UUID.
+Task Mirror::remove_absent(Request& request, ControlCall& call) {
+  LegRecord record;
+  Task reading = membership_.read_record(request, record);
+  std::ignore = co_await reading;
   const std::string text = call.verb.text("leg");
-  const auto row = std::ranges::find_if(record_.legs, [&](const LegEntry& each) {
-    if (index != kMostLegs) return each.leg == leg(index).id;
-    return (each.label == text || each.leg.text() == text) && !has_place(each);
-  });
-  if (index != kMostLegs) leg(index).id = {};
-  if (row == record_.legs.end()) co_return Status::from_errno(index != kMostLegs ? 0 : EINVAL);
-  record_.legs.erase(row);
-  begin_generation(now);
-  record_.bitmap_since = record_.history.current().id;
-  set_members(now.settled(false));
-  Task telling = settle(request);
-  if (const Status told = co_await telling; !told.ok()) {
-    co_return call.fail(told.error(), "no leg in sync could be told of it");
+  for (const LegEntry& row : record.legs) {
+    if (row.label != text && row.leg.text() != text) continue;
+    if (std::ranges::any_of(legs_, [&](const auto& each) { return each->id == row.leg; })) continue;
+    call.why.clear();
+    Task forgetting = forget(request, call, row.leg);
+    co_return co_await forgetting;
   }
-  co_return kOk;
+  co_return Status::from_errno(EINVAL);
+}
+
+Task Mirror::forget(Request& request, ControlCall& call, Uuid leg) {
+  Task forgetting = membership_.forget(request, leg);
+  const Status forgotten = co_await forgetting;
+  if (forgotten.ok()) co_return kOk;
+  co_return call.fail(forgotten.error(), "no leg in sync could be told of it");
 }
 
 Task Mirror::change_resync(Request& request, ControlCall& call) {

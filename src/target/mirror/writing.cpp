@@ -78,7 +78,7 @@ Task Mirror::flush(Request& request) {
     if (leg(index).has_lost) failed |= leg_bit(index);
   }
   if (failed == 0 && began.in_sync() != 0) co_return kOk;
-  Task leaving = let_go(request, failed, began.in_sync() & ~failed);
+  Task leaving = membership_.let_go(request, failed, began.in_sync() & ~failed);
   const Status left = co_await leaving;
   if (left.ok()) co_return kOk;
   has_lost_ = true;
@@ -120,7 +120,7 @@ Task Mirror::conclude(Request& request, Members began, LegParts& parts) {
   }
   note_write_errors(failed);
   if (request.fua) note_losses(failed, parts);
-  Task leaving = let_go(request, failed, done & began.in_sync());
+  Task leaving = membership_.let_go(request, failed, done & began.in_sync());
   const Status left = co_await leaving;
   if (left.ok()) co_return kOk;
   note_unequal(request);
@@ -139,7 +139,7 @@ Task Mirror::write_to(Request& request, LegSet targets) {
   if (first_error.ok()) co_return kOk;
   const LegSet failed = targets & ~parts.done();
   note_write_errors(failed);
-  Task leaving = let_go(request, failed, members().in_sync() & ~failed);
+  Task leaving = membership_.let_go(request, failed, members().in_sync() & ~failed);
   co_return co_await leaving;
 }
 
@@ -222,7 +222,7 @@ Task Mirror::write_intents(Request& request, uint64_t block) {
     const LegSet failed = began.written() & ~parts.done();
     note_write_errors(failed);
     note_losses(failed, parts);
-    Task leaving = let_go(request, failed, parts.done() & began.in_sync());
+    Task leaving = membership_.let_go(request, failed, parts.done() & began.in_sync());
     if (const Status left = co_await leaving; !left.ok()) {
       co_return first_error.ok() ? left : first_error;
     }
