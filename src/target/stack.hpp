@@ -46,10 +46,10 @@ struct InheritedFiles {
 
 // For Stack::control().
 struct ControlOptions {
+  using Record = std::function<Result<void>(const Spec&)>;
   // Of the verb's children, in the order of Stack::files(); none: the paths are opened here.
   std::optional<std::vector<Descriptor>> files{};
-  // Makes a changed spec of the stack durable.
-  std::function<Result<void>(const Spec&)> record{};
+  Record record{};  // makes a changed spec of the stack durable
 };
 
 class Stack {
@@ -136,7 +136,8 @@ class Stack {
  private:
   Result<Target::Children> open_children(std::string_view path, const Spec& verb,
                                          ControlOptions& options) const;
-  Result<void> publish(std::string_view path, const Spec& own, const ControlOptions& options);
+  Result<void> publish(std::string_view path, const Spec& own,
+                       const ControlOptions::Record& record);
 
   std::unique_ptr<Target> root_;
   const std::vector<std::unique_ptr<Disk>> disks_;

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <charconv>
 #include <cstring>
+#include <memory>
+#include <mutex>
 #include <optional>
 
 #include "spec/shown.hpp"
@@ -16,6 +18,12 @@ namespace sluice {
 namespace {
 
 constexpr std::chrono::seconds kControlTimeout{20};
+
+// The caller of a verb waits for its end.
+struct Waiting {
+  std::mutex mutex;
+  bool over = false;
+};
 
 void add_nodes(const Spec& spec, const Target& target, const std::string& path,
                std::vector<StackNode>& found) {
@@ -102,21 +110,32 @@ Result<JsonValue> Stack::control(std::string_view path, const Spec& verb, Contro
   const auto call = std::make_shared<ControlCall>();
   call->verb = verb;
   call->children = std::move(*children);
-  // The call ends, or its reactor does, before this function returns.
-  call->publish = [&, raw = call.get()](const Spec& changed) {
-    auto published = publish(path, changed, options);
+  const auto waiting = std::make_shared<Waiting>();
+  call->publish = [this, waiting, record = options.record, path = std::string(path),
+                   raw = call.get()](const Spec& changed) {
+    const std::scoped_lock guard(waiting->mutex);
+    if (waiting->over) return raw->fail(ETIMEDOUT, "the command has timed out");
+    auto published = publish(path, changed, record);
     return published ? kOk : raw->fail(published.error().error, published.error().text);
   };
   call->deadline = ControlCall::Clock::now() + kControlTimeout;
   constexpr std::chrono::seconds kGrace{1};  // for a target to end a call that has timed out
-  const Status status =
-      (own ? own : control_)
-          ->perform([call, target](Request& request) { return target->control(request, *call); },
-                    call->deadline + kGrace);
+  const auto work = [call, target](Request& request) { return target->control(request, *call); };
+  const auto end = call->deadline + kGrace;
+  // A leg that hangs must not end the jobs of a living stack.
+  const Status status = own ? own->perform(work, end) : control_->perform_or_leave(work, end);
   if (status.ok()) return std::move(call->answer);
-  if (status.error() == ETIMEDOUT) {
-    return fail(ETIMEDOUT, fmt::format("{} did not carry out {} within {} seconds", target->name(),
-                                       verb.target, kControlTimeout.count()));
+  if (status.error() == EINPROGRESS || (own && status.error() == ETIMEDOUT)) {
+    const std::scoped_lock guard(waiting->mutex);
+    waiting->over = true;
+    return fail(ETIMEDOUT,
+                fmt::format("{} has not carried out {} within {} seconds{}", target->name(),
+                            verb.target, kControlTimeout.count(),
+                            own ? "" : ": it goes on, and changes nothing in the spec any more"));
+  }
+  if (status.error() == EBUSY && call->why.empty()) {
+    return fail(EBUSY, fmt::format("an earlier command to {} has not ended yet: try again later",
+                                   target->name()));
   }
   return fail(status.error(), call->why.empty()
                                   ? fmt::format("{} cannot carry out {}: {}", target->name(),
@@ -124,7 +143,8 @@ Result<JsonValue> Stack::control(std::string_view path, const Spec& verb, Contro
                                   : call->why);
 }
 
-Result<void> Stack::publish(std::string_view path, const Spec& own, const ControlOptions& options) {
+Result<void> Stack::publish(std::string_view path, const Spec& own,
+                            const ControlOptions::Record& record) {
   Spec changed = spec_;
   Spec* node = &changed;
   const auto numbers = read_path(path);
@@ -133,8 +153,8 @@ Result<void> Stack::publish(std::string_view path, const Spec& own, const Contro
     node = &node->children[number];
   }
   *node = own;
-  if (options.record) {
-    if (auto recorded = options.record(changed); !recorded) return recorded;
+  if (record) {
+    if (auto recorded = record(changed); !recorded) return recorded;
   }
   const std::scoped_lock guard(tree_lock());
   spec_ = std::move(changed);

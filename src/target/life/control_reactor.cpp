@@ -18,7 +18,11 @@ class ControlReactor::Call final : public Message, public std::enable_shared_fro
  public:
   Call(Ring& ring, Work work) : life_(ring), work_(std::move(work)) {}
 
-  std::future<Status> end() { return end_.get_future(); }
+  // One thread at a time.
+  bool ends_by(Clock::time_point deadline) const {
+    return ended_.wait_until(deadline) == std::future_status::ready;
+  }
+  Status status() { return ended_.get(); }
   void run() override { serve(shared_from_this()); }
   void keep() { self_ = shared_from_this(); }
 
@@ -43,6 +47,7 @@ class ControlReactor::Call final : public Message, public std::enable_shared_fro
   LifeRequest life_;
   const Work work_;
   std::promise<Status> end_;
+  std::future<Status> ended_ = end_.get_future();
   std::shared_ptr<Call> self_;  // while it is posted
 };
 
@@ -60,6 +65,7 @@ Result<std::unique_ptr<ControlReactor>> ControlReactor::start() {
 }
 
 ControlReactor::~ControlReactor() {
+  if (left_ && !left_->ends_by(Clock::now())) abandon(std::move(left_));
   {
     const std::scoped_lock guard(mutex_);
     if (ring_) ring_->stop();
@@ -68,23 +74,33 @@ ControlReactor::~ControlReactor() {
 }
 
 Status ControlReactor::perform(Work work, Clock::time_point deadline) {
-  std::future<Status> end;
-  std::shared_ptr<Call> call;
-  {
-    const std::scoped_lock guard(mutex_);
-    if (!ring_) return Status::from_errno(ESHUTDOWN);
-    call = std::make_shared<Call>(*ring_, std::move(work));
-    end = call->end();
-    call->keep();
-    ring_->post(*call);
-  }
-  if (end.wait_until(deadline) == std::future_status::ready) return end.get();
-  abandon();
-  keep_for_ever(std::move(call));
+  std::shared_ptr<Call> call = post(std::move(work));
+  if (!call) return Status::from_errno(ESHUTDOWN);
+  if (call->ends_by(deadline)) return call->status();
+  abandon(std::move(call));
   return Status::from_errno(ETIMEDOUT);
 }
 
-void ControlReactor::abandon() {
+Status ControlReactor::perform_or_leave(Work work, Clock::time_point deadline) {
+  if (left_ && !left_->ends_by(Clock::now())) return Status::from_errno(EBUSY);
+  left_ = post(std::move(work));
+  if (!left_) return Status::from_errno(ESHUTDOWN);
+  if (left_->ends_by(deadline)) return std::exchange(left_, nullptr)->status();
+  return Status::from_errno(EINPROGRESS);
+}
+
+// Null: the ring has ended.
+std::shared_ptr<ControlReactor::Call> ControlReactor::post(Work work) {
+  const std::scoped_lock guard(mutex_);
+  if (!ring_) return nullptr;
+  auto call = std::make_shared<Call>(*ring_, std::move(work));
+  call->keep();
+  ring_->post(*call);
+  return call;
+}
+
+void ControlReactor::abandon(std::shared_ptr<Call> call) {
+  keep_for_ever(std::move(call));
   {
     const std::scoped_lock guard(mutex_);
     if (ring_) ring_->abandon();

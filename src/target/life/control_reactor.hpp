@@ -26,21 +26,26 @@ class ControlReactor {
   static Result<std::unique_ptr<ControlReactor>> start();
   ControlReactor(const ControlReactor&) = delete;
   ControlReactor& operator=(const ControlReactor&) = delete;
-  // Waits for work in flight, unless a call of perform() has timed out.
+  // Waits for work in flight, unless a call has timed out and has not ended since.
   ~ControlReactor();
 
   // Runs `work` on the reactor and waits for its end. ETIMEDOUT: it has not ended by `deadline`;
   // the ring is then abandoned, nothing runs on it any more, and all later calls return ESHUTDOWN.
   // Must not be called on the reactor's own thread.
   Status perform(Work work, Clock::time_point deadline);
+  // The same, but work that has not ended by `deadline` goes on: EINPROGRESS. What it uses must
+  // live as long. EBUSY: earlier work goes on still. Control path, one call at a time.
+  Status perform_or_leave(Work work, Clock::time_point deadline);
 
  private:
   class Call;
 
   ControlReactor() = default;
   void run(std::promise<Result<void>> ready);
-  void abandon();
+  std::shared_ptr<Call> post(Work work);
+  void abandon(std::shared_ptr<Call> call);
 
+  std::shared_ptr<Call> left_;        // may go on
   std::mutex mutex_;                  // guards ring_ against posts while it ends
   std::unique_ptr<KernelRing> ring_;  // made and ended by its thread
   std::thread thread_;

@@ -37,8 +37,8 @@ Result<uint64_t> Qcow2Target::do_resize(std::optional<uint64_t> wanted) {
   }
   const uint64_t size = *wanted;
   const Status grown =
-      control_->perform([this, size](Request& request) { return grow(request, size); },
-                        ControlReactor::Clock::now() + StackLife::kTimeout);
+      control_->perform_or_leave([this, size](Request& request) { return grow(request, size); },
+                                 ControlReactor::Clock::now() + StackLife::kTimeout);
   if (!grown.ok()) {
     return fail(grown.error(), fmt::format("the image cannot grow to {} bytes: {}", size,
                                            std::generic_category().message(grown.error())));

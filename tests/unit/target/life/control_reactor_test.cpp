@@ -56,5 +56,35 @@ TEST(ControlReactor, WorkThatDoesNotEndIsGivenUp) {
   EXPECT_EQ((*reactor)->perform(nothing, in(milliseconds(20))).error(), ESHUTDOWN);
 }
 
+TEST(ControlReactor, WorkThatTakesLongMayGoOn) {
+  auto reactor = ControlReactor::start();
+  ASSERT_TRUE(reactor);
+  Worker worker;
+  const auto sleep = [&worker](Request& request) {
+    return worker.sleep(request, milliseconds(200));
+  };
+  const auto nothing = [](Request&) -> Task { return kOk; };
+  EXPECT_EQ((*reactor)->perform_or_leave(sleep, in(milliseconds(20))).error(), EINPROGRESS);
+  EXPECT_EQ((*reactor)->perform_or_leave(nothing, in(milliseconds(20))).error(), EBUSY);
+  EXPECT_TRUE((*reactor)->perform(nothing, in(std::chrono::seconds(60))).ok());
+  const auto end = in(std::chrono::seconds(60));
+  Status status = Status::from_errno(EBUSY);
+  while (status.error() == EBUSY && ControlReactor::Clock::now() < end) {
+    status = (*reactor)->perform_or_leave(nothing, end);
+  }
+  EXPECT_TRUE(status.ok());
+}
+
+TEST(ControlReactor, WorkThatHangsDoesNotHangTheEnd) {
+  auto reactor = ControlReactor::start();
+  ASSERT_TRUE(reactor);
+  Worker worker;
+  const auto sleep = [&worker](Request& request) {
+    return worker.sleep(request, std::chrono::hours(1));
+  };
+  EXPECT_EQ((*reactor)->perform_or_leave(sleep, in(milliseconds(20))).error(), EINPROGRESS);
+  reactor->reset();
+}
+
 }  // namespace
 }  // namespace sluice::test
