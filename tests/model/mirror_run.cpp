@@ -58,7 +58,7 @@ MirrorRun::MirrorRun(const Setup& setup, uint64_t seed, const std::vector<Bytes>
   }
   mirror_ = std::make_unique<mirror::Mirror>(
       std::move(children), spec_of(legs.size()),
-      mirror::MirrorOptions{.degraded = true, .later_return = kNever});
+      mirror::MirrorOptions{.degraded = true, .later_return = kNever, .spare_after = {}});
 }
 
 MirrorRun::~MirrorRun() = default;

@@ -34,7 +34,7 @@ void MirrorRun::change_legs() {
   if (verb_ || random_() % 60 != 0) return;
   const size_t number = random_() % legs_.size();
   ModelLeg& leg = *legs_[number];
-  const uint64_t dice = random_() % 13;
+  const uint64_t dice = random_() % 16;
   const auto is_dead = [](const auto& each) { return each->error != 0; };
   const bool all_live = std::ranges::none_of(legs_, is_dead);
   const bool has_spare = mirror_->health().numbers[0].value > 1;  // legs in sync
@@ -55,8 +55,12 @@ void MirrorRun::change_legs() {
     failures_in_ = 1 + static_cast<int>(random_() % 40);
   } else if (dice < 11) {
     if (legs_.size() < kMostLegs) start_verb("add", kMostLegs);
-  } else if (legs_.size() > 2) {
-    start_verb("remove", number);
+  } else if (dice < 13) {
+    if (legs_.size() > 2) start_verb("remove", number);
+  } else if (dice < 14) {
+    if (legs_.size() < kMostLegs) start_verb("spare", kMostLegs);
+  } else {
+    start_verb("replace", number);
   }
 }
 
@@ -73,7 +77,8 @@ void MirrorRun::start_verb(const std::string& name, size_t number, const std::st
     const std::scoped_lock guard(power_.mutex);
     verb_->contents = legs_[number]->disk->after_cut(VolatileDisk::Left::newest, random_);
   }
-  if (name == "add") {
+  const bool may_bring_a_leg = legs_.size() < kMostLegs && random_() % 2 == 0;
+  if (name == "add" || name == "spare" || (name == "replace" && may_bring_a_leg)) {
     Spec spec{.target = "mem"};
     spec.set("size", (uint64_t{10} + ++added_) << 20);
     call.verb.children.push_back(std::move(spec));
@@ -90,15 +95,16 @@ void MirrorRun::collect_verb() {
   if (!verb_ || !verb_->task->finished()) return;
   const auto verb = std::exchange(verb_, nullptr);
   const std::string& name = verb->call.verb.target;
+  const bool is_in = verb->call.answer.contains("leg");  // also if what came after it has failed
+  if (verb->leg && is_in) {
+    const auto at = static_cast<std::ptrdiff_t>(verb->call.answer.at("leg").get<uint64_t>()) - 1;
+    legs_.insert(legs_.begin() + at, std::move(verb->leg));
+  }
   if (!verb->task->status().ok()) {
     if (verb->leg) gone_.push_back(std::move(verb->leg));
     return;
   }
   ++setup_.counts.verbs;
-  if (name == "add") {
-    const auto at = static_cast<std::ptrdiff_t>(verb->call.answer.at("leg").get<uint64_t>()) - 1;
-    legs_.insert(legs_.begin() + at, std::move(verb->leg));
-  }
   const auto leg = legs_.begin() + static_cast<std::ptrdiff_t>(verb->number);
   if (name == "fail" && random_() % 2 == 0) (*leg)->disk->cut_power(random_);
   if (name == "remove" && verb->number < kMostLegs) {
@@ -160,12 +166,14 @@ void MirrorRun::forget_lost_leg() {
 
 void MirrorRun::compare_legs() {
   const auto legs = left_on_legs(VolatileDisk::Left::durable);
-  for (const Bytes& leg : legs) {
-    const mirror::LegRecord record = record_on_leg(setup_.shape, leg);
-    EXPECT_TRUE(record.clean);
-    EXPECT_EQ(record.state(), mirror::LegState::in_sync);
-    EXPECT_TRUE(
-        std::ranges::equal(data_on_leg(setup_.shape, leg), data_on_leg(setup_.shape, legs.front())))
+  const auto [decision, present] = decide_on(legs);
+  ASSERT_TRUE(decision.winner);
+  const auto truth = data_on_leg(setup_.shape, legs[*decision.winner]);
+  for (size_t i = 0; i < legs.size(); ++i) {
+    if (decision.legs[i].role == mirror::Role::spare) continue;
+    EXPECT_TRUE(present[i].record.clean);
+    EXPECT_EQ(present[i].record.state(), mirror::LegState::in_sync);
+    EXPECT_TRUE(std::ranges::equal(data_on_leg(setup_.shape, legs[i]), truth))
         << "legs in sync differ";
   }
 }

@@ -29,9 +29,12 @@ Health Mirror::health() const {
     health.reason = std::move(reason);
   };
   if (now.in_sync() == 0) note(HealthState::failed, "no leg is in sync");
+  uint64_t spares = 0;
   for (const size_t index : LegsOf(legs_.named())) {
     const std::string name = fmt::format("leg {} ({})", number_of(index), leg(index).label);
-    if ((now.written() & leg_bit(index)) == 0) {
+    if (leg(index).standby != Standby::no) {
+      if (leg(index).standby == Standby::spare) ++spares;
+    } else if ((now.written() & leg_bit(index)) == 0) {
       const bool is_missing = child(index).missing() != nullptr;
       note(HealthState::degraded, name + (is_missing ? " is missing" : " has left"));
     } else if ((now.behind() & leg_bit(index)) != 0) {
@@ -54,6 +57,7 @@ Health Mirror::health() const {
   health.numbers = {
       gauge("legs_in_sync", static_cast<uint64_t>(std::popcount(now.in_sync()))),
       gauge("legs_behind", static_cast<uint64_t>(std::popcount(now.behind()))),
+      gauge("spares", spares),
       gauge("dirty_bytes", regions.dirty() * regions.region_bytes()),
       gauge("resync_left_bytes", resync_->left_bytes()),
       {.name = "resync_copied_bytes", .value = resync_->copied_bytes()},

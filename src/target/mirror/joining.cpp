@@ -17,11 +17,19 @@ namespace sluice::mirror {
 
 // What is in the place is a leg that is behind from now on. What it holds is never read before the
 // others have given it what it lacks.
-Task Mirror::join(Request& request, ControlCall& call, size_t index, bool may_be_new) {
-  Joining joining{.index = index, .found = {}, .may_be_new = may_be_new};
+Task Mirror::join(Request& request, ControlCall& call, Joining joining) {
+  const size_t index = joining.index;
   joining.found.name = leg(index).label;
   Task looking = look_at_leg(request, call, joining);
   if (const Status looked = co_await looking; !looked.ok()) co_return looked;
+  leg(index).places = joining.places;
+  if (joining.as_spare) {
+    Task taking = take_in(request, call, joining);
+    if (const Status taken = co_await taking; !taken.ok()) co_return taken;
+    legs_.report(leg_bit(index), "has joined, as a spare");
+    call.answer.set("leg", uint64_t{number_of(index)});
+    co_return kOk;
+  }
   {
     RangeLock::Hold all(ranges_, *request.ring, 0, geometry_.size_bytes,
                         RangeLock::Mode::exclusive);
@@ -31,17 +39,23 @@ Task Mirror::join(Request& request, ControlCall& call, size_t index, bool may_be
     if (const Status told = co_await telling; !told.ok()) {
       co_return call.fail(told.error(), "no leg in sync could be told what the new one lacks");
     }
-    Task taking = membership_.take_in(request, joining);
-    if (const Status taken = co_await taking; !taken.ok()) {
-      co_return call.fail(taken.error(), fmt::format("{} cannot be written: {}", leg(index).label,
-                                                     std::strerror(taken.error())));
-    }
+    Task taking = take_in(request, call, joining);
+    if (const Status taken = co_await taking; !taken.ok()) co_return taken;
   }
   legs_.report(leg_bit(index), "has joined, and is being resynchronised");
   call.answer.set("leg", uint64_t{number_of(index)});
   call.answer.set("copies_bytes", resync_->left_bytes());
   Task starting = start_resync(request);
   co_return co_await starting;
+}
+
+Task Mirror::take_in(Request& request, ControlCall& call, const Joining& joining) {
+  Task taking = membership_.take_in(request, joining);
+  const Status taken = co_await taking;
+  if (taken.ok()) co_return kOk;
+  co_return call.fail(taken.error(),
+                      fmt::format("{} cannot be written: {}", leg(joining.index).label,
+                                  std::strerror(taken.error())));
 }
 
 Task Mirror::look_at_leg(Request& request, ControlCall& call, Joining& joining) {
@@ -77,6 +91,10 @@ Task Mirror::look_at_leg(Request& request, ControlCall& call, Joining& joining) 
                                             leg(index).label));
   }
   if (entry == nullptr) co_return look_at_new(call, joining);
+  if (joining.as_spare && entry->state != LegState::spare) {
+    co_return call.fail(EEXIST, fmt::format("{} is a leg of this mirror: give it to the verb add",
+                                            leg(index).label));
+  }
   for (const size_t other : LegsOf(members().written())) {
     if (leg(other).id != entry->leg) continue;
     co_return call.fail(EEXIST, fmt::format("{} is a copy of leg {}, which is in use",
@@ -142,7 +160,6 @@ Status Mirror::check_room(ControlCall& call, const Joining& joining) const {
 void Mirror::note_lacking(const Joining& joining) {
   Leg& each = leg(joining.index);
   Regions& regions = intents_->regions();
-  each.places = joining.places;
   if (!each.stale) each.stale = std::make_unique<StaleMap>(regions.count());
   each.intents.resize(regions.count() / 64 + 1);
   for (uint64_t region = 0; region < regions.count(); ++region) {

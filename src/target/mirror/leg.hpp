@@ -23,6 +23,13 @@ constexpr bool is_of_the_medium(Status status) {
   return error == EIO || error == ENODATA || error == EILSEQ || error == ENOSPC || error == EDQUOT;
 }
 
+// A leg that is attached, holds no data, and may come in for another one.
+enum class Standby : uint8_t {
+  no,
+  spare,
+  replaced,  // at the user's word only
+};
+
 struct Leg {
   Leg(Target& mirror, size_t index) : child(mirror, index) {}
 
@@ -56,6 +63,7 @@ struct Leg {
   std::atomic<uint64_t> repairs = 0;
   // A flush has failed: it may have lost what it has acknowledged, and is not read any more.
   std::atomic<bool> has_lost = false;
+  std::atomic<Standby> standby = Standby::no;
   // It has left by itself, not at the user's word: it may come back.
   std::atomic<bool> may_return = false;
 };

@@ -34,19 +34,22 @@ constexpr size_t kPlacementAt = 104;
 constexpr size_t kFlagsAt = 105;
 constexpr size_t kLegCountAt = 106;
 constexpr size_t kGenerationCountAt = 107;
+constexpr size_t kWantedAt = 108;
 constexpr size_t kNameAt = 128;  // 64 bytes
 constexpr size_t kHostAt = 192;  // 64 bytes
 constexpr size_t kHistoryAt = 256;
 constexpr size_t kLegsAt = 1280;
 
 constexpr size_t kGenerationBytes = 16;  // id, seconds
-constexpr size_t kLegEntryBytes = 128;   // UUID, label at 16 in 96 bytes, state at 112
+constexpr size_t kLegEntryBytes = 128;   // UUID, label at 16 in 96 bytes, state, flags
 constexpr size_t kLabelAt = 16;
 constexpr size_t kStateAt = 112;
+constexpr size_t kLegFlagsAt = 113;
 static_assert(kHistoryAt + History::kMost * kGenerationBytes == kLegsAt);
 static_assert(kLegsAt + kLegsMost * kLegEntryBytes == kRecordBytes);
 
 constexpr uint8_t kCleanFlag = 1 << 0;
+constexpr uint8_t kLeavesFlag = 1 << 0;             // of a leg
 constexpr uint64_t kSecondsMost = 253'402'300'799;  // the end of the year 9999
 
 Uuid load_uuid(std::span<const std::byte> bytes, size_t place) {
@@ -107,6 +110,7 @@ std::string fault_of_legs(const LegRecord& record) {
     if (label_of(entry.label) != entry.label) return "has a label that is no text";
     in_sync = in_sync || entry.state == LegState::in_sync;
   }
+  if (record.wanted > kLegsMost) return fmt::format("wants {} legs in sync", record.wanted);
   if (record.find(record.leg) == nullptr) return "has no row for the leg itself in its table";
   return in_sync ? "" : "has no leg that is in sync in its table";
 }
@@ -146,13 +150,12 @@ std::string fault_of_sizes(const LegRecord& record, uint64_t leg_bytes) {
 std::string fault_of_padding(std::span<const std::byte> payload, const LegRecord& record) {
   const size_t history_end = kHistoryAt + record.history.generations().size() * kGenerationBytes;
   const size_t legs_end = kLegsAt + record.legs.size() * kLegEntryBytes;
-  bool zero =
-      is_all_zero(payload.subspan(kGenerationCountAt + 1, kNameAt - kGenerationCountAt - 1)) &&
-      is_all_zero(payload.subspan(history_end, kLegsAt - history_end)) &&
-      is_all_zero(payload.subspan(legs_end));
+  bool zero = is_all_zero(payload.subspan(kWantedAt + 1, kNameAt - kWantedAt - 1)) &&
+              is_all_zero(payload.subspan(history_end, kLegsAt - history_end)) &&
+              is_all_zero(payload.subspan(legs_end));
   for (size_t i = 0; i < record.legs.size(); ++i) {
-    zero = zero && is_all_zero(payload.subspan(kLegsAt + i * kLegEntryBytes + kStateAt + 1,
-                                               kLegEntryBytes - kStateAt - 1));
+    zero = zero && is_all_zero(payload.subspan(kLegsAt + i * kLegEntryBytes + kLegFlagsAt + 1,
+                                               kLegEntryBytes - kLegFlagsAt - 1));
   }
   return zero ? "" : "has bytes that mean nothing and are not zero";
 }
@@ -175,6 +178,7 @@ LegRecord load_fixed(std::span<const std::byte> payload) {
                  .intent_offset = load_little_endian<uint64_t>(payload, kIntentOffsetAt),
                  .intent_bytes = load_little_endian<uint64_t>(payload, kIntentBytesAt)},
       .bitmap_since = load_little_endian<uint64_t>(payload, kBitmapSinceAt),
+      .wanted = std::to_integer<uint32_t>(payload[kWantedAt]),
       .clean = (std::to_integer<uint8_t>(payload[kFlagsAt]) & kCleanFlag) != 0};
   record.owner.token = load_uuid(payload, kOwnerAt);
   return record;
@@ -200,9 +204,13 @@ std::string load_legs(std::span<const std::byte> payload, LegRecord& record) {
     const auto entry = payload.subspan(kLegsAt + i * kLegEntryBytes, kLegEntryBytes);
     std::optional<std::string> label = load_text(entry, kLabelAt, kLabelBytesMost);
     if (!label) return "has a label that is no text";
+    const auto flags = std::to_integer<uint8_t>(entry[kLegFlagsAt]);
+    if ((flags & ~kLeavesFlag) != 0)
+      return fmt::format("has a leg with unknown flags ({:#x})", flags);
     record.legs.push_back({.leg = load_uuid(entry, 0),
                            .state = static_cast<LegState>(entry[kStateAt]),
-                           .label = std::move(*label)});
+                           .label = std::move(*label),
+                           .leaves = (flags & kLeavesFlag) != 0});
   }
   return {};
 }
@@ -228,13 +236,18 @@ LegState LegRecord::state() const {
   return own == nullptr ? LegState::out : own->state;
 }
 
-const LegEntry* LegRecord::find(const Uuid& wanted) const {
-  const auto found = std::ranges::find(legs, wanted, &LegEntry::leg);
+const LegEntry* LegRecord::find(const Uuid& id) const {
+  const auto found = std::ranges::find(legs, id, &LegEntry::leg);
   return found == legs.end() ? nullptr : &*found;
 }
 
-LegEntry* LegRecord::find(const Uuid& wanted) {
-  return const_cast<LegEntry*>(std::as_const(*this).find(wanted));
+LegEntry* LegRecord::find(const Uuid& id) {
+  return const_cast<LegEntry*>(std::as_const(*this).find(id));
+}
+
+size_t LegRecord::legs_no_spares() const {
+  return legs.size() -
+         static_cast<size_t>(std::ranges::count(legs, LegState::spare, &LegEntry::state));
 }
 
 void LegRecord::begin_generation(Generation next) {
@@ -261,6 +274,7 @@ void encode(const LegRecord& record, std::span<std::byte> payload) {
   payload[kLegCountAt] = static_cast<std::byte>(record.legs.size());
   const auto generations = record.history.generations();
   payload[kGenerationCountAt] = static_cast<std::byte>(generations.size());
+  payload[kWantedAt] = static_cast<std::byte>(record.wanted);
   store_text(payload, kNameAt, kNameBytesMost, record.name);
   store_text(payload, kHostAt, kNameBytesMost, record.owner.host);
   for (size_t i = 0; i < generations.size(); ++i) {
@@ -272,6 +286,7 @@ void encode(const LegRecord& record, std::span<std::byte> payload) {
     store_uuid(entry, 0, record.legs[i].leg);
     store_text(entry, kLabelAt, kLabelBytesMost, record.legs[i].label);
     entry[kStateAt] = static_cast<std::byte>(record.legs[i].state);
+    entry[kLegFlagsAt] = std::byte{record.legs[i].leaves ? kLeavesFlag : uint8_t{0}};
   }
 }
 

@@ -36,6 +36,9 @@ struct LegEntry {
   Uuid leg;
   LegState state = LegState::in_sync;
   std::string label = {};  // the spec that it was opened by last; for users and messages
+  // It is to be replaced, and becomes a spare as soon as others suffice; one that is a spare was
+  // replaced, and is not taken by itself.
+  bool leaves = false;
 
   bool operator==(const LegEntry&) const = default;
 };
@@ -62,6 +65,8 @@ struct LegRecord {
   // the history.
   uint64_t bitmap_since = 0;
   std::vector<LegEntry> legs = {};
+  // So many legs are to be in sync: 1 to kLegsMost; 0: all that are no spares.
+  uint32_t wanted = 0;
   Owner owner = {};
   bool clean = false;  // the array was stopped with all legs equal and all bits clear
 
@@ -69,6 +74,7 @@ struct LegRecord {
   LegState state() const;
   const LegEntry* find(const Uuid& leg) const;
   LegEntry* find(const Uuid& leg);
+  size_t legs_no_spares() const;
 
   // Begins the next generation. Legs of a generation that drops out of the history for it are no
   // longer covered by the bitmap.

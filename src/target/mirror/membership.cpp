@@ -17,8 +17,10 @@ bool counts_as_in_sync(const LegEntry& entry) {
 
 void Membership::begin(LegRecord record, bool read_only) {
   record_ = std::move(record);
+  if (record_.wanted == 0) record_.wanted = static_cast<uint32_t>(record_.legs_no_spares());
   told_ = 0;
   read_only_ = read_only;
+  note_standby();
 }
 
 // `failed` legs leave. kOk: one of `good` is in sync afterwards, and all is durable. All legs of
@@ -236,12 +238,21 @@ Task Membership::take_in(Request& request, const Joining& joining) {
   const Uuid former = legs_[index].id;
   if (joining.is_new) {
     std::erase_if(record_.legs, [&](const LegEntry& each) { return each.leg == former; });
-    record_.legs.push_back(
-        {.leg = joining.id, .state = LegState::stale, .label = legs_[index].label});
-  } else {
-    LegEntry& entry = *record_.find(joining.id);
-    entry.state = LegState::stale;
-    entry.label = legs_[index].label;
+    if (record_.legs.size() == kLegsMost) {
+      record_ = before;
+      co_return Status::from_errno(ENOSPC);
+    }
+    record_.legs.push_back({.leg = joining.id});
+  }
+  LegEntry& entry = *record_.find(joining.id);
+  entry.state = joining.as_spare ? LegState::spare : LegState::stale;
+  entry.label = legs_[index].label;
+  entry.leaves = false;
+  if (joining.is_one_more) {
+    const auto stay = std::ranges::count_if(record_.legs, [](const LegEntry& each) {
+      return each.state != LegState::spare && !each.leaves;
+    });
+    record_.wanted = std::max(record_.wanted, static_cast<uint32_t>(stay));
   }
   legs_[index].id = joining.id;
   legs_[index].leg_bytes = joining.found.leg_bytes;
@@ -264,28 +275,9 @@ Task Membership::take_in(Request& request, const Joining& joining) {
   }
   legs_[index].may_return = false;
   legs_[index].has_lost = false;
-  legs_.set_members(now.with_behind(index));
+  note_standby();
+  if (!joining.as_spare) legs_.set_members(now.with_behind(index));
   co_return kOk;
-}
-
-// In a generation that the leg does not know.
-Task Membership::forget(Request& request, Uuid leg) {
-  AsyncMutex::Hold hold(mutex_, *request.ring);
-  co_await hold;
-  if (legs_.members().unsettled()) {
-    Task settling = settle(request);
-    if (const Status settled = co_await settling; !settled.ok()) co_return settled;
-  }
-  for (const auto& each : legs_) {
-    if (each->id == leg) each->id = {};
-  }
-  const auto is_it = [&](const LegEntry& row) { return row.leg == leg; };
-  if (std::erase_if(record_.legs, is_it) == 0) co_return kOk;
-  begin_generation(legs_.members());
-  record_.bitmap_since = record_.history.current().id;
-  legs_.set_members(legs_.members().settled(false));
-  Task telling = settle(request);
-  co_return co_await telling;
 }
 
 Task Membership::read_record(Request& request, LegRecord& record) {

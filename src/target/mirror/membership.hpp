@@ -46,9 +46,18 @@ class Membership {
   Task promote(Request& request, LegSet legs);
   // Nothing is kept for this leg any more.
   Task forget(Request& request, Uuid leg);
+  // The leg becomes a spare as soon as others suffice. EIO: no leg in sync could be told.
+  Task mark_leaving(Request& request, Uuid leg);
+  // If enough others are in sync, legs that are to leave, and those that are away, become spares.
+  Task retire(Request& request);
+  // How many legs are missing: neither in sync nor being copied to.
+  Task ask_how_many_lack(Request& request, size_t& lacking);
 
  private:
   bool all_are_written() const;
+  LegSet leaving() const;
+  void note_standby();
+  Task begin_anew(Request& request, Members now);
   void leave_to(LegSet leaving, Members now);
   Task settle(Request& request);
   void begin_generation(Members now);

@@ -92,7 +92,8 @@ class Mirror final : public Target {
   void note_losses(LegSet failed, const LegParts& parts);
 
   // --- joining.cpp
-  Task join(Request& request, ControlCall& call, size_t index, bool may_be_new);
+  Task join(Request& request, ControlCall& call, Joining joining);
+  Task take_in(Request& request, ControlCall& call, const Joining& joining);
   Task look_at_leg(Request& request, ControlCall& call, Joining& joining);
   Status look_at_old(ControlCall& call, Joining& joining) const;
   Status look_at_new(ControlCall& call, Joining& joining);
@@ -104,7 +105,8 @@ class Mirror final : public Target {
   Status find_leg(ControlCall& call, size_t& index) const;
   Task fail_leg(Request& request, ControlCall& call);
   Task readd(Request& request, ControlCall& call);
-  Task add(Request& request, ControlCall& call);
+  Task add(Request& request, ControlCall& call, Joining joining);
+  Task replace(Request& request, ControlCall& call);
   Task remove(Request& request, ControlCall& call);
   Task remove_absent(Request& request, ControlCall& call);
   Task forget(Request& request, ControlCall& call, Uuid leg);

@@ -20,6 +20,8 @@ struct MirrorOptions {
   // How long after its first return a leg that has left by itself comes back again; then twice
   // that.
   std::chrono::seconds later_return{2};
+  // How long a leg that may come back is waited for before a spare takes its place.
+  std::chrono::nanoseconds spare_after = std::chrono::seconds(30);
 };
 
 }  // namespace sluice::mirror

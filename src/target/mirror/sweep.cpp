@@ -26,6 +26,12 @@ Task Mirror::Sweep::step(Request& request) {
   std::ignore = co_await clearing;
   Task taking = take_back(request);
   std::ignore = co_await taking;
+  Task taking_spare = take_spare(request);
+  std::ignore = co_await taking_spare;
+  if (mirror_.taking_ == 0) {
+    Task retiring = mirror_.membership_.retire(request);
+    std::ignore = co_await retiring;
+  }
   // What has failed is tried again, but not at once.
   if (mirror_.resync_->has_failed() && ++waited_ < kSweepsToRetry) co_return kOk;
   waited_ = 0;
@@ -42,25 +48,66 @@ Task Mirror::Sweep::let_lost_go(Request& request) {
   return mirror_.membership_.let_go(request, lost, sound);
 }
 
-// A leg that could not be reached, or has failed, may be right again. One that leaves again and
-// again is given ever more time, and then up: each time is a generation in the histories.
+// A leg that could not be reached, or has failed, may be right again.
 Task Mirror::Sweep::take_back(Request& request) {
-  const auto now = std::chrono::steady_clock::now();
   for (const size_t index : LegsOf(mirror_.legs_.named() & ~mirror_.members().written())) {
-    if (!mirror_.leg(index).may_return || now < next_return_[index] || is_told_to_end()) continue;
-    if ((mirror_.taking_ & leg_bit(index)) != 0 || mirror_.child(index).missing()) continue;
-    if (now > next_return_[index] + kForgiven) returns_[index] = 0;
-    if (returns_[index] > kLaterReturns) continue;
-    next_return_[index] = now + mirror_.options_.later_return * (1 << returns_[index]++);
-    const Taking taking(mirror_.taking_, index);
-    ControlCall call;
-    Task joining = mirror_.join(request, call, index, false);
-    if (const Status joined = co_await joining; !joined.ok()) {
-      log().info("{}: leg {} cannot come back: {}", mirror_.name(), mirror_.number_of(index),
-                 call.why.empty() ? std::strerror(joined.error()) : call.why);
-    }
+    const Leg& leg = mirror_.leg(index);
+    if (!leg.may_return || leg.standby != Standby::no || !may_try(index)) continue;
+    Task joining = try_to_join(request, index);
+    std::ignore = co_await joining;
   }
   co_return kOk;
+}
+
+// In the place of a leg that is away, or is to leave.
+Task Mirror::Sweep::take_spare(Request& request) {
+  size_t lacking = 0;
+  Task asking = mirror_.membership_.ask_how_many_lack(request, lacking);
+  std::ignore = co_await asking;
+  const auto now = std::chrono::steady_clock::now();
+  if (lacking == 0) lacks_since_.reset();
+  if (lacking != 0 && !lacks_since_) lacks_since_ = now;
+  if (lacking == 0 || mirror_.taking_ != 0) co_return kOk;
+  if (waits_for_a_leg() && now < *lacks_since_ + mirror_.options_.spare_after) co_return kOk;
+  for (const size_t index : LegsOf(mirror_.legs_.named())) {
+    if (mirror_.leg(index).standby != Standby::spare || !may_try(index)) continue;
+    Task joining = try_to_join(request, index);
+    if (const Status joined = co_await joining; joined.ok()) co_return kOk;
+  }
+  co_return kOk;
+}
+
+bool Mirror::Sweep::waits_for_a_leg() const {
+  for (const size_t index : LegsOf(mirror_.legs_.named() & ~mirror_.members().written())) {
+    const Leg& leg = mirror_.leg(index);
+    if (leg.standby != Standby::no) continue;
+    if (leg.may_return || mirror_.child(index).missing() != nullptr) return true;
+  }
+  return false;
+}
+
+// One that leaves again and again is given ever more time, and then up: each time is a generation
+// in the histories.
+bool Mirror::Sweep::may_try(size_t index) {
+  const auto now = std::chrono::steady_clock::now();
+  if (now < next_return_[index] || is_told_to_end()) return false;
+  if ((mirror_.taking_ & leg_bit(index)) != 0 || mirror_.child(index).missing()) return false;
+  if (now > next_return_[index] + kForgiven) returns_[index] = 0;
+  if (returns_[index] > kLaterReturns) return false;
+  next_return_[index] = now + mirror_.options_.later_return * (1 << returns_[index]++);
+  return true;
+}
+
+Task Mirror::Sweep::try_to_join(Request& request, size_t index) {
+  const Taking taking(mirror_.taking_, index);
+  ControlCall call;
+  Task joining = mirror_.join(request, call, {.index = index});
+  const Status joined = co_await joining;
+  if (!joined.ok()) {
+    log().info("{}: leg {} cannot be taken: {}", mirror_.name(), mirror_.number_of(index),
+               call.why.empty() ? std::strerror(joined.error()) : call.why);
+  }
+  co_return joined;
 }
 
 // A region is cleared two to four seconds after its last write, as it is likely to be written

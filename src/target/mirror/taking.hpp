@@ -37,11 +37,13 @@ class Taking {
 // A leg that joins later.
 struct Joining {
   size_t index = 0;  // in the mirror
-  PresentLeg found;
+  PresentLeg found = {};
   LegPlaces places = {};
   Uuid id = {};
-  bool may_be_new = false;  // a disk that is no leg is made one; what it holds is overwritten
-  LegRecord array = {};     // what the others say
+  bool may_be_new = false;   // a disk that is no leg is made one; what it holds is overwritten
+  bool as_spare = false;     // it holds no data for now
+  bool is_one_more = false;  // than were wanted before
+  LegRecord array = {};      // what the others say
   bool is_new = false;
   bool lacks_all = false;
 };

@@ -37,6 +37,10 @@ constexpr OptionSyntax kMirrorOptions[] = {
     {.name = "write_mostly",
      .kind = OptionKind::text,
      .help = "numbers of legs that are read only if no other can be: 2 or 2+3"},
+    {.name = "spare_after",
+     .kind = OptionKind::text,
+     .fallback = "30s",
+     .help = "how long a leg is waited for before a spare takes its place"},
     {.name = "resync_min",
      .kind = OptionKind::size,
      .fallback = "4M",
@@ -65,6 +69,15 @@ Result<LegSet> parse_legs(std::string_view text, size_t count) {
   }
 }
 
+Result<std::chrono::nanoseconds> read_time(const Spec& spec, std::string_view option) {
+  const auto time = parse_duration(spec.text(option));
+  if (time && *time <= kWaitMost) return *time;
+  return fail(EINVAL,
+              fmt::format("mirror: {} is {}; it needs a time of at most 600s with its unit, "
+                          "such as 500ms or 30s",
+                          option, shown(spec.text(option))));
+}
+
 Result<MirrorOptions> read_options(const Spec& spec) {
   MirrorOptions options;
   options.degraded = spec.flag("degraded");
@@ -81,6 +94,11 @@ Result<MirrorOptions> read_options(const Spec& spec) {
     }
     options.prefer = number - 1;
   }
+  if (spec.has("spare_after")) {
+    auto time = read_time(spec, "spare_after");
+    if (!time) return std::unexpected(time.error());
+    options.spare_after = *time;
+  }
   options.least_rate = spec.number("resync_min", options.least_rate);
   options.most_rate = spec.number("resync_max", 0);
   if (options.most_rate != 0 && options.most_rate < options.least_rate) {
@@ -94,12 +112,8 @@ Result<MirrorOptions> read_options(const Spec& spec) {
 
 // Until all are there, or the time is over.
 Result<void> wait_for(Target::Children& legs, const Spec& spec, OpenContext& context) {
-  const auto time = parse_duration(spec.text("degraded_after"));
-  if (!time || *time > kWaitMost) {
-    return fail(EINVAL, fmt::format("mirror: degraded_after is {}; it needs a time of at most 600s "
-                                    "with its unit, such as 500ms or 30s",
-                                    shown(spec.text("degraded_after"))));
-  }
+  const auto time = read_time(spec, "degraded_after");
+  if (!time) return std::unexpected(time.error());
   const auto end = std::chrono::steady_clock::now() + *time;
   while (true) {
     bool all = true;

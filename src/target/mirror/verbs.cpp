@@ -22,7 +22,9 @@ Task Mirror::control(Request& request, ControlCall& call) {
   const std::string& verb = call.verb.target;
   if (verb == kFail) return fail_leg(request, call);
   if (verb == kReadd) return readd(request, call);
-  if (verb == kAdd) return add(request, call);
+  if (verb == kAdd) return add(request, call, {.may_be_new = true, .is_one_more = true});
+  if (verb == kSpare) return add(request, call, {.may_be_new = true, .as_spare = true});
+  if (verb == kReplace) return replace(request, call);
   if (verb == kRemove) return remove(request, call);
   if (verb == kScrub) return scrub(request, call);
   return change_resync(request, call);
@@ -49,7 +51,10 @@ Task Mirror::fail_leg(Request& request, ControlCall& call) {
   if (const Status found = find_leg(call, index); !found.ok()) co_return found;
   const Members now = members();
   if ((now.written() & leg_bit(index)) == 0) {
-    co_return call.fail(EINVAL, fmt::format("leg {} has left already", number_of(index)));
+    const bool is_spare = leg(index).standby != Standby::no;
+    co_return call.fail(EINVAL,
+                        fmt::format("leg {} {}", number_of(index),
+                                    is_spare ? "is a spare: remove it" : "has left already"));
   }
   if (now.in_sync() == leg_bit(index)) {
     co_return call.fail(EBUSY, fmt::format("leg {} is the only one in sync: nothing would be left",
@@ -80,13 +85,14 @@ Task Mirror::readd(Request& request, ControlCall& call) {
         ENODEV, fmt::format("leg {} is missing: give its spec to the verb add", number_of(index)));
   }
   const Taking taking(taking_, index);
-  Task joining = join(request, call, index, false);
+  const bool is_one_more = leg(index).standby != Standby::no;
+  Task joining = join(request, call, {.index = index, .is_one_more = is_one_more});
   co_return co_await joining;
 }
 
 // Takes the place of the missing leg that it is, or a free one: as long as there is any, not one
 // for which there are options.
-Task Mirror::add(Request& request, ControlCall& call) {
+Task Mirror::add(Request& request, ControlCall& call, Joining joining) {
   const LegSet free = ~(legs_.named() | taking_) & ((LegSet{1} << kMostLegs) - 1);
   const LegSet unset = free & ~(options_.preferred() | options_.write_mostly);
   const Spec& spec = call.verb.children.front();
@@ -98,14 +104,15 @@ Task Mirror::add(Request& request, ControlCall& call) {
   if (index >= kMostLegs) {
     co_return call.fail(ENOSPC, fmt::format("a mirror has at most {} legs", kMostLegs));
   }
+  joining.index = index;
   const bool is_new = (legs_.named() & leg_bit(index)) == 0;
   const Taking taking(taking_, index);
   if (is_new) leg(index).label = label_of(to_text(spec, target_vocabulary()));
   Task replacing = leg(index).child.replace(request, call, std::move(call.children.front()));
   Status status = co_await replacing;
   if (status.ok()) {
-    Task joining = join(request, call, index, true);
-    status = co_await joining;
+    Task taking_in = join(request, call, std::move(joining));
+    status = co_await taking_in;
     if (status.ok() && is_new) {
       status = publish(call, legs_.named() | leg_bit(index), &spec);
       if (!status.ok()) {
@@ -121,6 +128,31 @@ Task Mirror::add(Request& request, ControlCall& call) {
     }
   }
   co_return status;
+}
+
+// Without a spec, a spare takes its place.
+Task Mirror::replace(Request& request, ControlCall& call) {
+  size_t index = 0;
+  if (const Status found = find_leg(call, index); !found.ok()) co_return found;
+  const Uuid leaving = leg(index).id;
+  if (leg(index).standby != Standby::no || leaving.is_zero()) {
+    co_return call.fail(
+        EINVAL,
+        fmt::format("leg {} holds no data that could be replaced: remove it", number_of(index)));
+  }
+  const auto is_spare = [](const auto& each) { return each->standby == Standby::spare; };
+  if (call.children.empty() && std::ranges::none_of(legs_, is_spare)) {
+    co_return call.fail(ENOENT, "the mirror has no spare: give the spec of the new leg");
+  }
+  if (!call.children.empty()) {
+    Task adding = add(request, call, {.may_be_new = true});
+    if (const Status added = co_await adding; !added.ok()) co_return added;
+  }
+  Task marking = membership_.mark_leaving(request, leaving);
+  if (const Status marked = co_await marking; !marked.ok()) {
+    co_return call.fail(marked.error(), "no leg in sync could be told of it");
+  }
+  co_return kOk;
 }
 
 // The legs of `named` are those of the spec from now on; `added` is the spec of the one that is

@@ -8,12 +8,20 @@ namespace sluice::mirror {
 inline constexpr std::string_view kFail = "fail";
 inline constexpr std::string_view kReadd = "readd";
 inline constexpr std::string_view kAdd = "add";
+inline constexpr std::string_view kReplace = "replace";
+inline constexpr std::string_view kSpare = "spare";
 inline constexpr std::string_view kRemove = "remove";
 inline constexpr std::string_view kScrub = "scrub";
 inline constexpr std::string_view kResync = "resync";
 
 inline constexpr OptionSyntax kLegOption[] = {
     {.name = "leg", .required = true, .help = "number of the leg in the spec, or its text there"},
+};
+
+inline constexpr OptionSyntax kReplaceOptions[] = {
+    {.name = "leg",
+     .required = true,
+     .help = "number of the leg that is to be replaced, or its text in the spec"},
 };
 
 inline constexpr OptionSyntax kScrubOptions[] = {
@@ -42,6 +50,14 @@ inline constexpr TargetSyntax kVerbs[] = {
      .options = kLegOption},
     {.name = kAdd,
      .summary = "take a new leg, or one that was missing",
+     .children_minimum = 1,
+     .children_maximum = 1},
+    {.name = kReplace,
+     .summary = "let a leg go once a new one, or a spare, has all data",
+     .children_maximum = 1,
+     .options = kReplaceOptions},
+    {.name = kSpare,
+     .summary = "keep a leg without data ready for one that fails",
      .children_minimum = 1,
      .children_maximum = 1},
     {.name = kRemove,

@@ -132,9 +132,13 @@ int MirrorRig::control(const std::string& text) {
   return control(call);
 }
 
-int MirrorRig::add(const Spec& spec, const Bytes& contents) {
+int MirrorRig::add(const Spec& spec, const Bytes& contents) { return give("add", spec, contents); }
+
+int MirrorRig::give(const std::string& verb, const Spec& spec, const Bytes& contents,
+                    const std::string& leg) {
   ControlCall call;
-  call.verb = {.target = "add", .children = {spec}};
+  call.verb = {.target = verb, .children = {spec}};
+  if (!leg.empty()) call.verb.set("leg", leg);
   auto disk = std::make_unique<VolatileDisk>(power, contents.size(), true);
   disk->offer_discard();
   disk->load(contents);

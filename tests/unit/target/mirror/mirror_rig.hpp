@@ -42,6 +42,9 @@ class MirrorRig {
   const std::string& why() const { return why_; }
   // The verb add, with this spec, of a disk with these contents.
   int add(const Spec& spec, const Bytes& contents);
+  // Likewise a verb that takes a disk, and may name a leg.
+  int give(const std::string& verb, const Spec& spec, const Bytes& contents,
+           const std::string& leg = {});
   // That of a leg, from 0 on.
   static Spec spec_of_leg(size_t leg);
   // Those that verbs have published, and recovery would open.

@@ -1,0 +1,104 @@
+// Membership: legs that are removed or replaced, and spares.
+#include <algorithm>
+#include <bit>
+#include <tuple>
+
+#include "target/mirror/membership.hpp"
+
+namespace sluice::mirror {
+
+Task Membership::forget(Request& request, Uuid leg) {
+  AsyncMutex::Hold hold(mutex_, *request.ring);
+  co_await hold;
+  if (legs_.members().unsettled()) {
+    Task settling = settle(request);
+    if (const Status settled = co_await settling; !settled.ok()) co_return settled;
+  }
+  for (const auto& each : legs_) {
+    if (each->id == leg) each->id = {};
+  }
+  const auto is_it = [&](const LegEntry& row) { return row.leg == leg; };
+  if (std::erase_if(record_.legs, is_it) == 0) co_return kOk;
+  record_.wanted = std::min(record_.wanted, static_cast<uint32_t>(record_.legs.size()));
+  Task beginning = begin_anew(request, legs_.members());
+  co_return co_await beginning;
+}
+
+// With the mutex: a generation that legs without a place in it do not know, and whose bitmap has
+// nothing for them.
+Task Membership::begin_anew(Request& request, Members now) {
+  begin_generation(now);
+  record_.bitmap_since = record_.history.current().id;
+  legs_.set_members(now.settled(false));
+  note_standby();
+  return settle(request);
+}
+
+Task Membership::mark_leaving(Request& request, Uuid leg) {
+  AsyncMutex::Hold hold(mutex_, *request.ring);
+  co_await hold;
+  const Members now = legs_.members();
+  LegEntry* const entry = record_.find(leg);
+  if (entry == nullptr) co_return Status::from_errno(ENOENT);
+  entry->leaves = true;
+  LegSet done = 0;
+  Task recording = record_on(request, now.written(), done);
+  std::ignore = co_await recording;
+  if ((done & now.in_sync()) != 0) co_return kOk;
+  entry->leaves = false;
+  co_return Status::from_errno(EIO);
+}
+
+// Those that leave are told last, if they can be: until then they are older legs.
+Task Membership::retire(Request& request) {
+  AsyncMutex::Hold hold(mutex_, *request.ring);
+  co_await hold;
+  const Members now = legs_.members();
+  if (now.unsettled() || read_only_) co_return kOk;
+  const LegSet going = leaving();
+  const auto staying = std::popcount(now.in_sync() & ~legs_.lost() & ~going);
+  if (static_cast<size_t>(staying) < record_.wanted) co_return kOk;
+  bool any = false;
+  for (LegEntry& entry : record_.legs) {
+    if (entry.state == LegState::spare || !(entry.leaves || entry.state == LegState::out)) continue;
+    entry.state = LegState::spare;
+    any = true;
+  }
+  if (!any) co_return kOk;
+  leave_to(going & now.written(), now);
+  Task beginning = begin_anew(request, now.without(going));
+  if (const Status begun = co_await beginning; !begun.ok()) co_return begun;
+  legs_.report(going, "has been replaced");
+  LegSet done = 0;
+  Task recording = record_on(request, going & now.written(), done);
+  co_return co_await recording;
+}
+
+Task Membership::ask_how_many_lack(Request& request, size_t& lacking) {
+  AsyncMutex::Hold hold(mutex_, *request.ring);
+  co_await hold;
+  const auto there = std::popcount(legs_.members().written() & ~leaving());
+  lacking = record_.wanted - std::min(record_.wanted, static_cast<uint32_t>(there));
+  co_return kOk;
+}
+
+LegSet Membership::leaving() const {
+  LegSet found = 0;
+  for (size_t index = 0; index < Legs::size(); ++index) {
+    const LegEntry* const entry = record_.find(legs_[index].id);
+    if (entry != nullptr && entry->leaves && entry->state != LegState::spare) {
+      found |= leg_bit(index);
+    }
+  }
+  return found;
+}
+
+void Membership::note_standby() {
+  for (const auto& each : legs_) {
+    const LegEntry* const entry = record_.find(each->id);
+    const bool is_spare = entry != nullptr && entry->state == LegState::spare;
+    each->standby = !is_spare ? Standby::no : entry->leaves ? Standby::replaced : Standby::spare;
+  }
+}
+
+}  // namespace sluice::mirror
