@@ -4,8 +4,8 @@
 # or replaced in each phase; legs of all kinds; legs that are missing or were written apart; and its
 # bad words. T3.x are the traps of mirrors.
 # seconds: 45
-# shellcheck source=tests/interop/lib_nbd.sh
-. "$(dirname "${BASH_SOURCE[0]}")/lib_nbd.sh"
+# shellcheck source=tests/interop/lib_mirror.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib_mirror.sh"
 # shellcheck source=tests/device/lib_writer.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../device/lib_writer.sh"
 
@@ -36,64 +36,6 @@ main() {
     finish
 }
 
-make_mirror() {
-    truncate -s 48M a.img b.img
-    "$SLUICE" mirror create --assume_clean a.img b.img > create.txt 2>&1
-}
-
-# serve SPEC [OPTION...]: as the file `disk`. Sets ID and SERVER.
-serve() {
-    "$SLUICE" add --frontend fuse --at disk "${@:2}" "$1" > add.txt
-    note_added
-}
-
-ctl() {
-    "$SLUICE" ctl -n "$ID" / "$@" > ctl.txt
-}
-
-number() {
-    "$SLUICE" stat -n "$ID" > stat.txt
-    sed -nE "s/.*\<$1 ([0-9]+).*/\1/p" stat.txt
-}
-
-# wait_until COMMAND...: for twenty seconds.
-wait_until() {
-    local i
-    for ((i = 0; i < 200; ++i)); do
-        if "$@"; then return; fi
-        sleep 0.1
-    done
-    fail "never: $*: $(cat stat.txt)"
-}
-
-is_whole() {
-    [ "$(number legs_in_sync)" = "$1" ] && [ "$(number resync_left_bytes)" = 0 ]
-}
-
-has_in_sync() {
-    [ "$(number legs_in_sync)" = "$1" ]
-}
-
-# load SECONDS [FILE]: verified, in the background.
-load() {
-    fio --name=load --filename="${2:-disk}" --ioengine=libaio --direct=1 --rw=randrw \
-        --bsrange=4k-64k --iodepth=16 --size=16M --time_based --runtime="$1" --verify=crc32c \
-        --verify_backlog=64 --verify_fatal=1 --output=fio.log &
-    LOAD=$!
-}
-
-load_is_well() {
-    wait "$LOAD" || fail "$(tail -n 20 fio.log)"
-}
-
-# same_legs [LEG...]: all are in sync, clean and equal.
-same_legs() {
-    [ $# -ne 0 ] || set -- a.img b.img
-    "$SLUICE" mirror examine "$@" > examine.txt
-    ! grep -qE 'not cleanly|: stale|: out' examine.txt || fail "$(cat examine.txt)"
-    cmp -i 1048576 "$1" "$2"
-}
-
 # T3.13: nothing that was acknowledged is lost with the leg.
 leg_fails() {
     make_mirror
@@ -108,18 +50,6 @@ leg_fails() {
     wait_until is_whole 2
     stop_server
     same_legs
-}
-
-# kit FILE: nbdkit on the socket `sock`. Sets KIT.
-kit() {
-    rm -f sock
-    nbdkit -f -U sock file "$1" 2> kit.log &
-    KIT=$!
-    appears sock
-}
-
-uri() {
-    echo "nbd+unix:///?socket=$CASE/sock"
 }
 
 export_is_killed() {

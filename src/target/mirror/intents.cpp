@@ -5,14 +5,23 @@
 
 namespace sluice::mirror {
 
-Intents::Intents(const Uuid& array, const IntentLayout& layout)
+Intents::Intents(const Uuid& array, const IntentLayout& layout, uint64_t capacity)
     : array_(array),
+      capacity_(capacity),
       layout_(layout),
-      regions_(layout.data_bytes, layout.region_bytes),
-      wanted_(std::make_unique<std::atomic<uint64_t>[]>(layout.words())),
-      blocks_(std::make_unique<Block[]>(layout.blocks())),
-      bytes_(layout.bytes()) {
-  for (uint64_t block = 0; block < blocks(); ++block) blocks_[block].composed.resize(kIntentWords);
+      regions_(layout.data_bytes, layout.region_bytes, capacity * kIntentRegions),
+      wanted_(capacity * kIntentWords) {
+  set_size(layout.data_bytes);
+}
+
+void Intents::set_size(uint64_t data_bytes) {
+  const uint64_t before = regions_.count();
+  layout_.data_bytes = data_bytes;
+  regions_.set_size(data_bytes);
+  for (uint64_t region = regions_.count(); region < before; ++region) {
+    wanted_[region / 64].fetch_and(~(uint64_t{1} << region % 64));
+  }
+  while (blocks_.size() < blocks()) blocks_.emplace_back();
 }
 
 void Intents::want(uint64_t first, uint64_t last) {
@@ -32,7 +41,7 @@ std::span<std::byte> Intents::compose(uint64_t block) {
   std::vector<uint64_t>& words = blocks_[block].composed;
   std::ranges::transform(wanted_in(block), words.begin(),
                          [](const auto& word) { return word.load(std::memory_order_acquire); });
-  const auto bytes = bytes_.bytes().subspan(block * kIntentBlockBytes, kIntentBlockBytes);
+  const auto bytes = blocks_[block].bytes.bytes();
   encode_intent_block(array_, block, words, bytes);
   return bytes;
 }

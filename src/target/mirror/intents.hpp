@@ -7,11 +7,12 @@
 
 #include <atomic>
 #include <cstdint>
-#include <memory>
+#include <deque>
 #include <span>
 #include <vector>
 
 #include "core/buffer.hpp"
+#include "core/reserved_array.hpp"
 #include "ring/async_mutex.hpp"
 #include "target/mirror/regions.hpp"
 #include "target/mirror/write_intent_format.hpp"
@@ -20,7 +21,13 @@ namespace sluice::mirror {
 
 class Intents {
  public:
-  Intents(const Uuid& array, const IntentLayout& layout);
+  // `capacity`: blocks, up to which it may grow.
+  Intents(const Uuid& array, const IntentLayout& layout, uint64_t capacity);
+
+  // With no write in flight, on the control reactor: what is new is clean, and not written yet.
+  void set_size(uint64_t data_bytes);
+  uint64_t data_bytes() const { return layout_.data_bytes; }
+  uint64_t most_regions() const { return capacity_ * kIntentRegions; }
 
   Regions& regions() { return regions_; }
   const Regions& regions() const { return regions_; }
@@ -44,7 +51,9 @@ class Intents {
  private:
   struct Block {
     AsyncMutex mutex;
-    std::vector<uint64_t> composed = {};  // and written, as far as is known
+    // And written, as far as is known.
+    std::vector<uint64_t> composed = std::vector<uint64_t>(kIntentWords);
+    Buffer bytes{kIntentBlockBytes};
   };
 
   std::span<const std::atomic<uint64_t>> wanted_in(uint64_t block) const {
@@ -52,11 +61,11 @@ class Intents {
   }
 
   const Uuid array_;
-  const IntentLayout layout_;
+  const uint64_t capacity_;
+  IntentLayout layout_;
   Regions regions_;
-  const std::unique_ptr<std::atomic<uint64_t>[]> wanted_;
-  const std::unique_ptr<Block[]> blocks_;
-  const Buffer bytes_;
+  const ReservedArray<std::atomic<uint64_t>> wanted_;
+  std::deque<Block> blocks_;
 };
 
 }  // namespace sluice::mirror

@@ -24,6 +24,8 @@ Task Mirror::join(Request& request, ControlCall& call, Joining joining) {
   if (const Status looked = co_await looking; !looked.ok()) co_return looked;
   leg(index).places = joining.places;
   if (joining.as_spare) {
+    Task writing = write_all_intents(request, index);
+    std::ignore = co_await writing;  // what cannot be written now, the superblock cannot either
     Task taking = take_in(request, call, joining);
     if (const Status taken = co_await taking; !taken.ok()) co_return taken;
     legs_.report(leg_bit(index), "has joined, as a spare");
@@ -160,7 +162,9 @@ Status Mirror::check_room(ControlCall& call, const Joining& joining) const {
 void Mirror::note_lacking(const Joining& joining) {
   Leg& each = leg(joining.index);
   Regions& regions = intents_->regions();
-  if (!each.stale) each.stale = std::make_unique<StaleMap>(regions.count());
+  if (!each.stale) {
+    each.stale = std::make_unique<StaleMap>(regions.count(), intents_->most_regions());
+  }
   each.intents.resize(regions.count() / 64 + 1);
   for (uint64_t region = 0; region < regions.count(); ++region) {
     const bool own = (each.intents[region / 64] >> region % 64 & 1) != 0;

@@ -316,4 +316,29 @@ Task Membership::record_end(Request& request, bool is_rested) {
   co_return co_await recording;
 }
 
+// A leg that could not be told leaves before the new part is used: of legs of the same generation
+// the smallest size counts.
+Task Membership::grow(Request& request, uint64_t data_bytes) {
+  LegSet failed = 0;
+  LegSet done = 0;
+  uint64_t before = 0;
+  {
+    AsyncMutex::Hold hold(mutex_, *request.ring);
+    co_await hold;
+    if (!all_are_written()) co_return Status::from_errno(EBUSY);
+    before = std::exchange(record_.data_bytes, data_bytes);
+    Task recording = record_on(request, legs_.members().written(), done);
+    std::ignore = co_await recording;
+    failed = legs_.members().written() & ~done;
+  }
+  if (failed == 0) co_return kOk;
+  Task leaving = let_go(request, failed, done & legs_.members().in_sync());
+  const Status left = co_await leaving;
+  if (left.ok()) co_return kOk;
+  AsyncMutex::Hold hold(mutex_, *request.ring);
+  co_await hold;
+  record_.data_bytes = before;
+  co_return left;
+}
+
 }  // namespace sluice::mirror

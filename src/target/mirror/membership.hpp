@@ -50,12 +50,16 @@ class Membership {
   Task mark_leaving(Request& request, Uuid leg);
   // If enough others are in sync, legs that are to leave, and those that are away, become spares.
   Task retire(Request& request);
+  // All that are written say that the array is so large. EBUSY: a leg is away; EIO: none could be
+  // told.
+  Task grow(Request& request, uint64_t data_bytes);
   // How many legs are missing: neither in sync nor being copied to.
   Task ask_how_many_lack(Request& request, size_t& lacking);
 
  private:
   bool all_are_written() const;
   LegSet leaving() const;
+  bool suffices(LegSet legs) const;
   void note_standby();
   Task begin_anew(Request& request, Members now);
   void leave_to(LegSet leaving, Members now);

@@ -44,6 +44,7 @@ class Mirror final : public Target {
 
   Task do_submit(Request& request) override;
   Task do_extents(Request& request, Extents& found) override;
+  Result<uint64_t> do_resize(std::optional<uint64_t> wanted) override;
 
   Members members() const { return legs_.members(); }
   size_t number_of(size_t index) const { return legs_.number_of(index); }
@@ -101,6 +102,13 @@ class Mirror final : public Target {
   void note_lacking(const Joining& joining);
   Task tell_others(Request& request, size_t index);
 
+  // --- growing.cpp
+  Result<void> check_may_grow() const;
+  Result<uint64_t> grow_legs(std::optional<uint64_t> wanted);
+  Result<void> check_bitmaps(uint64_t size_bytes) const;
+  Task grow(Request& request, uint64_t size_bytes);
+  void set_data_bytes(uint64_t size_bytes);
+
   // --- verbs.cpp
   Status find_leg(ControlCall& call, size_t& index) const;
   Task fail_leg(Request& request, ControlCall& call);
@@ -129,6 +137,7 @@ class Mirror final : public Target {
   std::unique_ptr<Scrub> scrub_;
   std::unique_ptr<Sweep> sweep_;
   Jobs* jobs_ = nullptr;
+  ControlReactor* control_ = nullptr;
 };
 
 }  // namespace sluice::mirror

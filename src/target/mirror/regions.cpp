@@ -5,12 +5,16 @@
 
 namespace sluice::mirror {
 
-Regions::Regions(uint64_t size_bytes, uint64_t region_bytes)
-    : region_bytes_(region_bytes),
-      shift_(std::countr_zero(region_bytes)),
-      count_((size_bytes + region_bytes - 1) >> shift_),
-      words_(std::make_unique<std::atomic<uint32_t>[]>(count_)) {
+Regions::Regions(uint64_t size_bytes, uint64_t region_bytes, uint64_t capacity)
+    : region_bytes_(region_bytes), shift_(std::countr_zero(region_bytes)), words_(capacity) {
   assert(std::has_single_bit(region_bytes));
+  set_size(size_bytes);
+}
+
+void Regions::set_size(uint64_t size_bytes) {
+  const uint64_t next = (size_bytes + region_bytes_ - 1) >> shift_;
+  for (uint64_t region = next; region < count(); ++region) words_[region] = 0;
+  count_ = next;
 }
 
 bool Regions::begin_write(uint64_t first, uint64_t last) {
@@ -43,7 +47,7 @@ bool Regions::clear(uint64_t region) {
 
 uint64_t Regions::dirty() const {
   uint64_t dirty = 0;
-  for (uint64_t region = 0; region < count_; ++region) dirty += is_dirty(region) ? 1 : 0;
+  for (uint64_t region = 0; region < count(); ++region) dirty += is_dirty(region) ? 1 : 0;
   return dirty;
 }
 

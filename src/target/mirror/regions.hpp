@@ -9,16 +9,20 @@
 
 #include <atomic>
 #include <cstdint>
-#include <memory>
+
+#include "core/reserved_array.hpp"
 
 namespace sluice::mirror {
 
 class Regions {
  public:
-  // `region_bytes`: a power of two.
-  Regions(uint64_t size_bytes, uint64_t region_bytes);
+  // `region_bytes`: a power of two. `capacity`: regions, up to which it may grow.
+  Regions(uint64_t size_bytes, uint64_t region_bytes, uint64_t capacity);
 
-  uint64_t count() const { return count_; }
+  // With no write in flight. Regions that are new are clean.
+  void set_size(uint64_t size_bytes);
+
+  uint64_t count() const { return count_.load(std::memory_order_acquire); }
   uint64_t region_bytes() const { return region_bytes_; }
   uint64_t region_of(uint64_t offset) const { return offset >> shift_; }
   uint64_t begin_of(uint64_t region) const { return region << shift_; }
@@ -54,8 +58,8 @@ class Regions {
 
   const uint64_t region_bytes_;
   const int shift_;
-  const uint64_t count_;
-  const std::unique_ptr<std::atomic<uint32_t>[]> words_;
+  std::atomic<uint64_t> count_ = 0;
+  const ReservedArray<std::atomic<uint32_t>> words_;
 };
 
 }  // namespace sluice::mirror

@@ -6,15 +6,24 @@
 #include <atomic>
 #include <bit>
 #include <cstdint>
-#include <memory>
+
+#include "core/reserved_array.hpp"
 
 namespace sluice::mirror {
 
 class StaleMap {
  public:
-  explicit StaleMap(uint64_t regions)
-      : words_(std::make_unique<std::atomic<uint64_t>[]>(word_of(regions) + 1)),
-        count_(word_of(regions) + 1) {}
+  // `capacity`: regions, up to which it may grow.
+  StaleMap(uint64_t regions, uint64_t capacity)
+      : words_(word_of(capacity) + 1), count_(word_of(regions) + 1) {}
+
+  // Regions that it does not have any more are not stale.
+  void set_regions(uint64_t regions) {
+    for (uint64_t region = next(regions); region != UINT64_MAX; region = next(region)) {
+      remove(region);
+    }
+    count_ = word_of(regions) + 1;
+  }
 
   void add(uint64_t region) {
     ++additions_;
@@ -56,8 +65,8 @@ class StaleMap {
   static constexpr uint64_t bit_of(uint64_t region) { return uint64_t{1} << (region % kBits); }
   uint64_t load(uint64_t at) const { return words_[at].load(std::memory_order_acquire); }
 
-  const std::unique_ptr<std::atomic<uint64_t>[]> words_;
-  const uint64_t count_;  // of words
+  const ReservedArray<std::atomic<uint64_t>> words_;
+  std::atomic<uint64_t> count_;  // of words
   std::atomic<uint64_t> stale_ = 0;
   std::atomic<uint64_t> additions_ = 0;
 };

@@ -6,6 +6,13 @@
 #include "target/mirror/membership.hpp"
 
 namespace sluice::mirror {
+namespace {
+
+bool is_to_retire(const LegEntry& entry) {
+  return entry.state == LegState::out || (entry.leaves && entry.state != LegState::spare);
+}
+
+}  // namespace
 
 Task Membership::forget(Request& request, Uuid leg) {
   AsyncMutex::Hold hold(mutex_, *request.ring);
@@ -56,15 +63,15 @@ Task Membership::retire(Request& request) {
   const Members now = legs_.members();
   if (now.unsettled() || read_only_) co_return kOk;
   const LegSet going = leaving();
-  const auto staying = std::popcount(now.in_sync() & ~legs_.lost() & ~going);
-  if (static_cast<size_t>(staying) < record_.wanted) co_return kOk;
-  bool any = false;
+  const LegSet staying = now.in_sync() & ~legs_.lost() & ~going;
+  if (!suffices(staying) || std::ranges::none_of(record_.legs, is_to_retire)) co_return kOk;
+  LegSet alive = 0;  // one may be dead, and nobody has noticed yet
+  Task asking = record_on(request, staying, alive);
+  std::ignore = co_await asking;
+  if (!suffices(alive)) co_return kOk;
   for (LegEntry& entry : record_.legs) {
-    if (entry.state == LegState::spare || !(entry.leaves || entry.state == LegState::out)) continue;
-    entry.state = LegState::spare;
-    any = true;
+    if (is_to_retire(entry)) entry.state = LegState::spare;
   }
-  if (!any) co_return kOk;
   leave_to(going & now.written(), now);
   Task beginning = begin_anew(request, now.without(going));
   if (const Status begun = co_await beginning; !begun.ok()) co_return begun;
@@ -82,13 +89,15 @@ Task Membership::ask_how_many_lack(Request& request, size_t& lacking) {
   co_return kOk;
 }
 
+bool Membership::suffices(LegSet legs) const {
+  return static_cast<uint32_t>(std::popcount(legs)) >= record_.wanted;
+}
+
 LegSet Membership::leaving() const {
   LegSet found = 0;
   for (size_t index = 0; index < Legs::size(); ++index) {
     const LegEntry* const entry = record_.find(legs_[index].id);
-    if (entry != nullptr && entry->leaves && entry->state != LegState::spare) {
-      found |= leg_bit(index);
-    }
+    if (entry != nullptr && entry->leaves && is_to_retire(*entry)) found |= leg_bit(index);
   }
   return found;
 }

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <ranges>
 #include <tuple>
 #include <utility>
 
@@ -16,6 +17,12 @@
 
 namespace sluice::mirror {
 namespace {
+
+// The blocks that the bitmaps of all legs have room for.
+uint64_t capacity_of(std::span<const PresentLeg> legs) {
+  const auto room = [](const PresentLeg& leg) { return leg.record.places.intent_bytes; };
+  return std::ranges::min(legs | std::views::transform(room)) / kIntentBlockBytes;
+}
 
 constexpr bool is_in_sync(Role role) {
   return role == Role::winner || role == Role::equal || role == Role::equal_but_dirty;
@@ -188,7 +195,7 @@ Task Mirror::take_up(Request& request, LifeCall& call, Assembled found) {
   const IntentLayout layout{record.data_bytes, record.region_bytes};
   {
     const std::scoped_lock guard(observed_);
-    intents_ = std::make_unique<Intents>(record.array, layout);
+    intents_ = std::make_unique<Intents>(record.array, layout, capacity_of(found.present));
     resync_ = std::make_unique<Resync>(*this, options_.least_rate, options_.most_rate);
     scrub_ = std::make_unique<Scrub>(*this);
     sweep_ = std::make_unique<Sweep>(*this);
@@ -201,7 +208,7 @@ Task Mirror::take_up(Request& request, LifeCall& call, Assembled found) {
     each.id = found.present[i].record.leg;
     each.places = found.present[i].record.places;
     each.leg_bytes = found.present[i].leg_bytes;
-    each.stale = std::make_unique<StaleMap>(layout.regions());
+    each.stale = std::make_unique<StaleMap>(layout.regions(), intents_->most_regions());
     each.has_lost = false;
     each.may_return = false;
     if (is_in_sync(role)) members = members.with_in_sync(index);
@@ -219,6 +226,7 @@ Task Mirror::take_up(Request& request, LifeCall& call, Assembled found) {
     co_return call.fail(recorded.error(), "no leg that is in sync can be written");
   }
   jobs_ = call.jobs;
+  control_ = call.control;
   jobs_->start(*sweep_, *request.ring);
   Task starting = start_resync(request);
   co_return co_await starting;

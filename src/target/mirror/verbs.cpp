@@ -118,6 +118,8 @@ Task Mirror::add(Request& request, ControlCall& call, Joining joining) {
       if (!status.ok()) {
         Task leaving = membership_.let_go(request, leg_bit(index), members().in_sync());
         std::ignore = co_await leaving;
+        Task forgetting = membership_.forget(request, leg(index).id);
+        std::ignore = co_await forgetting;
       }
     }
     if (!status.ok()) {

@@ -9,7 +9,7 @@ namespace {
 constexpr uint64_t kRegion = 64 << 10;
 
 TEST(MirrorRegions, TheLastRegionMayBeShort) {
-  const Regions regions(10 * kRegion + 512, kRegion);
+  const Regions regions(10 * kRegion + 512, kRegion, 11);
   EXPECT_EQ(regions.count(), 11U);
   EXPECT_EQ(regions.region_of(kRegion - 1), 0U);
   EXPECT_EQ(regions.last_of(kRegion - 1, 1), 0U);
@@ -18,7 +18,7 @@ TEST(MirrorRegions, TheLastRegionMayBeShort) {
 }
 
 TEST(MirrorRegions, AWriteIsDurablyMarkedOnlyIfAllOfItsRegionsAre) {
-  Regions regions(4 * kRegion, kRegion);
+  Regions regions(4 * kRegion, kRegion, 4);
   EXPECT_FALSE(regions.begin_write(0, 1));
   regions.note_durable(0);
   EXPECT_FALSE(regions.begin_write(0, 1));
@@ -29,7 +29,7 @@ TEST(MirrorRegions, AWriteIsDurablyMarkedOnlyIfAllOfItsRegionsAre) {
 }
 
 TEST(MirrorRegions, ARegionRestsWhenNoWriteHasComeSinceAndNoneIsInFlight) {
-  Regions regions(2 * kRegion, kRegion);
+  Regions regions(2 * kRegion, kRegion, 2);
   EXPECT_FALSE(regions.rest(0)) << "it is clean";
   regions.begin_write(0, 0);
   regions.note_durable(0);
@@ -41,7 +41,7 @@ TEST(MirrorRegions, ARegionRestsWhenNoWriteHasComeSinceAndNoneIsInFlight) {
 
 // T3.8
 TEST(MirrorRegions, AWriteThatComesBeforeItIsClearedKeepsItDirty) {
-  Regions regions(kRegion, kRegion);
+  Regions regions(kRegion, kRegion, 1);
   regions.begin_write(0, 0);
   regions.note_durable(0);
   regions.end_write(0, 0);
