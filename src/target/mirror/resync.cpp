@@ -39,7 +39,7 @@ bool Mirror::Resync::has_work() const {
 void Mirror::Resync::note_start() {
   running_ = true;
   failed_ = false;
-  region_ = kNone;
+  copying_.clear();
 }
 
 uint64_t Mirror::Resync::left_bytes() const {
@@ -55,25 +55,22 @@ Task Mirror::Resync::step(Request& request) {
   step_bytes_ = 0;
   was_busy_ = is_busy_.exchange(false);
   if (is_paused) co_return kOk;
-  if (region_ == kNone) {
-    const uint64_t next = next_region(0);
-    if (next == kNone) {
-      Task ending = end_copying(request);
-      co_return co_await ending;
-    }
-    begin_region(next);
+  take_regions();
+  if (copying_.empty()) {
+    Task ending = end_copying(request);
+    co_return co_await ending;
   }
   Task copying = copy_some(request);
   const Status copied = co_await copying;
   if (copied.ok()) co_return kOk;
   if (copied.error() == ESTALE) {  // the source has left: again, from another one
-    region_ = kNone;
+    copying_.clear();
     co_return kOk;
   }
   failed_ = true;
   running_ = false;
-  log().error("{}: the resynchronisation has ended at byte {}: {}", mirror_.name(), position_,
-              std::strerror(copied.error()));
+  log().error("{}: the resynchronisation has ended at byte {}: {}", mirror_.name(),
+              copying_.front().position, std::strerror(copied.error()));
   co_return copied;
 }
 
@@ -99,54 +96,70 @@ uint64_t Mirror::Resync::next_region(uint64_t from) const {
   return next;
 }
 
-void Mirror::Resync::begin_region(uint64_t region) {
-  region_ = region;
-  position_ = mirror_.intents_->regions().begin_of(region);
-  targets_ = 0;
+uint64_t Mirror::Resync::end_of(uint64_t region) const {
+  return std::min(mirror_.intents_->regions().begin_of(region + 1), mirror_.intents_->data_bytes());
+}
+
+// As many as have the pieces of a step.
+void Mirror::Resync::take_regions() {
+  uint64_t bytes = 0;
+  for (const Copying& each : copying_) bytes += end_of(each.region) - each.position;
+  uint64_t next = next_region(copying_.empty() ? 0 : copying_.back().region + 1);
+  while (next != kNone && bytes < kPieces * kPieceBytes && copying_.size() < kPieces) {
+    copying_.push_back(begin_region(next));
+    bytes += end_of(next) - copying_.back().position;
+    next = next_region(next + 1);
+  }
+}
+
+Mirror::Resync::Copying Mirror::Resync::begin_region(uint64_t region) const {
+  Copying begun{.region = region, .position = mirror_.intents_->regions().begin_of(region)};
   for (const size_t index : LegsOf(mirror_.members().written())) {
     const StaleMap& stale = *mirror_.leg(index).stale;
     const uint64_t additions = stale.additions();
     if (!stale.has(region)) continue;
-    targets_ |= leg_bit(index);
-    additions_[index] = additions;
+    begun.targets |= leg_bit(index);
+    begun.additions[index] = additions;
   }
+  return begun;
 }
 
 // A leg lacks the region still if it has left in the meantime and come back, or a write to it has
 // failed on all legs.
-void Mirror::Resync::end_region() {
-  for (const size_t index : LegsOf(targets_ & mirror_.members().written())) {
-    mirror_.leg(index).stale->remove_unless_added(region_, additions_[index]);
+void Mirror::Resync::end_region(const Copying& copied) {
+  for (const size_t index : LegsOf(copied.targets & mirror_.members().written())) {
+    mirror_.leg(index).stale->remove_unless_added(copied.region, copied.additions[index]);
   }
-  region_ = kNone;
 }
 
 Task Mirror::Resync::copy_some(Request& request) {
-  const Regions& regions = mirror_.intents_->regions();
-  const uint64_t end =
-      std::min<uint64_t>(regions.begin_of(region_ + 1), mirror_.geometry_.size_bytes);
   Gather copying(request, kPieces);
-  for (size_t i = 0; i < kPieces && position_ < end; ++i) {
-    copying.add(copy_piece(request, position_, i));
-    const uint64_t bytes = std::min(end - position_, kPieceBytes);
-    position_ += bytes;
-    step_bytes_ += bytes;
+  size_t pieces = 0;
+  for (Copying& each : copying_) {
+    const uint64_t end = end_of(each.region);
+    while (pieces < kPieces && each.position < end) {
+      const uint64_t bytes = std::min(end - each.position, kPieceBytes);
+      copying.add(copy_piece(request, each.position, bytes, each.targets, pieces++));
+      each.position += bytes;
+      step_bytes_ += bytes;
+    }
   }
   if (const Status copied = co_await copying; !copied.ok()) co_return copied;
   copied_bytes_ += step_bytes_;
   sluice::step("some resynchronised");
-  if (position_ == end) end_region();
+  std::erase_if(copying_, [this](const Copying& each) {
+    const bool is_whole = each.position == end_of(each.region);
+    if (is_whole) end_region(each);
+    return is_whole;
+  });
   co_return kOk;
 }
 
-Task Mirror::Resync::copy_piece(Request& request, uint64_t offset, size_t buffer) {
-  const Regions& regions = mirror_.intents_->regions();
-  const uint64_t end =
-      std::min<uint64_t>(regions.begin_of(region_ + 1), mirror_.geometry_.size_bytes);
-  const uint64_t bytes = std::min(end - offset, kPieceBytes);
+Task Mirror::Resync::copy_piece(Request& request, uint64_t offset, uint64_t bytes, LegSet targets,
+                                size_t buffer) {
   RangeLock::Hold hold(mirror_.ranges_, *request.ring, offset, bytes, RangeLock::Mode::exclusive);
   co_await hold;
-  const LegSet targets = targets_ & mirror_.members().written();
+  targets &= mirror_.members().written();
   if (targets == 0) co_return kOk;
   PrivateLoan filling(Direction::destination, buffers_[buffer].bytes().first(bytes));
   Request reading = request.child(offset, filling.view());

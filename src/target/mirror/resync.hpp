@@ -47,20 +47,26 @@ class Mirror::Resync final : public Job {
   Task step(Request& request) override;
   std::chrono::nanoseconds pause_after(std::chrono::nanoseconds step) const override;
 
+  struct Copying {
+    uint64_t region = 0;
+    uint64_t position = 0;  // in bytes of the array
+    LegSet targets = 0;
+    std::array<uint64_t, kMostLegs> additions{};  // to each stale map, when it was begun
+  };
+
   uint64_t next_region(uint64_t from) const;
-  void begin_region(uint64_t region);
-  void end_region();
+  uint64_t end_of(uint64_t region) const;
+  void take_regions();
+  Copying begin_region(uint64_t region) const;
+  void end_region(const Copying& copied);
   Task copy_some(Request& request);
-  Task copy_piece(Request& request, uint64_t offset, size_t buffer);
+  Task copy_piece(Request& request, uint64_t offset, uint64_t bytes, LegSet targets, size_t buffer);
   Task read_piece(Request& request, LegSet targets, bool& is_zero);
   Task end_copying(Request& request);
 
   Mirror& mirror_;
   std::vector<Buffer> buffers_;
-  uint64_t region_ = kNone;  // that is being copied
-  uint64_t position_ = 0;    // in bytes of the array
-  LegSet targets_ = 0;
-  std::array<uint64_t, kMostLegs> additions_{};  // to each stale map, when the region was begun
+  std::vector<Copying> copying_;  // in their order; at most kPieces
   uint64_t step_bytes_ = 0;
   bool running_ = false;
   bool was_busy_ = false;
