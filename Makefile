@@ -53,6 +53,7 @@ demo: program ## show what Sluice does
 bench: build ## measure and plot: bench/
 	bench/run
 	bench/run --nbd
+	bench/run --mirror
 	bench/run-host
 	bench/run-lend
 	bench/run-nbd

@@ -16,6 +16,7 @@ FILL_BYTES = 8 << 20
 NULLB = pathlib.Path("/sys/kernel/config/nullb")
 NAME = f"sluice-bench-{os.getpid()}"
 SETUP_SECONDS = 60
+MIRROR_REGION_BYTES = 1 << 20
 KIT_SETTING = "threads=4"   # for each connection
 
 
@@ -62,7 +63,7 @@ def tmpfs():
     """A directory in memory; also where the servers keep their state."""
     place = pathlib.Path(tempfile.mkdtemp(prefix="sluice-bench-", dir="/tmp"))
     try:
-        call("mount", "-t", "tmpfs", "-o", "mode=700", NAME, place)
+        call("mount", "-t", "tmpfs", "-o", "mode=700,size=75%", NAME, place)
         yield place
     finally:
         # A device that hangs may keep it busy.
@@ -77,9 +78,12 @@ def make(stack, target, server, place, settings):
         files = make_files(target, server, place)
         if target in matrix.CONNECTIONS:
             files = [stack.enter_context(export(files, place / f"{target}-{server}"))]
-        if server == "kernel":
-            device = stack.enter_context(KERNEL[target](files))
+        make_kernel_device = KERNEL.get(target if server == "kernel" else server)
+        if make_kernel_device:
+            device = stack.enter_context(make_kernel_device(files))
         else:
+            if target == matrix.MIRROR:
+                create_mirror(files, place, settings, "--assume_clean")
             device = stack.enter_context(sluice(spec(target, files), server, place, settings,
                                                 matrix.queues(target)))
     except (subprocess.SubprocessError, OSError, ValueError, processes.Failed) as error:
@@ -90,13 +94,18 @@ def make(stack, target, server, place, settings):
 
 def make_files(target, server, place):
     """Preallocated files full of random data, of this device alone: Sluice locks what it serves."""
-    count = {"null": 0, "stripe": matrix.LEGS}.get(target, 1)
-    if count == 0:
+    if target == "null":
         return []
+    if target == matrix.MIRROR:
+        return fill(server, 2, matrix.DEVICE_BYTES, place)
+    count = matrix.LEGS if target == "stripe" else 1
+    return fill(server, count, matrix.DEVICE_BYTES // count, place)
+
+
+def fill(name, count, size, place):
     noise = os.urandom(FILL_BYTES)
-    files = [place / f"{server}-{i}.img" for i in range(count)]
+    files = [place / f"{name}-{i}.img" for i in range(count)]
     for path in files:
-        size = matrix.DEVICE_BYTES // count
         with open(path, "wb", buffering=0) as file:
             os.posix_fallocate(file.fileno(), 0, size)
             for _ in range(0, size, FILL_BYTES):
@@ -111,7 +120,14 @@ def spec(target, files):
         return f"nbd({files[0].uri()})"
     if target == "loop":
         return str(files[0])
+    if target == matrix.MIRROR:
+        return f"mirror({','.join(map(str, files))})"
     return f"stripe({','.join(map(str, files))},chunk={matrix.CHUNK_BYTES >> 10}k)"
+
+
+def create_mirror(legs, place, settings, *options):
+    call(machine.sluice(settings), "mirror", "create", "--force", *options, *legs,
+         env=environment(place))
 
 
 @contextlib.contextmanager
@@ -181,13 +197,61 @@ def dm_stripe(files):
             leg.level()
         sectors, chunk = matrix.DEVICE_BYTES >> 9, matrix.CHUNK_BYTES >> 9
         members = " ".join(f"{leg.path} 0" for leg in legs)
-        call("dmsetup", "create", NAME, "--table",
-             f"0 {sectors} striped {len(legs)} {chunk} {members}")
-        try:
-            name = call("dmsetup", "info", "-c", "--noheadings", "-o", "blkdevname", NAME).strip()
-            yield Device(name, note=f"over {len(legs)} loop devices, {legs[0].note}")
-        finally:
-            call("dmsetup", "remove", "--retry", NAME)
+        with dm_device(f"0 {sectors} striped {len(legs)} {chunk} {members}") as device:
+            device.note = f"over {len(legs)} loop devices, {legs[0].note}"
+            yield device
+
+
+@contextlib.contextmanager
+def dm_device(table):
+    call("dmsetup", "create", NAME, "--table", table)
+    try:
+        name = call("dmsetup", "info", "-c", "--noheadings", "-o", "blkdevname", NAME).strip()
+        yield Device(name)
+    finally:
+        call("dmsetup", "remove", "--retry", NAME)
+
+
+@contextlib.contextmanager
+def kernel_mirror(make, files):
+    """What `make` makes of loop devices on the files."""
+    with contextlib.ExitStack() as stack:
+        legs = [stack.enter_context(kernel_loop([path])) for path in files]
+        for leg in legs:
+            leg.level()
+        device = stack.enter_context(make(legs))
+        device.note = f"over loop devices, {legs[0].note}; {device.note}"
+        yield device
+
+
+@contextlib.contextmanager
+def md(legs, bitmap="none", options=("--assume-clean",)):
+    """RAID 1; without --assume-clean it copies the first leg to the second."""
+    name = next(f"md{number}" for number in range(100, 200)
+                if not os.path.exists(f"/sys/block/md{number}"))
+    mdadm("--create", f"/dev/{name}", "--run", "--level=1", f"--raid-devices={len(legs)}",
+          f"--bitmap={bitmap}", *options, *(leg.path for leg in legs))
+    try:
+        yield Device(name, note=f"bitmap {bitmap}")
+    finally:
+        mdadm("--stop", f"/dev/{name}")
+        mdadm("--zero-superblock", *(leg.path for leg in legs))
+
+
+def mdadm(*arguments):
+    # There may be no udev that would make the nodes.
+    return call("mdadm", *arguments, env=os.environ | {"MDADM_NO_UDEV": "1"})
+
+
+@contextlib.contextmanager
+def dm_mirror(legs):
+    """With its log in memory: its fastest."""
+    sectors = matrix.DEVICE_BYTES >> 9
+    members = " ".join(f"{leg.path} 0" for leg in legs)
+    with dm_device(f"0 {sectors} mirror core 2 {MIRROR_REGION_BYTES >> 9} nosync {len(legs)} "
+                   f"{members} 1 handle_errors") as device:
+        device.note = "log in memory"
+        yield device
 
 
 @contextlib.contextmanager
@@ -234,6 +298,9 @@ def wait_until(condition):
 
 
 KERNEL = {"null": null_blk, "loop": kernel_loop, "stripe": dm_stripe,
+          "md": functools.partial(kernel_mirror, md),
+          "md-bitmap": functools.partial(kernel_mirror, functools.partial(md, bitmap="internal")),
+          "dm-mirror": functools.partial(kernel_mirror, dm_mirror),
           **{target: functools.partial(nbd_client, count)
              for target, count in matrix.CONNECTIONS.items()}}
 

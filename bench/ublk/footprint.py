@@ -6,13 +6,14 @@ import pathlib
 import re
 import time
 
-from ublk import devices, load, matrix, store
+from ublk import devices, load, matrix
 
 READ_BYTES = 4096
 
 
-def measure(mode, place, settings):
+def measure(once, place, settings):
     """Lines of once.csv."""
+    mode = once.server
     what = devices.spec("null", [])
     rows = [line(mode, "first_read", i + 1, seconds * 1000, "ms")
             for i, seconds in enumerate(first_reads(what, mode, place, settings))]
@@ -26,7 +27,7 @@ def measure(mode, place, settings):
         rows.append(line(mode, "resident", 1, kib_of(device.pid, "status", "VmRSS"), "KiB"))
         rows.append(line(mode, "proportional", 1, kib_of(device.pid, "smaps_rollup", "Pss"), "KiB"))
         rows.append(line(mode, "idle_cpu", 1, ticks, "ticks"))
-        rows.append(line(mode, store.ONCE_LAST, 1, wakeups, "switches"))
+        rows.append(line(mode, matrix.LAST_QUANTITY[once.what], 1, wakeups, "switches"))
     return rows
 
 

@@ -12,6 +12,7 @@ BENCH = machine.CHECKOUT / "bench/run"
 MEMORY = "3G"
 FELL_OVER = {124: "ran out of time", 125: "fell over"}
 HUNG = 3                # a session's status: a device no longer answers
+ONCE_SECONDS = 60       # for anything that is measured once
 MOST_RESTARTS = 10
 MOST_ATTEMPTS = 2       # of a run during which guests fell over, before it is skipped
 MOST_SETUPS = 4         # likewise of anything else, before all is given up
@@ -44,7 +45,8 @@ def boot(results):
     (results.directory / "current").unlink(missing_ok=True)
     settings = results.settings
     each = settings["seconds"] + settings["ramp_seconds"] + 2
-    limit = math.ceil(300 + each * len(results.missing()))
+    limit = math.ceil(300 + each * len(results.missing()) +
+                      ONCE_SECONDS * len(results.missing_once()))
     return subprocess.call([VM, "uml", "--mem", MEMORY, "--timeout", str(limit), "--retry-wedged",
                             "0", "--share", results.directory, "--", "python3", BENCH,
                             "--session", results.directory])

@@ -114,7 +114,10 @@ def read_jobs(output, errors, cell):
     if said:
         more = f" (and {len(said) - 1} lines more)" if len(said) > 1 else ""
         print(f"bench: fio ({cell.name}): {said[0]}{more}", flush=True)
-    text = output.read()
+    return jobs_of(output.read())
+
+
+def jobs_of(text):
     start = text.find("{")          # fio may print notes in front of its JSON
     if start < 0:
         return {}

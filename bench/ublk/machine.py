@@ -8,6 +8,8 @@ import re
 import shutil
 import subprocess
 
+from ublk import matrix
+
 CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
 
 
@@ -55,14 +57,22 @@ def describe(settings):
         ("fio", output("fio", "--version")),
         ("losetup", output(find_program("losetup"), "--version")),
         ("dmsetup", output(find_program("dmsetup"), "--version").partition("\n")[0]),
-        *([("nbdkit", output("nbdkit", "--version")),
-           ("nbd-client", output(find_program("nbd-client"), "--version"))]
-          if settings.get("nbd") else []),
+        *versions(settings),
         ("python", platform.python_version()),
         ("each run", f"{settings['seconds']} s after {settings['ramp_seconds']} s"),
         ("runs of a cell", str(settings["runs"])),
     ]
     return "".join(f"{name + ':':16}{value}\n" for name, value in facts)
+
+
+def versions(settings):
+    """Of the programs that only this suite needs."""
+    commands = {"nbdkit": ["nbdkit", "--version"],
+                "nbd-client": [find_program("nbd-client"), "--version"],
+                # It writes its version to the standard error output.
+                "mdadm": ["sh", "-c", "exec mdadm --version 2>&1"]}
+    return [(name, output(*commands[name])) for name in matrix.suite(settings).programs
+            if name in commands]
 
 
 def processor():

@@ -3,19 +3,18 @@
 import dataclasses
 import re
 
-TARGETS = ("null", "loop", "stripe")
 # Target nbd on an export of nbdkit, with so many connections, each of a queue of its own.
 CONNECTIONS = {"nbd-1": 1, "nbd-2": 2}
+MIRROR = "mirror"
 MODES = ("auto", "register", "user_copy", "get_data", "copy")
-# The kernel's own device of the same kind, measured beside ours under the name "kernel".
+# The kernel's own devices: "kernel" is the one of the target's kind; a mirror has several.
+MIRROR_PEERS = ("md", "md-bitmap", "dm-mirror")
+KERNEL = ("kernel", *MIRROR_PEERS)
 PEERS = {"null": "null_blk", "loop": "loop", "stripe": "dm-stripe", "nbd-1": "nbd",
          "nbd-2": "nbd"}
-SERVERS = (*MODES, "kernel")
-NBD_SERVERS = ("auto", "copy", "kernel")
+SERVERS = (*MODES, *KERNEL)
 BLOCKS = {"4k": 4 << 10, "64k": 64 << 10, "512k": 512 << 10}
 DIRECTIONS = ("read", "write")
-DEPTHS = (1, 64)
-NBD_DEPTHS = (1, 32)
 RAMP_SECONDS = 0.2
 
 LEGS = 4                        # of the stripe
@@ -24,9 +23,44 @@ DEVICE_BYTES = 128 << 20        # of each device; each has files of its own
 QUEUE_DEPTH = 128
 
 # Measured once: the footprint of an idle server, and how soon a device can be read.
-ONCE_MODES = ("auto", "copy")
 FIRST_READS = 10
 IDLE_SECONDS = 2.0
+# And of a mirror, in each round: a first copy, and requests while a leg dies.
+RESYNC_BYTES = 768 << 20
+FAILOVER_SECONDS = 3.0
+LAST_QUANTITY = {"footprint": "idle_wakeups", "resync": "resync_p99", "failover": "stall"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Suite:
+    """What one command measures and publishes in a folder of its own."""
+    title: str
+    command: str
+    folder: str
+    programs: tuple             # that it needs
+    targets: tuple
+    servers: tuple
+    blocks: tuple = tuple(BLOCKS)
+    depths: tuple = (1, 64)
+    once: tuple = ()            # see Once
+    once_title: str = ""
+    once_servers: tuple = ()
+
+
+SUITES = {
+    "ublk": Suite("ublk devices", "bench/run", "ublk", ("losetup", "dmsetup"),
+                  ("null", "loop", "stripe"), (*MODES, "kernel"), once=("footprint",),
+                  once_title="An idle server, one queue of depth 128",
+                  once_servers=("auto", "copy")),
+    "nbd": Suite("Target nbd on ublk, and the kernel's NBD client", "bench/run --nbd", "nbd-guest",
+                 ("nbdkit", "nbd-client"), tuple(CONNECTIONS), ("auto", "copy", "kernel"),
+                 depths=(1, 32)),
+    "mirror": Suite("Target mirror on ublk, md RAID 1 and dm-mirror", "bench/run --mirror",
+                    "mirror", ("nbdkit", "losetup", "dmsetup", "mdadm"), (MIRROR,),
+                    ("auto", "copy", *MIRROR_PEERS), blocks=("4k", "512k"),
+                    once=("resync", "failover"), once_title="A resync, and the death of a leg",
+                    once_servers=("auto", "md-bitmap")),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,16 +108,49 @@ class Run:
         return f"{self.name}#{self.round}"
 
 
+@dataclasses.dataclass(frozen=True)
+class Once:
+    """What is measured apart from the cells, of one server: one or several lines of once.csv."""
+    what: str
+    server: str
+    round: int
+
+    @property
+    def name(self):
+        return f"once/{self.what}/{self.server}"
+
+    @property
+    def key(self):
+        return f"{self.name}#{self.round}"
+
+    @property
+    def last_line(self):
+        """Server, quantity and sample: the others have been written before it."""
+        return self.server, LAST_QUANTITY[self.what], str(self.round)
+
+
+def suite_name(settings):
+    return settings.get("suite", "ublk")    # older results do not have it
+
+
+def suite(settings):
+    return SUITES[suite_name(settings)]
+
+
+def suite_of(target):
+    return next(each for each in SUITES.values() if target in each.targets)
+
+
 def targets(settings):
-    return tuple(CONNECTIONS) if settings.get("nbd") else TARGETS
+    return suite(settings).targets
 
 
 def servers(target):
-    return NBD_SERVERS if target in CONNECTIONS else SERVERS
+    return suite_of(target).servers
 
 
 def depths(target):
-    return NBD_DEPTHS if target in CONNECTIONS else DEPTHS
+    return suite_of(target).depths
 
 
 def queues(target):
@@ -91,7 +158,7 @@ def queues(target):
 
 
 def cells(settings):
-    blocks = ("4k", "512k") if settings["quick"] else BLOCKS
+    blocks = ("4k", "512k") if settings["quick"] else suite(settings).blocks
     return [Cell(target, block, direction, depth) for target in targets(settings)
             for block in blocks for direction in DIRECTIONS
             for depth in (depths(target)[-1:] if settings["quick"] else depths(target))]
@@ -114,9 +181,13 @@ def plan(settings):
 
 
 def once_plan(settings):
-    if settings.get("nbd"):
-        return []
-    return [mode for mode in ONCE_MODES if re.search(settings["only"], f"once/{mode}")]
+    """In rounds likewise; a footprint has its samples in one."""
+    wanted = re.compile(settings["only"])
+    here = suite(settings)
+    found = [Once(what, server, number) for what in here.once
+             for number in range(1, (1 if what == "footprint" else settings["runs"]) + 1)
+             for server in rotated(here.once_servers, number - 1)]
+    return [once for once in found if wanted.search(once.name)]
 
 
 def rotated(names, by):
@@ -125,4 +196,4 @@ def rotated(names, by):
 
 
 def server_title(server, target):
-    return f"kernel {PEERS[target]}" if server == "kernel" else server
+    return f"kernel {PEERS.get(target, server)}" if server in KERNEL else server

@@ -7,9 +7,12 @@ import sys
 from ublk import matrix
 
 COLORS = {"auto": "#1b5e9e", "register": "#6aaed6", "user_copy": "#e8a33d", "get_data": "#d3703a",
-          "copy": "#a8382c", "kernel": "#8a8a8a"}
+          "copy": "#a8382c", "kernel": "#8a8a8a", "md": "#8a8a8a", "md-bitmap": "#5c5c5c",
+          "dm-mirror": "#b9b9b9"}
 ROWS = 2        # of panels: throughput, processor time
 PANEL_WIDTH, PANEL_HEIGHT, HEAD_HEIGHT = 330, 280, 80
+
+
 def draw(found, directory):
     """DIR/TARGET.svg for each target that was measured at that depth."""
     gnuplot = shutil.which("gnuplot")

@@ -9,21 +9,28 @@ ONCE_TITLES = {
     "idle_cpu": f"processor time in {matrix.IDLE_SECONDS:g} s",
     "idle_wakeups": f"times woken in {matrix.IDLE_SECONDS:g} s",
     "first_read": "from `sluice add` to the first read",
+    "resync_speed": "first copy",
+    "resync_speed_loaded": "first copy, beside 1000 writes of 4K a second",
+    "rest_p99": "99th percentile of these writes, without a copy",
+    "resync_p99": "and during the copy",
+    "rest_stall": "longest request, both legs alive",
+    "stall": "while a local leg dies",
+    "nbd_stall": "while the server of an NBD leg is killed",
 }
 
 
 def write(found, directory):
     machine = (directory / "machine.txt").read_text(encoding="utf-8").strip()
     settings = found["settings"]
-    title, program = (("Target nbd on ublk, and the kernel's NBD client", "bench/run --nbd")
-                      if settings.get("nbd") else ("ublk devices", "bench/run"))
-    lines = [f"# {title}", "", f"Made by `{program}`; how to read it: `bench/README.md`. "
+    suite = matrix.suite(settings)
+    lines = [f"# {suite.title}", "",
+             f"Made by `{suite.command}`; how to read it: `bench/README.md`. "
              "Medians, and in brackets the lowest and highest run.", ""]
     if settings["quick"]:
         lines += ["**A quick run: too short for conclusions.**", ""]
     lines += ["## Aims", ""] + aim_table(found["aims"])
     if matrix.once_plan(settings):
-        lines += ["", "## An idle server, one queue of depth 128", ""] + once_table(found["once"])
+        lines += ["", f"## {suite.once_title}", ""] + once_table(found["once"], suite)
     for target in matrix.targets(settings):
         lines += target_section(found["cells"], target)
     lines += ["## Machine", "", "```", machine, "```", ""]
@@ -45,13 +52,16 @@ def bold(text, met):
     return text if met else f"**{text}**"
 
 
-def once_table(once):
+def once_table(once, suite):
     if not once:
         return ["Not measured."]
-    modes = [mode for mode in matrix.ONCE_MODES if mode in once]
-    lines = ["| | " + " | ".join(modes) + " |", "|---|" + "---:|" * len(modes)]
+    here = [server for server in suite.once_servers if server in once]
+    titles = [matrix.server_title(server, suite.targets[0]) for server in here]
+    lines = ["| | " + " | ".join(titles) + " |", "|---|" + "---:|" * len(here)]
     for name, title in ONCE_TITLES.items():
-        shown = [quantity(once[mode].get(name)) for mode in modes]
+        if not any(name in once[server] for server in here):
+            continue
+        shown = [quantity(once[server].get(name)) for server in here]
         lines.append(f"| {title} | " + " | ".join(shown) + " |")
     return lines
 
@@ -64,8 +74,11 @@ def quantity(found):
         text = f"{found['median'] / 1024:.1f} MiB"
     if found["unit"] == "ms":
         text = f"{found['median']:.1f} ms"
+    if found["unit"] == "GiB/s":
+        text = f"{found['median']:.2f} GiB/s"
     if found["samples"] > 1:
-        text += f" ({found['min']:.1f}-{found['max']:.1f})"
+        digits = 2 if found["unit"] == "GiB/s" else 1
+        text += f" ({found['min']:.{digits}f}-{found['max']:.{digits}f})"
     return text
 
 

@@ -4,7 +4,10 @@ import contextlib
 import sys
 import time
 
-from ublk import devices, footprint, guest, load, machine, matrix
+from ublk import devices, footprint, guest, load, machine, matrix, mirrors
+
+ONCE = {"footprint": footprint.measure, "resync": mirrors.measure_resync,
+        "failover": mirrors.measure_failover}
 
 
 class Session:
@@ -63,12 +66,13 @@ class Session:
               f"round {number}: {', '.join(shown)} {cell.unit}; {self.time_left()}", flush=True)
 
     def measure_once(self):
-        for mode in self.results.missing_once():
-            self.results.mark_current(f"the footprint of {mode}")
+        for once in self.results.missing_once():
+            self.results.mark_current(once.key)
             with devices.tmpfs() as place:
-                rows = footprint.measure(mode, place, self.settings)
+                rows = ONCE[once.what](once, place, self.settings)
             self.results.add_once(rows)
-            print(f"idle server and first read, {mode}: done", flush=True)
+            shown = ", ".join(f"{row['quantity']} {row['value']:g} {row['unit']}" for row in rows)
+            print(f"{once.key}: {shown}", flush=True)
 
     def time_left(self):
         left = (self.todo - self.done) * self.run_seconds / max(self.done, 1)

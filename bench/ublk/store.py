@@ -16,10 +16,9 @@ from ublk import matrix
 RUN_FIELDS = ("round", "target", "block", "direction", "depth", "server", "status", "iops",
               "mib_per_s", "window_s", "window_bytes", "server_cpu_s", "system_cpu_s",
               "system_busy_share")
-ONCE_LAST = "idle_wakeups"      # the last line written for a server
 ONCE_FIELDS = ("server", "quantity", "sample", "value", "unit")
 # Another value of one of these makes it another run, which does not go on where the last ended.
-IDENTITY = ("nbd", "seconds", "ramp_seconds", "runs", "quick", "only", "here", "revision")
+IDENTITY = ("suite", "seconds", "ramp_seconds", "runs", "quick", "only", "here", "revision")
 GENERATED = ("run.json", "raw.csv", "once.csv", "machine.txt", "results.json", "table.md",
              "current")
 
@@ -79,8 +78,8 @@ class Store:
                     run.server, str(run.round)) not in done]
 
     def missing_once(self):
-        done = {row["server"] for row in self.once() if row["quantity"] == ONCE_LAST}
-        return [mode for mode in matrix.once_plan(self.settings) if mode not in done]
+        done = {(row["server"], row["quantity"], row["sample"]) for row in self.once()}
+        return [once for once in matrix.once_plan(self.settings) if once.last_line not in done]
 
     # --- results
 
@@ -91,7 +90,7 @@ class Store:
         self.append("raw.csv", RUN_FIELDS, [row])
 
     def add_once(self, rows):
-        """All of one server at once: it is either there or missing."""
+        """All lines of one Once: the last tells that they are there."""
         self.append("once.csv", ONCE_FIELDS, rows)
 
     def runs(self):

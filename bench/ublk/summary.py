@@ -63,11 +63,14 @@ def spread(values):
 
 
 def ratios(server, here, speed):
-    """Of the median throughput to that of copy mode and of the kernel's device in the same cell."""
+    """Of the median throughput to that of copy mode, and of the kernel's fastest device, in the
+    same cell."""
     found = {}
-    for name, other in (("to_copy", "copy"), ("to_kernel", "kernel")):
-        mine, theirs = here[server][speed], here.get(other, {}).get(speed)
-        found[name] = round(mine["median"] / theirs["median"], 3) if mine and theirs else None
+    for name, others in (("to_copy", ("copy",)), ("to_kernel", matrix.KERNEL)):
+        mine = here[server][speed]
+        theirs = [here[other][speed]["median"] for other in others
+                  if here.get(other, {}).get(speed)]
+        found[name] = round(mine["median"] / max(theirs), 3) if mine and theirs else None
     return found
 
 
