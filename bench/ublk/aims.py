@@ -45,7 +45,7 @@ def judge_mirror(cells, once):
     found.append(compare(cells, cell("4k", "write", max(depths)), ["md-bitmap"],
                          LEAST_TO_MIRRORS))
     ours, theirs = (once.get(server, {}) for server in ("auto", "md-bitmap"))
-    found.append(hold("a first copy: auto not below kernel md-bitmap", ours.get("resync_speed"),
+    found.append(hold("a first copy: auto not below md-bitmap", ours.get("resync_speed"),
                       theirs.get("resync_speed"), LEAST_RESYNC, "GiB/s"))
     found.append(limit(f"no request of any run takes {MOST_STALL_MS} ms when a local leg dies",
                        ours.get("stall"), 1, MOST_STALL_MS, "ms", "max"))

@@ -196,4 +196,4 @@ def rotated(names, by):
 
 
 def server_title(server, target):
-    return f"kernel {PEERS.get(target, server)}" if server in KERNEL else server
+    return f"kernel {PEERS[target]}" if server == "kernel" else server

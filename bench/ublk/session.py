@@ -71,8 +71,9 @@ class Session:
             with devices.tmpfs() as place:
                 rows = ONCE[once.what](once, place, self.settings)
             self.results.add_once(rows)
-            shown = ", ".join(f"{row['quantity']} {row['value']:g} {row['unit']}" for row in rows)
-            print(f"{once.key}: {shown}", flush=True)
+            shown = {row["quantity"]: f"{row['value']:g} {row['unit']}" for row in rows}
+            print(f"{once.key}: {', '.join(f'{name} {value}' for name, value in shown.items())}",
+                  flush=True)
 
     def time_left(self):
         left = (self.todo - self.done) * self.run_seconds / max(self.done, 1)
