@@ -12,6 +12,9 @@
 namespace sluice::mirror {
 namespace {
 
+constexpr std::string_view kGiveUpOne =
+    "give up what one of them has by 'sluice mirror discard', while no server uses them";
+
 // The pessimistic order: of two statements on a leg the later one here holds.
 LegState worse(LegState one, LegState other) { return std::max(one, other); }
 
@@ -135,9 +138,8 @@ bool Assembling::find_equals() {
   }
   if (equals_.empty()) {
     return refuse(EBUSY, fmt::format("{} and {} are of the same generation, and each calls the "
-                                     "other out of date; give --discard with the one whose data "
-                                     "is to be overwritten",
-                                     name(candidates[0]), name(candidates[1])));
+                                     "other out of date; {}",
+                                     name(candidates[0]), name(candidates[1]), kGiveUpOne));
   }
   decision_.winner = equals_.front();
   return true;
@@ -288,10 +290,9 @@ bool Assembling::refuse_diverged(size_t one, size_t other) {
   }
   decision_.legs[one].text = fmt::format("was written apart from {}", name(other));
   decision_.legs[other].text = fmt::format("was written apart from {}", name(one));
-  return refuse(
-      EBUSY, fmt::format("{} and {} were written apart: {}; {}; {}; give --discard with "
-                         "the one whose data is to be overwritten",
-                         name(one), name(other), describe_past(one), describe_past(other), common));
+  return refuse(EBUSY,
+                fmt::format("{} and {} were written apart: {}; {}; {}; {}", name(one), name(other),
+                            describe_past(one), describe_past(other), common, kGiveUpOne));
 }
 
 // The generations that the other legs do not have.
@@ -323,8 +324,8 @@ bool Assembling::refuse_without_candidate() {
                 fmt::format("no leg with all data is there: {} says that {} has it; bring that one "
                             "back{}",
                             name(newest_), fmt::join(wanted, " or "),
-                            others ? fmt::format(", or give --discard with {} to go on with older "
-                                                 "data",
+                            others ? fmt::format(", or give up what {} has by 'sluice mirror "
+                                                 "discard' to go on with older data",
                                                  name(newest_))
                                    : ""));
 }

@@ -1,11 +1,13 @@
 #include "target/mirror/leg_record.hpp"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <bit>
 #include <cassert>
 #include <cerrno>
+#include <climits>
 #include <cstring>
 #include <optional>
 
@@ -229,6 +231,12 @@ std::string_view name_of(LegState state) {
       return "spare";
   }
   return "unknown";
+}
+
+Owner Owner::of_this_host() {
+  char host[HOST_NAME_MAX + 1] = "";
+  gethostname(host, sizeof(host) - 1);
+  return {.token = Uuid::random(), .host = label_of(host, kNameBytesMost)};
 }
 
 LegState LegRecord::state() const {

@@ -43,10 +43,13 @@ struct LegEntry {
   bool operator==(const LegEntry&) const = default;
 };
 
-// Who may write: the server that took the array last. A zero token is nobody's.
+// Who may write: the server, or `sluice mirror promote`, that took the array last. A zero token is
+// nobody's.
 struct Owner {
   Uuid token;
   std::string host = {};
+
+  static Owner of_this_host();  // with a new token
 
   bool operator==(const Owner&) const = default;
 };

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "target/mirror/resolve.hpp"
 #include "unit/target/mirror/records.hpp"
 
 namespace sluice::mirror::test {
@@ -24,7 +25,7 @@ ArrayWorld::ArrayWorld(uint64_t seed, size_t legs) : random_(seed), common_(whol
 bool ArrayWorld::live(int starts) {
   for (int i = 0; i < starts && failure_.empty(); ++i) {
     try {
-      start();
+      chance(25) ? resolve() : start();
     } catch (const Crash&) {
     }
     in_sync_.clear();
@@ -34,13 +35,40 @@ bool ArrayWorld::live(int starts) {
   return failure_.empty();
 }
 
-void ArrayWorld::start() {
+std::vector<size_t> ArrayWorld::some_legs() {
   std::vector<size_t> present;
   for (size_t leg = 0; leg < disks_.size(); ++leg) {
     if (chance(75)) present.push_back(leg);
   }
+  return shuffled(present);
+}
+
+// `sluice mirror promote`, or `discard`, of which the first leg is kept.
+void ArrayWorld::resolve() {
+  const std::vector<size_t> present = some_legs();
   if (present.empty()) return;
-  std::ranges::shuffle(present, random_);
+  const bool promotes = chance(50);
+  const Generation next{.id = random_()};
+  const auto writes = promotes ? plan_promotion(found(present), {}, next)
+                               : plan_discard(found(present), chance(50), next);
+  if (!writes || writes->empty()) return;
+  apart_ = true;
+  ++resolved_;
+  for (const LegWrite& write : *writes) {
+    step();
+    Disk& disk = disks_[present[write.leg]];
+    if (write.what == LegWrite::What::all_bits) {
+      disk.dirty.set();
+      continue;
+    }
+    disk.record = write.record;
+    for (size_t i = 1; i < present.size() && !promotes; ++i) disks_[present[i]].known = {};
+  }
+}
+
+void ArrayWorld::start() {
+  const std::vector<size_t> present = some_legs();
+  if (present.empty()) return;
   const bool may_fail = apart_ || present.size() < disks_.size();
   const std::optional<Decision> decision = decide_on(present, may_fail);
   if (!decision || !failure_.empty()) return;
@@ -72,8 +100,7 @@ std::optional<Decision> ArrayWorld::decide_on(const std::vector<size_t>& present
   return decision;
 }
 
-Decision ArrayWorld::decide_with(const std::vector<size_t>& present,
-                                 const std::vector<size_t>& discard) {
+std::vector<PresentLeg> ArrayWorld::found(const std::vector<size_t>& present) {
   std::vector<PresentLeg> legs;
   for (const size_t leg : present) {
     const auto parsed = parse(encoded(disks_[leg].record), 64 * kMiB);
@@ -83,7 +110,12 @@ Decision ArrayWorld::decide_with(const std::vector<size_t>& present,
                     .leg_bytes = 64 * kMiB,
                     .dirty = disks_[leg].dirty.any()});
   }
-  return decide(legs, discard);
+  return legs;
+}
+
+Decision ArrayWorld::decide_with(const std::vector<size_t>& present,
+                                 const std::vector<size_t>& discard) {
+  return decide(found(present), discard);
 }
 
 void ArrayWorld::check(const Decision& decision, const std::vector<size_t>& present) {

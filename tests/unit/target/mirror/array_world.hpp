@@ -30,6 +30,7 @@ class ArrayWorld {
   int refused() const { return refused_; }
   int behind_by_bits() const { return behind_by_bits_; }
   int behind_all() const { return behind_all_; }
+  int resolved() const { return resolved_; }
 
  private:
   static constexpr size_t kRegions = 4;
@@ -45,7 +46,10 @@ class ArrayWorld {
   struct Crash {};
 
   void start();
+  void resolve();
+  std::vector<size_t> some_legs();
   std::optional<Decision> decide_on(const std::vector<size_t>& present, bool may_fail);
+  std::vector<PresentLeg> found(const std::vector<size_t>& present);
   Decision decide_with(const std::vector<size_t>& present, const std::vector<size_t>& discard);
   void check(const Decision& decision, const std::vector<size_t>& present);
   void check_content(size_t leg, size_t winner, const Regions& copied);
@@ -84,6 +88,7 @@ class ArrayWorld {
   int refused_ = 0;
   int behind_by_bits_ = 0;
   int behind_all_ = 0;
+  int resolved_ = 0;
 
   // Of the running array: lost in a crash.
   LegRecord common_;             // what all superblocks say

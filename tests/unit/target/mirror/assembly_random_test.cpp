@@ -21,6 +21,7 @@ TEST(MirrorAssembly, NoLegThatLacksAnAcknowledgedWriteIsTakenAsGood) {
   int refused = 0;
   int by_bits = 0;
   int all = 0;
+  int resolved = 0;
   for (uint64_t seed = first; seed < first + runs; ++seed) {
     ArrayWorld world(seed, 2 + seed % 3);
     ASSERT_TRUE(world.live(20)) << "SLUICE_TEST_SEED=" << seed << ": " << world.failure();
@@ -28,6 +29,7 @@ TEST(MirrorAssembly, NoLegThatLacksAnAcknowledgedWriteIsTakenAsGood) {
     refused += world.refused();
     by_bits += world.behind_by_bits();
     all += world.behind_all();
+    resolved += world.resolved();
   }
   if (runs < 3000) return;
   // Each of the cases occurs often.
@@ -35,6 +37,7 @@ TEST(MirrorAssembly, NoLegThatLacksAnAcknowledgedWriteIsTakenAsGood) {
   EXPECT_GT(refused, 1000);
   EXPECT_GT(by_bits, 1000);
   EXPECT_GT(all, 1000);
+  EXPECT_GT(resolved, 500);
 }
 
 }  // namespace

@@ -107,7 +107,8 @@ TEST(MirrorAssembly, T3_5_LegsThatWereWrittenApartAreRefusedWithTheirPasts) {
             "a.img and b.img were written apart: a.img has 0000000000000003 (1970-01-01 00:50:00 "
             "UTC), used last by 'alpha'; b.img has 0000000000000002 (1970-01-01 00:33:20 UTC), "
             "used last by 'alpha'; the last they have in common is 0000000000000001 (1970-01-01 "
-            "00:16:40 UTC); give --discard with the one whose data is to be overwritten");
+            "00:16:40 UTC); give up what one of them has by 'sluice mirror discard', while no "
+            "server uses them");
   const Decision decided = decide(legs, std::vector<size_t>{0});
   EXPECT_EQ(refusal(decided), "");
   EXPECT_EQ(roles(decided), (Roles{Role::behind_all, Role::winner}));
@@ -142,7 +143,8 @@ TEST(MirrorAssembly, WithoutALegThatHasAllDataItDoesNotStart) {
             "that one back");
   const std::vector legs = {leg('b', {2, 1}, {in_sync, stale, out}),
                             leg('c', {1}, {in_sync, in_sync, in_sync})};
-  EXPECT_THAT(refusal(decide(legs)), HasSubstr("or give --discard with b.img"));
+  EXPECT_THAT(refusal(decide(legs)),
+              HasSubstr("or give up what b.img has by 'sluice mirror discard'"));
   const Decision decided = decide(legs, std::vector<size_t>{0});
   EXPECT_EQ(roles(decided), (Roles{Role::behind_all, Role::winner}));
   EXPECT_TRUE(decided.degraded && decided.new_generation);
