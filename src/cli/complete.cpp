@@ -142,10 +142,12 @@ Candidates values_of(std::string_view placeholder) {
     words = {"raw", "qcow2"};
   } else if (placeholder == "human|json") {
     words = {"human", "json"};
-  } else if (placeholder == "create|examine|forget") {
+  } else if (placeholder == "create|examine|forget|promote|discard") {
     words.emplace_back("create\tmake the legs of a mirror");
     words.emplace_back("examine\tshow what is on legs");
     words.emplace_back("forget\terase it");
+    words.emplace_back("promote\tgo on without the other legs");
+    words.emplace_back("discard\tgive up what is on a leg");
   } else if (placeholder == "start|end") {
     words = {"start", "end"};
   } else if (placeholder == "none|writeback") {

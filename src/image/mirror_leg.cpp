@@ -165,6 +165,11 @@ Result<void> write_mirror_leg(OpenDisk& disk, const LegRecord& record, bool dirt
   return write_mirror_superblock(disk, record);
 }
 
+Result<void> mark_mirror_leg(OpenDisk& disk, const LegRecord& record) {
+  if (auto written = write_bitmap(disk, record, true); !written) return written;
+  return flush(disk);
+}
+
 Result<void> write_mirror_superblock(OpenDisk& disk, const LegRecord& record) {
   const SuperblockFormat format =
       mirror::superblock_format(record.places.placement, leg_bytes(disk));
@@ -174,8 +179,10 @@ Result<void> write_mirror_superblock(OpenDisk& disk, const LegRecord& record) {
   uint64_t generation = 0;
   for (const SuperblockCopy& copy : found.copies)
     generation = std::max(generation, copy.generation);
+  std::array<uint64_t, 2> places = format.places;
+  if (found.copies[0].generation > found.copies[1].generation) std::ranges::reverse(places);
   const Buffer copy(format.copy_bytes);
-  for (const uint64_t place : format.places) {
+  for (const uint64_t place : places) {
     make_superblock_copy(format, format.version, ++generation, payload, copy.bytes());
     const Status written = disk.write(place, copy.bytes());
     if (!written.ok()) return std::unexpected(disk.explain("write", place, written));

@@ -33,7 +33,9 @@ Result<std::optional<MirrorLeg>> read_mirror_leg(OpenDisk& disk);
 // Writes the whole bitmap with all bits set or clear, makes it durable, and then writes both copies
 // of the superblock. What another array had at the other place is erased before.
 Result<void> write_mirror_leg(OpenDisk& disk, const mirror::LegRecord& record, bool dirty);
-// The superblock alone.
+// Sets all bits of the bitmap, durably, and nothing else.
+Result<void> mark_mirror_leg(OpenDisk& disk, const mirror::LegRecord& record);
+// The superblock alone: both copies, the older one first, so that a torn write leaves the newer.
 Result<void> write_mirror_superblock(OpenDisk& disk, const mirror::LegRecord& record);
 
 // Overwrites all copies of superblocks, valid or damaged, with zeroes. False: there was none.

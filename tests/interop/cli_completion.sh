@@ -55,11 +55,12 @@ words_and_values() {
     offers '' add -t null --ch
     offers 'auto register user_copy get_data copy passthrough uring_zc uring splice' add --mode ''
     offers '0 1' add -r ''
-    offers 'create examine forget' mirror ''
+    offers 'create examine forget promote discard' mirror ''
     offers 'start end' mirror create --metadata ''
     offers '--from --force' mirror create --f
     offers '--json' mirror examine --j
     offers '' mirror examine --f
+    offers '--keep' mirror discard --k
     offers "$folder/images/a.img" mirror forget x.img y.img "$folder/images/a"
     offers 'recover' help rec
     offers 'stripe' targets str

@@ -190,7 +190,7 @@ what_assembly_says() {
 
 wrong_lines() {
     truncate -s 16M a.img b.img
-    expect 2 "needs one of create, examine and forget" ""
+    expect 2 "needs one of create, examine, forget, promote and discard" ""
     expect 2 "has no action 'make'" make a.img
     expect 2 "needs a LEG" examine
     expect 2 "2 to 16 legs, and 1 are given" create a.img

@@ -14,14 +14,16 @@
 namespace sluice::cli {
 namespace {
 
-constexpr std::string_view kActions = "create|examine|forget";
+constexpr std::string_view kActions = "create|examine|forget|promote|discard";
 
 struct MirrorAction {
   std::string_view name;
   Outcome<void> (*run)(const CommandLine& line, const Streams& streams);
 };
 constexpr MirrorAction kMirrorActions[] = {
-    {"create", create_mirror}, {"examine", examine_mirror}, {"forget", forget_mirror}};
+    {"create", create_mirror},   {"examine", examine_mirror}, {"forget", forget_mirror},
+    {"promote", promote_mirror}, {"discard", discard_mirror},
+};
 
 // Which action the arguments have; empty: none yet.
 std::string_view action_of(std::span<const std::string> arguments) {
@@ -53,20 +55,32 @@ void declare_mirror(CommandLine& line, std::span<const std::string> arguments) {
               .value = "SIZE",
               .help = "create: of the data for each bit of the write-intent bitmap"});
   }
-  if (is("create") || is("forget")) {
-    line.add({.name = "force",
-              .help = "create: overwrite what is there; forget: damaged superblocks, too"});
+  if (is("discard")) {
+    line.add({.name = "keep",
+              .value = "LEG",
+              .help = "discard: the leg whose data stays, and is copied to the others"});
   }
-  if (is("examine")) line.add({.name = "json", .help = "examine: print everything as an object"});
+  if (is("create") || is("forget") || is("discard")) {
+    line.add({.name = "force",
+              .help = "create: overwrite what is there; forget: damaged superblocks, too; discard: "
+                      "data that is newer than what is kept"});
+  }
+  if (is("examine") || is("promote") || is("discard")) {
+    line.add({.name = "json", .help = "print everything as an object"});
+  }
 }
 
 Outcome<void> run_mirror(const CommandLine& line, const Streams& streams) {
   const std::string word = line.word().value_or("");
   const auto action = std::ranges::find(kMirrorActions, word, &MirrorAction::name);
   if (action == std::end(kMirrorActions)) {
-    if (word.empty()) return usage("'sluice mirror' needs one of create, examine and forget");
-    return usage(fmt::format("'sluice mirror' has no action {}: give create, examine or forget",
-                             shown(word)));
+    if (word.empty()) {
+      return usage("'sluice mirror' needs one of create, examine, forget, promote and discard");
+    }
+    return usage(
+        fmt::format("'sluice mirror' has no action {}: give create, examine, forget, "
+                    "promote or discard",
+                    shown(word)));
   }
   if (leg_words(line).empty()) return usage(fmt::format("'sluice mirror {}' needs a LEG", word));
   spdlog::set_level(spdlog::level::warn);  // not how the files are opened
@@ -92,8 +106,10 @@ constinit const Command kMirrorCommand = {
     .synopsis =
         "create [OPTION]... LEG LEG...\n"
         "examine [--json] LEG...\n"
-        "forget [--force] LEG...",
-    .summary = "Make the legs of a mirror, show what is on them, or erase it.",
+        "forget [--force] LEG...\n"
+        "promote [--json] LEG...\n"
+        "discard [--force] [--json] --keep LEG LEG...",
+    .summary = "Make the legs of a mirror, show what is on them, erase it, or decide which serves.",
     .declare = declare_mirror,
     .run = run_mirror,
     .has_state = false};

@@ -1,4 +1,4 @@
-// The actions of `sluice mirror`: create, examine, forget.
+// The actions of `sluice mirror`: create, examine, forget, promote, discard.
 #pragma once
 
 #include <memory>
@@ -16,6 +16,8 @@ namespace sluice::cli {
 Outcome<void> create_mirror(const CommandLine& line, const Streams& streams);
 Outcome<void> examine_mirror(const CommandLine& line, const Streams& streams);
 Outcome<void> forget_mirror(const CommandLine& line, const Streams& streams);
+Outcome<void> promote_mirror(const CommandLine& line, const Streams& streams);
+Outcome<void> discard_mirror(const CommandLine& line, const Streams& streams);
 
 // The legs of the command line: all words after the action.
 std::span<const std::string> leg_words(const CommandLine& line);
