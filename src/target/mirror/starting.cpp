@@ -14,6 +14,7 @@
 #include "target/mirror/resync.hpp"
 #include "target/mirror/scrub.hpp"
 #include "target/mirror/sweep.hpp"
+#include "target/missing.hpp"
 
 namespace sluice::mirror {
 namespace {
@@ -97,13 +98,17 @@ Status Mirror::refuse_degraded(const Decision& decision, LifeCall& call) const {
                                        legs));
 }
 
-// Legs that are missing may come later, and have a cache.
+// Legs that are missing may come later, and have a cache, or need to see the data as NBD does.
 void Mirror::set_geometry(const Decision& decision) {
   Geometry geometry;
   bool is_first = true;
   bool can_zero = true;
+  bool must_show = false;
   for (const auto& each : children()) {
-    if (each->missing() != nullptr) continue;
+    if (each->missing() != nullptr) {
+      must_show |= !is_free_place(*each);
+      continue;
+    }
     geometry = is_first ? each->geometry() : combine(geometry, each->geometry());
     can_zero = can_zero && each->geometry().can_write_zeroes;
     is_first = false;
@@ -115,6 +120,7 @@ void Mirror::set_geometry(const Decision& decision) {
   geometry.needs_stable_pages = true;
   geometry.can_prefetch = false;
   geometry.volatile_cache |= !decision.missing.empty();
+  geometry.needs_bytes |= must_show;
   geometry_ = geometry;
 }
 
