@@ -28,6 +28,7 @@ Health Mirror::health() const {
     health.state = state;
     health.reason = std::move(reason);
   };
+  if (now.fenced() != 0) note(HealthState::failed, legs_.why_fenced());
   if (now.in_sync() == 0) note(HealthState::failed, "no leg is in sync");
   uint64_t spares = 0;
   for (const size_t index : LegsOf(legs_.named())) {

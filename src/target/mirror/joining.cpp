@@ -102,7 +102,22 @@ Task Mirror::look_at_leg(Request& request, ControlCall& call, Joining& joining) 
     co_return call.fail(EEXIST, fmt::format("{} is a copy of leg {}, which is in use",
                                             leg(index).label, number_of(other)));
   }
+  if (is_taken_over(joining)) {
+    Task fencing = membership_.fence(request, joining.found.record);
+    std::ignore = co_await fencing;
+    co_return call.fail(EIO, legs_.why_fenced());
+  }
   co_return look_at_old(call, joining);
+}
+
+// This server had taken it, and another one has since, and has written to it. A leg that was
+// written apart before is refused, and no reason to stop: the user has started this server
+// nevertheless.
+bool Mirror::is_taken_over(const Joining& joining) const {
+  const LegRecord& found = joining.found.record;
+  const auto had_it = [&](const auto& each) { return each->written_as == found.leg; };
+  return found.owner.token != joining.array.owner.token && std::ranges::any_of(legs_, had_it) &&
+         !joining.array.history.has(found.history.current().id);
 }
 
 // A leg of the array: by its history.

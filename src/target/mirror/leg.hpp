@@ -55,6 +55,7 @@ struct Leg {
   std::unique_ptr<Superblock> superblock;  // null: it has never joined
   std::unique_ptr<StaleMap> stale;         // null likewise
   std::vector<uint64_t> intents;           // its bitmap, as it was read
+  Uuid written_as;                         // the leg here that has got the token of this server
 
   // --- Any thread.
   alignas(64) std::atomic<uint32_t> reads = 0;  // in flight

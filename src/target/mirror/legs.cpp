@@ -35,4 +35,19 @@ void Legs::report(LegSet legs, std::string_view what) const {
   }
 }
 
+void Legs::fence(const std::string& why) {
+  log().error("{}: {}", mirror_.name(), why);
+  {
+    const std::scoped_lock guard(fencing_);
+    why_fenced_ = why;
+  }
+  set_members(members().with_fence());
+  emit({.kind = kHealthChanged, .text = why, .target = mirror_.name()});
+}
+
+std::string Legs::why_fenced() const {
+  const std::scoped_lock guard(fencing_);
+  return why_fenced_;
+}
+
 }  // namespace sluice::mirror

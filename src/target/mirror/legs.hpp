@@ -7,6 +7,8 @@
 #include <bit>
 #include <cstddef>
 #include <memory>
+#include <mutex>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -40,6 +42,10 @@ class Legs {
   // Those of `in_sync` that can be relied on: all, if a flush has failed on all of them.
   LegSet sound_of(LegSet in_sync) const;
 
+  // No leg is written any more. `why`, for users: who has taken the array.
+  void fence(const std::string& why);
+  std::string why_fenced() const;
+
   // Tells the user of each: a warning, and an event.
   void report(LegSet legs, std::string_view what) const;
 
@@ -48,6 +54,8 @@ class Legs {
   std::vector<std::unique_ptr<Leg>> legs_;
   std::atomic<LegSet> named_ = 0;
   std::atomic<uint64_t> members_ = 0;
+  mutable std::mutex fencing_;
+  std::string why_fenced_;  // under this mutex
 };
 
 }  // namespace sluice::mirror

@@ -29,6 +29,9 @@ class Members {
   constexpr LegSet written() const { return in_sync() | behind(); }
   // Are written to, and get the rest from the others.
   constexpr LegSet behind() const { return static_cast<LegSet>(word_ >> kMostLegs & kMask); }
+  // Another owner has taken the array: they are read, and not written any more.
+  constexpr LegSet fenced() const { return static_cast<LegSet>(word_ >> 2 * kMostLegs & kMask); }
+  constexpr LegSet readable() const { return written() | fenced(); }
   // A leg has left, and the others do not say so durably yet: nothing is acknowledged until then.
   constexpr bool unsettled() const { return (word_ & kUnsettled) != 0; }
 
@@ -41,6 +44,7 @@ class Members {
   constexpr Members without(LegSet legs) const {
     return Members(word_ & ~(uint64_t{legs} | uint64_t{legs} << kMostLegs));
   }
+  constexpr Members with_fence() const { return Members(uint64_t{written()} << 2 * kMostLegs); }
   constexpr Members settled(bool yes) const {
     return Members(yes ? word_ & ~kUnsettled : word_ | kUnsettled);
   }

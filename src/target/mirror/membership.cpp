@@ -1,10 +1,13 @@
 #include "target/mirror/membership.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <tuple>
 #include <utility>
 
 #include "core/gather.hpp"
+#include "spec/shown.hpp"
 
 namespace sluice::mirror {
 namespace {
@@ -18,6 +21,8 @@ bool counts_as_in_sync(const LegEntry& entry) {
 void Membership::begin(LegRecord record, bool read_only) {
   record_ = std::move(record);
   if (record_.wanted == 0) record_.wanted = static_cast<uint32_t>(record_.legs_no_spares());
+  record_.owner = Owner::of_this_host();
+  for (const auto& each : legs_) each->written_as = {};
   told_ = 0;
   read_only_ = read_only;
   note_standby();
@@ -161,6 +166,7 @@ Buffer Membership::payload_for(size_t index) const {
 // asked for it, the leg leaves then, at the latest by the sweep.
 Task Membership::write_record(Request& request, size_t index) {
   const Buffer payload = payload_for(index);
+  legs_[index].written_as = legs_[index].id;
   ReplaceableChild::Use use(legs_[index].child, *request.ring);
   Task writing = legs_[index].superblock->write(request, payload.bytes());
   const Status written = co_await writing;
@@ -171,6 +177,7 @@ Task Membership::write_record(Request& request, size_t index) {
 // On a leg that had none.
 Task Membership::format_record(Request& request, size_t index) {
   const Buffer payload = payload_for(index);
+  legs_[index].written_as = legs_[index].id;
   ReplaceableChild::Use use(legs_[index].child, *request.ring);
   Task writing = legs_[index].superblock->format(request, payload.bytes());
   co_return co_await writing;
@@ -277,6 +284,22 @@ Task Membership::take_in(Request& request, const Joining& joining) {
   legs_[index].has_lost = false;
   note_standby();
   if (!joining.as_spare) legs_.set_members(now.with_behind(index));
+  co_return kOk;
+}
+
+// With the mutex: nobody changes the members meanwhile, and nobody does afterwards, as no leg is in
+// sync. Writes in flight had begun before.
+Task Membership::fence(Request& request, const LegRecord& found) {
+  AsyncMutex::Hold hold(mutex_, *request.ring);
+  co_await hold;
+  if (legs_.members().fenced() != 0) co_return kOk;
+  const LegEntry* const entry = record_.find(found.leg);
+  legs_.fence(fmt::format(
+      "fenced: leg {} was taken over by {} (owner {}) and written apart, so that nothing is "
+      "written here any more: remove the device, and give up what one side has by 'sluice mirror "
+      "discard'",
+      entry == nullptr ? found.leg.text() : entry->label, shown(found.owner.host),
+      found.owner.token.text()));
   co_return kOk;
 }
 

@@ -44,6 +44,8 @@ class Membership {
   Task take_in(Request& request, const Joining& joining);
   // `legs` hold all that the others do, if nothing has happened to them since.
   Task promote(Request& request, LegSet legs);
+  // Another owner has taken the array: nothing is written any more.
+  Task fence(Request& request, const LegRecord& found);
   // Nothing is kept for this leg any more.
   Task forget(Request& request, Uuid leg);
   // The leg becomes a spare as soon as others suffice. EIO: no leg in sync could be told.

@@ -96,6 +96,7 @@ class Mirror final : public Target {
   Task join(Request& request, ControlCall& call, Joining joining);
   Task take_in(Request& request, ControlCall& call, const Joining& joining);
   Task look_at_leg(Request& request, ControlCall& call, Joining& joining);
+  bool is_taken_over(const Joining& joining) const;
   Status look_at_old(ControlCall& call, Joining& joining) const;
   Status look_at_new(ControlCall& call, Joining& joining);
   Status check_room(ControlCall& call, const Joining& joining) const;

@@ -19,7 +19,7 @@ constexpr uint64_t kCopyBytes = 256 << 10;  // at once
 
 // The one place that decides it (T3.1): a leg has a region unless it is stale there.
 bool Mirror::is_readable(size_t index, Members now, uint64_t first, uint64_t last) const {
-  return (now.written() & leg_bit(index)) != 0 && !leg(index).stale->has_any(first, last);
+  return (now.readable() & leg_bit(index)) != 0 && !leg(index).stale->has_any(first, last);
 }
 
 // The preferred one, else the one with the fewest reads; a write-mostly one only if there is no
@@ -32,7 +32,7 @@ size_t Mirror::choose(uint64_t offset, uint64_t length, LegSet among) const {
   const Members now = members();
   LegSet readable = 0;
   LegSet doubtful = 0;
-  for (const size_t index : LegsOf(now.written() & among)) {
+  for (const size_t index : LegsOf(now.readable() & among)) {
     if (!is_readable(index, now, first, last)) continue;
     (leg(index).has_lost ? doubtful : readable) |= leg_bit(index);
   }
@@ -101,7 +101,7 @@ Task Mirror::read_from(Request& request, size_t index) {
   Request part = part_for(request, index);
   Task serving = use->submit(part);
   const Status status = co_await serving;
-  const bool has_left = (members().written() & leg_bit(index)) == 0;
+  const bool has_left = (members().readable() & leg_bit(index)) == 0;
   co_return status.ok() && has_left ? Status::from_errno(ESTALE) : status;
 }
 
@@ -140,7 +140,8 @@ Task Mirror::read_elsewhere(Request& request, size_t failed, Status status) {
 // No leg has all of the range: each region has one that has it.
 Task Mirror::read_by_regions(Request& request) {
   const Regions& regions = intents_->regions();
-  if (members().in_sync() == 0 ||
+  const Members now = members();
+  if ((now.in_sync() | now.fenced()) == 0 ||
       regions.region_of(request.offset) == regions.last_of(request.offset, request.length)) {
     co_return Status::from_errno(EIO);
   }
@@ -161,7 +162,7 @@ Task Mirror::read_by_regions(Request& request) {
 // Writes what the others have to a leg that could not read it, or has it leave. Not where the leg
 // is stale anyway (T3.13).
 Task Mirror::repair(Request& request, size_t index) {
-  if (geometry_.read_only) co_return kOk;
+  if (geometry_.read_only || members().fenced() != 0) co_return kOk;
   RangeLock::Hold hold(ranges_, *request.ring, request.offset, request.length,
                        RangeLock::Mode::exclusive);
   co_await hold;

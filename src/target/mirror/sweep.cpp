@@ -18,6 +18,7 @@ constexpr std::chrono::minutes kForgiven{10};
 }  // namespace
 
 Task Mirror::Sweep::step(Request& request) {
+  if (mirror_.members().fenced() != 0) co_return kOk;
   Task settling = mirror_.membership_.settle_again(request);
   std::ignore = co_await settling;
   Task leaving = let_lost_go(request);

@@ -19,6 +19,7 @@ namespace sluice::mirror {
 
 Task Mirror::control(Request& request, ControlCall& call) {
   if (geometry_.read_only) return call.fail(EROFS, "the mirror is read-only");
+  if (members().fenced() != 0) return call.fail(EIO, legs_.why_fenced());
   const std::string& verb = call.verb.target;
   if (verb == kFail) return fail_leg(request, call);
   if (verb == kReadd) return readd(request, call);
