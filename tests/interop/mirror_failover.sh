@@ -112,7 +112,7 @@ host_is_lost() {
     local writer=$!
     until [ -e book.started ]; do sleep 0.05; done
     sleep 1
-    refused "attached for writing elsewhere" "$SLUICE" mirror promote b.img
+    refused "device $EXPORT serves it: 'sluice del -n $EXPORT'" "$SLUICE" mirror promote b.img
     kill -KILL "$SERVER"
     wait_for_end "$SERVER"
     touch book.stop

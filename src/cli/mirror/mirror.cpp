@@ -5,11 +5,15 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <filesystem>
 #include <string_view>
 
 #include "cli/command.hpp"
 #include "cli/image/image_source.hpp"
+#include "daemon/state.hpp"
 #include "spec/shown.hpp"
+#include "target/registry.hpp"
 
 namespace sluice::cli {
 namespace {
@@ -62,12 +66,30 @@ void declare_mirror(CommandLine& line, std::span<const std::string> arguments) {
   }
   if (is("create") || is("forget") || is("discard")) {
     line.add({.name = "force",
-              .help = "create: overwrite what is there; forget: damaged superblocks, too; discard: "
-                      "data that is newer than what is kept"});
+              .help = "create: over content; forget: damaged ones; discard: newer data, too"});
   }
   if (is("examine") || is("promote") || is("discard")) {
     line.add({.name = "json", .help = "print everything as an object"});
   }
+}
+
+bool has_file(const Spec& spec, const std::string& path) {
+  if (spec.text("file") == path) return true;
+  return std::ranges::any_of(spec.children, [&](const Spec& each) { return has_file(each, path); });
+}
+
+// The device that serves a file of the leg, as the end of a sentence. By their paths: a file is
+// not looked at, as it may be on a file system that hangs.
+std::string holder_of(const Spec& leg) {
+  const std::string path = leg.text("file");
+  for (const DeviceRecord& record : read_records()) {
+    if (path.empty() || !has_file(record.spec, path) || !server_alive(record)) continue;
+    return fmt::format("; device {} serves it: 'sluice del -n {}' ends that", record.id, record.id);
+  }
+  for (const Spec& each : leg.children) {
+    if (std::string holder = holder_of(each); !holder.empty()) return holder;
+  }
+  return {};
 }
 
 Outcome<void> run_mirror(const CommandLine& line, const Streams& streams) {
@@ -92,13 +114,20 @@ Outcome<void> run_mirror(const CommandLine& line, const Streams& streams) {
 std::span<const std::string> leg_words(const CommandLine& line) { return line.words().subspan(1); }
 
 Outcome<std::unique_ptr<image::OpenDisk>> open_leg(const std::string& word, LegAccess access) {
-  const auto spec = destination_spec(word, {});
+  auto spec = destination_spec(word, {});
   if (!spec) return std::unexpected(spec.error());
+  std::error_code error;
+  const auto here = std::filesystem::current_path(error);
+  if (auto made = make_paths_absolute(*spec, target_vocabulary(), here.native()); !made) {
+    return failed(made.error());
+  }
   const bool writable = access == LegAccess::write;
   auto disk =
       image::OpenDisk::open(*spec, {.name = word, .writable = writable, .unlocked = !writable});
-  if (!disk) return failed(disk.error());
-  return std::move(*disk);
+  if (disk) return std::move(*disk);
+  std::string text = std::move(disk.error().text);
+  if (disk.error().error == EBUSY) text += holder_of(*spec);
+  return failed(text);
 }
 
 constinit const Command kMirrorCommand = {
