@@ -37,8 +37,7 @@ struct MissingNode {  // one that could not be opened (target/missing.hpp)
   Error why;
 };
 
-// The open files of a stack, from the process that opened the same spec and uses them until it
-// ends.
+// The open files of a stack, from the process that opened the same spec, until it ends.
 struct InheritedFiles {
   std::vector<Descriptor> files{};     // in the order of add_file() there
   std::vector<MissingNode> missing{};  // targets that have none

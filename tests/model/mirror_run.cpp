@@ -27,6 +27,7 @@ Spec spec_of(size_t legs) {
 
 // The time of the machine must not matter.
 constexpr std::chrono::hours kNever{24};
+constexpr uint64_t kWriteBehind = 256 << 10;
 
 }  // namespace
 
@@ -56,9 +57,12 @@ MirrorRun::MirrorRun(const Setup& setup, uint64_t seed, const std::vector<Bytes>
     legs_.push_back(std::move(leg));
     children.push_back(std::move(disk));
   }
-  mirror_ = std::make_unique<mirror::Mirror>(
-      std::move(children), spec_of(legs.size()),
-      mirror::MirrorOptions{.degraded = true, .later_return = kNever, .spare_after = {}});
+  mirror::MirrorOptions options{.degraded = true, .later_return = kNever, .spare_after = {}};
+  options.write_behind_most = kWriteBehind;
+  if (legs.size() > 1 && random_() % 3 == 0) {
+    options.write_behind = mirror::leg_bit(random_() % legs.size());
+  }
+  mirror_ = std::make_unique<mirror::Mirror>(std::move(children), spec_of(legs.size()), options);
 }
 
 MirrorRun::~MirrorRun() = default;

@@ -225,6 +225,8 @@ void MirrorRun::lose_a_leg(std::vector<Bytes>& legs) {
   rest.erase(rest.begin() + static_cast<std::ptrdiff_t>(random_() % rest.size()));
   const auto [without, left] = decide_on(rest);
   if (!without.winner) return;
+  const mirror::LegRecord& winner = left[*without.winner].record;
+  if (winner.find(winner.leg)->follows) return;  // it may lack what was acknowledged
   for (size_t i = 0; i < present.size(); ++i) {
     const bool has_all =
         all.legs[i].role == mirror::Role::winner || all.legs[i].role == mirror::Role::equal;

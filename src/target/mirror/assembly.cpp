@@ -141,7 +141,9 @@ bool Assembling::find_equals() {
                                      "other out of date; {}",
                                      name(candidates[0]), name(candidates[1]), kGiveUpOne));
   }
-  decision_.winner = equals_.front();
+  const auto follows = [&](size_t leg) { return record(leg).find(record(leg).leg)->follows; };
+  const auto first = std::ranges::find_if_not(equals_, follows);
+  decision_.winner = first != equals_.end() ? *first : equals_.front();
   return true;
 }
 
@@ -213,6 +215,7 @@ void Assembling::assign_roles() {
     if (!leg) continue;
     if (*leg == winner) {
       decision_.legs[*leg] = {Role::winner, "has all data"};
+      entry.follows = false;
     } else if (is_equal(*leg) && !dirty) {
       decision_.legs[*leg] = {Role::equal, fmt::format("has the same data as {}", name(winner))};
     } else if (is_equal(*leg)) {

@@ -7,6 +7,7 @@
 #include "target/mirror/resync.hpp"
 #include "target/mirror/scrub.hpp"
 #include "target/mirror/sweep.hpp"
+#include "target/mirror/write_behind.hpp"
 #include "target/missing.hpp"
 #include "target/registry.hpp"
 

@@ -6,6 +6,7 @@
 #include "target/mirror/mirror.hpp"
 #include "target/mirror/resync.hpp"
 #include "target/mirror/scrub.hpp"
+#include "target/mirror/write_behind.hpp"
 
 namespace sluice::mirror {
 namespace {
@@ -38,7 +39,7 @@ Health Mirror::health() const {
     } else if ((now.written() & leg_bit(index)) == 0) {
       const bool is_missing = child(index).missing() != nullptr;
       note(HealthState::degraded, name + (is_missing ? " is missing" : " has left"));
-    } else if ((now.behind() & leg_bit(index)) != 0) {
+    } else if ((now.behind() & ~legs_.following() & leg_bit(index)) != 0) {
       note(HealthState::degraded, fmt::format("{} is being resynchronised: {} bytes are left{}",
                                               name, resync_->left_bytes(),
                                               resync_->is_paused      ? ", and it is paused"
@@ -57,7 +58,8 @@ Health Mirror::health() const {
   const Regions& regions = intents_->regions();
   health.numbers = {
       gauge("legs_in_sync", static_cast<uint64_t>(std::popcount(now.in_sync()))),
-      gauge("legs_behind", static_cast<uint64_t>(std::popcount(now.behind()))),
+      gauge("legs_behind", static_cast<uint64_t>(std::popcount(now.behind() & ~legs_.following()))),
+      gauge("legs_following", static_cast<uint64_t>(std::popcount(legs_.following()))),
       gauge("spares", spares),
       gauge("dirty_bytes", regions.dirty() * regions.region_bytes()),
       gauge("resync_left_bytes", resync_->left_bytes()),
@@ -68,6 +70,12 @@ Health Mirror::health() const {
       {.name = "leg_write_errors", .value = write_errors},
       {.name = "leg_repairs", .value = repairs},
   };
+  if (behind_) {
+    health.numbers.push_back(gauge("write_behind_bytes", behind_->waiting_bytes()));
+    health.numbers.push_back(
+        {.name = "write_behind_copied_bytes", .value = behind_->copied_bytes()});
+    health.numbers.push_back({.name = "write_behind_waits", .value = behind_->waits()});
+  }
   return health;
 }
 

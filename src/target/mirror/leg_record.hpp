@@ -39,6 +39,8 @@ struct LegEntry {
   // It is to be replaced, and becomes a spare as soon as others suffice; one that is a spare was
   // replaced, and is not taken by itself.
   bool leaves = false;
+  // In sync, but writes come to it later than to others: it may lack acknowledged ones.
+  bool follows = false;
 
   bool operator==(const LegEntry&) const = default;
 };

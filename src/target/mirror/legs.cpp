@@ -42,6 +42,7 @@ void Legs::fence(const std::string& why) {
     why_fenced_ = why;
   }
   set_members(members().with_fence());
+  set_following(0);
   emit({.kind = kHealthChanged, .text = why, .target = mirror_.name()});
 }
 

@@ -37,6 +37,10 @@ class Legs {
     return static_cast<size_t>(std::popcount(named_ & (leg_bit(index) - 1))) + 1;
   }
 
+  // Those that others call in sync, but that get writes later: among those that are behind.
+  LegSet following() const { return following_; }
+  void set_following(LegSet following) { following_ = following; }
+
   // Those of which a flush has failed.
   LegSet lost() const;
   // Those of `in_sync` that can be relied on: all, if a flush has failed on all of them.
@@ -54,6 +58,7 @@ class Legs {
   std::vector<std::unique_ptr<Leg>> legs_;
   std::atomic<LegSet> named_ = 0;
   std::atomic<uint64_t> members_ = 0;
+  std::atomic<LegSet> following_ = 0;
   mutable std::mutex fencing_;
   std::string why_fenced_;  // under this mutex
 };

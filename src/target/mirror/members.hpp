@@ -44,7 +44,7 @@ class Members {
   constexpr Members without(LegSet legs) const {
     return Members(word_ & ~(uint64_t{legs} | uint64_t{legs} << kMostLegs));
   }
-  constexpr Members with_fence() const { return Members(uint64_t{written()} << 2 * kMostLegs); }
+  constexpr Members with_fence() const { return Members(uint64_t{in_sync()} << 2 * kMostLegs); }
   constexpr Members settled(bool yes) const {
     return Members(yes ? word_ & ~kUnsettled : word_ | kUnsettled);
   }

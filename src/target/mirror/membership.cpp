@@ -18,14 +18,15 @@ bool counts_as_in_sync(const LegEntry& entry) {
 
 }  // namespace
 
-void Membership::begin(LegRecord record, bool read_only) {
+void Membership::begin(LegRecord record, LegSet write_behind, bool read_only) {
   record_ = std::move(record);
   if (record_.wanted == 0) record_.wanted = static_cast<uint32_t>(record_.legs_no_spares());
   record_.owner = Owner::of_this_host();
   for (const auto& each : legs_) each->written_as = {};
   told_ = 0;
+  write_behind_ = write_behind;
   read_only_ = read_only;
-  note_standby();
+  note_rows();
 }
 
 // `failed` legs leave. kOk: one of `good` is in sync afterwards, and all is durable. All legs of
@@ -46,9 +47,10 @@ Task Membership::let_go(Request& request, LegSet failed, LegSet good) {
     co_return kOk;
   }
   if (leaving != 0) {
-    const bool counts = (leaving & now.in_sync()) != 0;
+    const bool counts = (leaving & complete()) != 0;
     if (counts) leave_to(leaving, now);
     legs_.set_members(now.without(leaving).settled(!counts && !now.unsettled()));
+    legs_.set_following(legs_.following() & ~leaving);
     legs_.report(leaving, "has left");
   }
   if (!legs_.members().unsettled()) co_return kOk;
@@ -93,9 +95,10 @@ Task Membership::settle(Request& request) {
     std::ignore = co_await recording_behind;
     const LegSet told = is_durable ? now.written() : now.in_sync();
     const LegSet failed = told & ~done;
-    const bool is_settled = (failed & now.in_sync()) == 0;
+    const bool is_settled = (failed & complete()) == 0;
     if (!is_settled) leave_to(failed, now);
     legs_.set_members(now.without(failed).settled(is_settled));
+    legs_.set_following(legs_.following() & ~failed);
     if (failed != 0) legs_.report(failed, "has left");
     if (!is_settled) continue;
     told_ = 0;
@@ -115,15 +118,15 @@ Task Membership::settle_again(Request& request) {
 
 // Each set of legs that is left has a generation of its own, however often it takes to write it.
 void Membership::begin_generation(Members now) {
-  if (told_ == now.in_sync()) return;
-  told_ = now.in_sync();
+  if (told_ == complete()) return;
+  told_ = complete();
   record_.begin_generation(Generation::begin_now());
   record_.clean = false;
   for (size_t index = 0; index < legs_.size(); ++index) {
     LegEntry* const entry = record_.find(legs_[index].id);
     if (entry == nullptr || entry->state == LegState::spare) continue;
     const LegSet bit = leg_bit(index);
-    entry->state = (now.in_sync() & bit) != 0  ? LegState::in_sync
+    entry->state = (complete() & bit) != 0     ? LegState::in_sync
                    : (now.behind() & bit) != 0 ? LegState::stale
                                                : LegState::out;
   }
@@ -199,11 +202,14 @@ Task Membership::promote(Request& request, LegSet legs) {
     for (const size_t index : LegsOf(legs)) {
       if (legs_[index].stale->count() != 0) legs &= ~leg_bit(index);
     }
-    legs &= now.behind();
+    legs &= now.behind() & ~(legs_.following() & write_behind_);
     if (legs == 0) co_return kOk;
     const LegRecord before = record_;
-    for (const size_t index : LegsOf(legs))
-      record_.find(legs_[index].id)->state = LegState::in_sync;
+    for (const size_t index : LegsOf(legs)) {
+      LegEntry& entry = *record_.find(legs_[index].id);
+      entry.state = LegState::in_sync;
+      entry.follows = (write_behind_ & leg_bit(index)) != 0;
+    }
     if (std::ranges::all_of(record_.legs, counts_as_in_sync)) {
       record_.bitmap_since = record_.history.current().id;
     }
@@ -216,8 +222,9 @@ Task Membership::promote(Request& request, LegSet legs) {
     } else {
       // From now on they leave like all that are in sync.
       Members next = now;
-      for (const size_t index : LegsOf(legs)) next = next.with_in_sync(index);
+      for (const size_t index : LegsOf(legs & ~write_behind_)) next = next.with_in_sync(index);
       legs_.set_members(next);
+      note_rows();
       legs_.report(legs, "is in sync");
       Task recording_own = record_on(request, legs, done);
       std::ignore = co_await recording_own;
@@ -255,6 +262,7 @@ Task Membership::take_in(Request& request, const Joining& joining) {
   entry.state = joining.as_spare ? LegState::spare : LegState::stale;
   entry.label = legs_[index].label;
   entry.leaves = false;
+  entry.follows = false;
   if (joining.is_one_more) {
     const auto stay = std::ranges::count_if(record_.legs, [](const LegEntry& each) {
       return each.state != LegState::spare && !each.leaves;
@@ -282,7 +290,7 @@ Task Membership::take_in(Request& request, const Joining& joining) {
   }
   legs_[index].may_return = false;
   legs_[index].has_lost = false;
-  note_standby();
+  note_rows();
   if (!joining.as_spare) legs_.set_members(now.with_behind(index));
   co_return kOk;
 }

@@ -20,8 +20,9 @@ class Membership {
   explicit Membership(Legs& legs) : legs_(legs) {}
 
   // --- While nothing else runs.
-  // What the legs of a mirror that starts are to say. `read_only`: nothing is ever written.
-  void begin(LegRecord record, bool read_only);
+  // What the legs of a mirror that starts are to say. `write_behind`: legs that get writes later;
+  // `read_only`: nothing is ever written.
+  void begin(LegRecord record, LegSet write_behind, bool read_only);
   // The record as it is, to `legs`; `done`: those that have it.
   Task record_on(Request& request, LegSet legs, LegSet& done);
   // The array is clean, if all its legs are equal and `is_rested`: no region is dirty.
@@ -60,9 +61,10 @@ class Membership {
 
  private:
   bool all_are_written() const;
+  LegSet complete() const { return legs_.members().in_sync() | legs_.following(); }
   LegSet leaving() const;
   bool suffices(LegSet legs) const;
-  void note_standby();
+  void note_rows();
   Task begin_anew(Request& request, Members now);
   void leave_to(LegSet leaving, Members now);
   Task settle(Request& request);
@@ -73,6 +75,7 @@ class Membership {
 
   Legs& legs_;
   AsyncMutex mutex_;
+  LegSet write_behind_ = 0;
   bool read_only_ = false;
   LegRecord record_;  // what is the same on all legs
   LegSet told_ = 0;   // its generation was begun for these, and is not on all of them yet

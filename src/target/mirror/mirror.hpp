@@ -41,12 +41,15 @@ class Mirror final : public Target {
   class Resync;
   class Scrub;
   class Sweep;
+  class WriteBehind;
 
   Task do_submit(Request& request) override;
   Task do_extents(Request& request, Extents& found) override;
   Result<uint64_t> do_resize(std::optional<uint64_t> wanted) override;
 
   Members members() const { return legs_.members(); }
+  // The written legs that get writes later.
+  LegSet later(Members now) const { return now.behind() & options_.write_behind; }
   size_t number_of(size_t index) const { return legs_.number_of(index); }
   Leg& leg(size_t index) const { return legs_[index]; }
   Request part_for(const Request& request, size_t index) const;  // for the data of a leg
@@ -58,7 +61,7 @@ class Mirror final : public Target {
   Task assemble(Request& request, LifeCall& call);
   Task read_leg(Request& request, size_t index, PresentLeg& found, std::string& why);
   Task read_intents(Request& request, size_t index, PresentLeg& found);
-  Status refuse_degraded(const Decision& decision, LifeCall& call) const;
+  Status refuse_degraded(const Decision& decision, std::string_view advice, LifeCall& call) const;
   void set_geometry(const Decision& decision);
   Task take_up(Request& request, LifeCall& call, Assembled found);
   void name_missing(const LegRecord& record);
@@ -78,6 +81,7 @@ class Mirror final : public Target {
   Task copy(Request& request, LegSet targets, std::span<std::byte> buffer);
   size_t choose(uint64_t offset, uint64_t length, LegSet among) const;  // kMostLegs: none has it
   bool is_readable(size_t index, Members now, uint64_t first, uint64_t last) const;
+  bool may_lag(size_t index, Members now) const;
 
   // --- writing.cpp
   Task write(Request& request);
@@ -85,7 +89,7 @@ class Mirror final : public Target {
   Task flush_leg(Request& request, size_t index);
   Task mark(Request& request, uint64_t first, uint64_t last);
   Task write_intents(Request& request, uint64_t block);
-  Task conclude(Request& request, Members began, LegParts& parts);
+  Task conclude(Request& request, Members began, LegSet legs, LegParts& parts);
   Task write_to(Request& request, LegSet targets);
   Task zero_by_hand(Request& request, LegSet legs, LegSet& done);
   void note_unequal(const Request& request);
@@ -123,6 +127,7 @@ class Mirror final : public Target {
   Task change_resync(Request& request, ControlCall& call);
   Task empty(Request& request, ControlCall& call, size_t index);
   Status publish(ControlCall& call, LegSet named, const Spec* added);
+  void set_legs(Spec& spec, std::string_view option, LegSet legs) const;
 
   const MirrorOptions options_;
   Legs legs_;
@@ -132,7 +137,8 @@ class Mirror final : public Target {
   LegSet taking_ = 0;            // places for which there is a Taking
   // --- While it serves.
   std::unique_ptr<Intents> intents_;
-  std::atomic<bool> has_lost_ = false;  // a flush has failed on the last leg
+  std::unique_ptr<WriteBehind> behind_;  // null: no leg gets writes later
+  std::atomic<bool> has_lost_ = false;   // a flush has failed on the last leg
   RangeLock ranges_;
   std::unique_ptr<Resync> resync_;
   std::unique_ptr<Scrub> scrub_;

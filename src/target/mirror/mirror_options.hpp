@@ -13,8 +13,11 @@ namespace sluice::mirror {
 struct MirrorOptions {
   bool degraded = false;  // start although a leg is missing that was in sync
   LegSet write_mostly = 0;
-  std::optional<size_t> prefer = {};  // the leg that is read if it can be
+  LegSet write_behind = 0;                // get writes after these were acknowledged
+  uint64_t write_behind_most = 64 << 20;  // bytes of such writes
+  std::optional<size_t> prefer = {};      // the leg that is read if it can be
   LegSet preferred() const { return prefer ? leg_bit(*prefer) : 0; }
+  LegSet named() const { return preferred() | write_mostly | write_behind; }
   uint64_t least_rate = 4 << 20;  // of a resync, in bytes a second
   uint64_t most_rate = 0;         // likewise; 0: no limit
   // How long after its first return a leg that has left by itself comes back again; then twice

@@ -8,6 +8,7 @@
 #include "core/log.hpp"
 #include "core/private_loan.hpp"
 #include "target/mirror/mirror.hpp"
+#include "target/mirror/write_behind.hpp"
 
 namespace sluice::mirror {
 namespace {
@@ -17,9 +18,15 @@ constexpr uint64_t kCopyBytes = 256 << 10;  // at once
 
 }  // namespace
 
-// The one place that decides it (T3.1): a leg has a region unless it is stale there.
+// The one place that decides it (T3.1): a leg has a region unless it is stale there, or may not
+// have got a write yet.
 bool Mirror::is_readable(size_t index, Members now, uint64_t first, uint64_t last) const {
-  return (now.readable() & leg_bit(index)) != 0 && !leg(index).stale->has_any(first, last);
+  return (now.readable() & leg_bit(index)) != 0 && !leg(index).stale->has_any(first, last) &&
+         !may_lag(index, now);
+}
+
+bool Mirror::may_lag(size_t index, Members now) const {
+  return (later(now) & leg_bit(index)) != 0 && !behind_->is_empty();
 }
 
 // The preferred one, else the one with the fewest reads; a write-mostly one only if there is no
@@ -38,7 +45,8 @@ size_t Mirror::choose(uint64_t offset, uint64_t length, LegSet among) const {
   }
   if (readable == 0) readable = doubtful;  // no other has more
   if (options_.prefer && (readable & leg_bit(*options_.prefer)) != 0) return *options_.prefer;
-  if ((readable & ~options_.write_mostly) != 0) readable &= ~options_.write_mostly;
+  const LegSet seldom = options_.write_mostly | options_.write_behind;
+  if ((readable & ~seldom) != 0) readable &= ~seldom;
   size_t best = kNone;
   uint64_t least = UINT64_MAX;
   for (const size_t index : LegsOf(readable)) {

@@ -33,7 +33,8 @@ Mirror::Resync::Resync(Mirror& mirror, uint64_t least, uint64_t most)
 }
 
 bool Mirror::Resync::has_work() const {
-  return mirror_.members().behind() != 0 || next_region(0) != kNone;
+  const LegSet complete = mirror_.legs_.following() & mirror_.options_.write_behind;
+  return (mirror_.members().behind() & ~complete) != 0 || next_region(0) != kNone;
 }
 
 void Mirror::Resync::note_start() {

@@ -10,6 +10,7 @@
 #include "core/log.hpp"
 #include "core/private_loan.hpp"
 #include "target/control_call.hpp"
+#include "target/mirror/write_behind.hpp"
 
 namespace sluice::mirror {
 
@@ -48,13 +49,17 @@ Task Mirror::Scrub::compare_piece(Request& request, uint64_t bytes) {
   RangeLock::Hold hold(mirror_.ranges_, *request.ring, position_, bytes,
                        RangeLock::Mode::exclusive);
   co_await hold;
+  if (mirror_.behind_) {  // from now on all legs have all writes here
+    Task draining = mirror_.behind_->drain(request);
+    std::ignore = co_await draining;
+  }
   const Regions& regions = mirror_.intents_->regions();
   const Members now = mirror_.members();
   LegSet legs = 0;
   for (const size_t index : LegsOf(now.written())) {
-    const bool readable = mirror_.is_readable(index, now, regions.region_of(position_),
-                                              regions.last_of(position_, bytes));
-    if (readable) legs |= leg_bit(index);
+    const bool is_stale = mirror_.leg(index).stale->has_any(regions.region_of(position_),
+                                                            regions.last_of(position_, bytes));
+    if (!is_stale) legs |= leg_bit(index);
   }
   const size_t first = first_of(legs & now.in_sync());
   if (first == kMostLegs) co_return Status::from_errno(EIO);

@@ -34,10 +34,10 @@ Task Membership::forget(Request& request, Uuid leg) {
 // With the mutex: a generation that legs without a place in it do not know, and whose bitmap has
 // nothing for them.
 Task Membership::begin_anew(Request& request, Members now) {
+  legs_.set_members(now.settled(false));
+  note_rows();
   begin_generation(now);
   record_.bitmap_since = record_.history.current().id;
-  legs_.set_members(now.settled(false));
-  note_standby();
   return settle(request);
 }
 
@@ -63,7 +63,7 @@ Task Membership::retire(Request& request) {
   const Members now = legs_.members();
   if (now.unsettled() || read_only_) co_return kOk;
   const LegSet going = leaving();
-  const LegSet staying = now.in_sync() & ~legs_.lost() & ~going;
+  const LegSet staying = complete() & ~legs_.lost() & ~going;
   if (!suffices(staying) || std::ranges::none_of(record_.legs, is_to_retire)) co_return kOk;
   LegSet alive = 0;  // one may be dead, and nobody has noticed yet
   Task asking = record_on(request, staying, alive);
@@ -102,12 +102,19 @@ LegSet Membership::leaving() const {
   return found;
 }
 
-void Membership::note_standby() {
-  for (const auto& each : legs_) {
-    const LegEntry* const entry = record_.find(each->id);
+// What the rows say of legs that are there.
+void Membership::note_rows() {
+  LegSet following = 0;
+  for (size_t index = 0; index < Legs::size(); ++index) {
+    const LegEntry* const entry = record_.find(legs_[index].id);
     const bool is_spare = entry != nullptr && entry->state == LegState::spare;
-    each->standby = !is_spare ? Standby::no : entry->leaves ? Standby::replaced : Standby::spare;
+    legs_[index].standby = !is_spare       ? Standby::no
+                           : entry->leaves ? Standby::replaced
+                                           : Standby::spare;
+    const bool follows = entry != nullptr && entry->follows && entry->state == LegState::in_sync;
+    if (follows) following |= leg_bit(index) & legs_.members().behind();
   }
+  legs_.set_following(following);
 }
 
 }  // namespace sluice::mirror

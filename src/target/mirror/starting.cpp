@@ -14,6 +14,7 @@
 #include "target/mirror/resync.hpp"
 #include "target/mirror/scrub.hpp"
 #include "target/mirror/sweep.hpp"
+#include "target/mirror/write_behind.hpp"
 #include "target/missing.hpp"
 
 namespace sluice::mirror {
@@ -75,8 +76,18 @@ Task Mirror::assemble(Request& request, LifeCall& call) {
   }
   Decision decision = decide(present);
   if (decision.refusal) co_return call.fail(decision.refusal->error, decision.refusal->text);
+  const LegRecord& best = present[*decision.winner].record;
+  if (decision.degraded && best.find(best.leg)->follows) {
+    co_return refuse_degraded(
+        decision,
+        fmt::format("{} may lack writes that were acknowledged. Give the other leg, or lose these "
+                    "by sluice mirror promote",
+                    present[*decision.winner].name),
+        call);
+  }
   if (decision.degraded && !options_.degraded) {
-    const Status refused = refuse_degraded(decision, call);
+    const Status refused =
+        refuse_degraded(decision, "Give it, or start without it by the option degraded", call);
     if (!unreadable.empty()) call.why += "; " + unreadable;
     co_return refused;
   }
@@ -86,16 +97,15 @@ Task Mirror::assemble(Request& request, LifeCall& call) {
   co_return co_await taking;
 }
 
-Status Mirror::refuse_degraded(const Decision& decision, LifeCall& call) const {
+Status Mirror::refuse_degraded(const Decision& decision, std::string_view advice,
+                               LifeCall& call) const {
   std::string legs;
   for (const Decision::Missing& each : decision.missing) {
     if (each.entry.state != LegState::in_sync) continue;
     legs +=
         fmt::format("{}{} ({})", legs.empty() ? "" : ", ", each.entry.label, each.entry.leg.text());
   }
-  return call.fail(ENODEV, fmt::format("a leg that was in sync is missing: {}. Give it, or start "
-                                       "without it by the option degraded",
-                                       legs));
+  return call.fail(ENODEV, fmt::format("a leg that was in sync is missing: {}. {}", legs, advice));
 }
 
 // Legs that are missing may come later, and have a cache, or need to see the data as NBD does.
@@ -119,8 +129,9 @@ void Mirror::set_geometry(const Decision& decision) {
   geometry.can_discard = can_zero;   // which zeroes it, see write()
   geometry.needs_stable_pages = true;
   geometry.can_prefetch = false;
-  geometry.volatile_cache |= !decision.missing.empty();
-  geometry.needs_bytes |= must_show;
+  // What was acknowledged comes to a leg behind in the order of the flushes between.
+  geometry.volatile_cache |= !decision.missing.empty() || options_.write_behind != 0;
+  geometry.needs_bytes |= must_show || options_.write_behind != 0;
   geometry_ = geometry;
 }
 
@@ -205,6 +216,9 @@ Task Mirror::take_up(Request& request, LifeCall& call, Assembled found) {
     resync_ = std::make_unique<Resync>(*this, options_.least_rate, options_.most_rate);
     scrub_ = std::make_unique<Scrub>(*this);
     sweep_ = std::make_unique<Sweep>(*this);
+    if (options_.write_behind != 0 && !geometry_.read_only) {
+      behind_ = std::make_unique<WriteBehind>(*this, *request.ring, options_.write_behind_most);
+    }
   }
   Members members;
   for (size_t i = 0; i < found.present.size(); ++i) {
@@ -217,15 +231,20 @@ Task Mirror::take_up(Request& request, LifeCall& call, Assembled found) {
     each.stale = std::make_unique<StaleMap>(layout.regions(), intents_->most_regions());
     each.has_lost = false;
     each.may_return = false;
-    if (is_in_sync(role)) members = members.with_in_sync(index);
-    if (is_behind(role) && !geometry_.read_only) members = members.with_behind(index);
+    LegEntry& entry = *record.find(each.id);
+    if (is_in_sync(role) && role != Role::winner) {
+      entry.follows |= (options_.write_behind & leg_bit(index)) != 0;
+    }
+    if (is_in_sync(role) && !entry.follows) members = members.with_in_sync(index);
+    const bool is_later = is_behind(role) || (is_in_sync(role) && entry.follows);
+    if (is_later && !geometry_.read_only) members = members.with_behind(index);
     log().info("{}: leg {} ({}): {}", name(), number_of(index), each.label, decision.legs[i].text);
-    if (LegEntry* const entry = record.find(each.id)) entry->label = each.label;
+    entry.label = each.label;
   }
   name_missing(record);
-  membership_.begin(std::move(record), geometry_.read_only);
   note_differences(found, members);
   legs_.set_members(members.settled(!decision.new_generation));
+  membership_.begin(std::move(record), options_.write_behind, geometry_.read_only);
   if (geometry_.read_only) co_return kOk;
   Task recording = record_start(request);
   if (const Status recorded = co_await recording; !recorded.ok()) {
@@ -334,12 +353,17 @@ Task Mirror::write_all_intents(Request& request, size_t index) {
 // --- Stop
 
 Task Mirror::stop(Request& request, LifeCall& call) {
+  if (behind_) {
+    Task draining = behind_->end(request);
+    std::ignore = co_await draining;
+  }
   if (sweep_ && !geometry_.read_only) {
     Task ending = sweep_->end(request);
     std::ignore = co_await ending;
   }
   {
     const std::scoped_lock guard(observed_);
+    behind_.reset();
     sweep_.reset();
     scrub_.reset();
     resync_.reset();

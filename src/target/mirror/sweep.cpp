@@ -149,6 +149,10 @@ Task Mirror::Sweep::clear_rested(Request& request) {
   flush.op = Op::flush;
   Task flushing = mirror_.flush(flush);
   if (const Status flushed = co_await flushing; !flushed.ok()) co_return kOk;
+  for (const size_t index : LegsOf(mirror_.later(mirror_.members()))) {
+    Task flushing_later = mirror_.flush_leg(request, index);
+    if (const Status flushed = co_await flushing_later; !flushed.ok()) co_return kOk;
+  }
   Task asking_again = ask_whether_all_are_written(request, all);
   std::ignore = co_await asking_again;
   if (!all) co_return kOk;
@@ -181,6 +185,10 @@ Task Mirror::Sweep::end(Request& request) {
   for (int pass = 0; pass < 2; ++pass) {  // the first says that there was no write since
     Task clearing = clear_rested(request);
     std::ignore = co_await clearing;
+  }
+  for (const size_t index : LegsOf(mirror_.later(mirror_.members()))) {
+    Task writing = mirror_.write_all_intents(request, index);
+    std::ignore = co_await writing;  // what is dirty there for nothing is copied once more
   }
   const bool is_rested = mirror_.taking_ == 0 && mirror_.intents_->regions().dirty() == 0;
   Task recording = mirror_.membership_.record_end(request, is_rested);

@@ -20,6 +20,7 @@ namespace {
 
 constexpr std::chrono::milliseconds kBetweenLooks{250};
 constexpr std::chrono::seconds kWaitMost{600};
+constexpr uint64_t kWriteBehindMost = uint64_t{16} << 30;
 
 constexpr OptionSyntax kMirrorOptions[] = {
     {.name = "degraded",
@@ -37,6 +38,15 @@ constexpr OptionSyntax kMirrorOptions[] = {
     {.name = "write_mostly",
      .kind = OptionKind::text,
      .help = "numbers of legs that are read only if no other can be: 2 or 2+3"},
+    {.name = "write_behind",
+     .kind = OptionKind::text,
+     .help = "numbers of legs that get writes after these were acknowledged: 2 or 2+3"},
+    {.name = "write_behind_max",
+     .kind = OptionKind::size,
+     .fallback = "64M",
+     .minimum = 1 << 20,
+     .maximum = kWriteBehindMost,
+     .help = "bytes of such writes that may wait"},
     {.name = "spare_after",
      .kind = OptionKind::text,
      .fallback = "30s",
@@ -51,7 +61,10 @@ constexpr OptionSyntax kMirrorOptions[] = {
 };
 
 // "2+3": the legs 1 and 2, counted from 0.
-Result<LegSet> parse_legs(std::string_view text, size_t count) {
+Result<LegSet> parse_legs(const Spec& spec, std::string_view option) {
+  const std::string numbers(spec.text(option));
+  std::string_view text = numbers;
+  const size_t count = spec.children.size();
   LegSet legs = 0;
   while (true) {
     size_t number = 0;
@@ -59,9 +72,9 @@ Result<LegSet> parse_legs(std::string_view text, size_t count) {
     const auto used = static_cast<size_t>(end - text.data());
     const bool ends = used == text.size();
     if (error != std::errc() || number == 0 || number > count || (!ends && *end != '+')) {
-      return fail(EINVAL, fmt::format("mirror: write_mostly has '{}', which is no number of one of "
-                                      "its {} legs: give numbers such as 2 or 2+3",
-                                      printable(text, 32), count));
+      return fail(EINVAL, fmt::format("mirror: {} has '{}', which is no number of one of its {} "
+                                      "legs: give numbers such as 2 or 2+3",
+                                      option, printable(text, 32), count));
     }
     legs |= leg_bit(number - 1);
     if (ends) return legs;
@@ -83,10 +96,21 @@ Result<MirrorOptions> read_options(const Spec& spec) {
   options.degraded = spec.flag("degraded");
   const size_t count = spec.children.size();
   if (spec.has("write_mostly")) {
-    auto legs = parse_legs(spec.text("write_mostly"), count);
+    auto legs = parse_legs(spec, "write_mostly");
     if (!legs) return std::unexpected(legs.error());
     options.write_mostly = *legs;
   }
+  if (spec.has("write_behind")) {
+    auto legs = parse_legs(spec, "write_behind");
+    if (!legs) return std::unexpected(legs.error());
+    options.write_behind = *legs;
+    if (std::popcount(*legs) == static_cast<int>(count)) {
+      return fail(EINVAL,
+                  "mirror: write_behind has all legs, and one of them must get a write before"
+                  " it is acknowledged: leave one out");
+    }
+  }
+  options.write_behind_most = spec.number("write_behind_max", options.write_behind_most);
   if (spec.has("prefer")) {
     const uint64_t number = spec.number("prefer", 0);
     if (number > count) {

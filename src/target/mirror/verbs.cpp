@@ -95,7 +95,7 @@ Task Mirror::readd(Request& request, ControlCall& call) {
 // for which there are options.
 Task Mirror::add(Request& request, ControlCall& call, Joining joining) {
   const LegSet free = ~(legs_.named() | taking_) & ((LegSet{1} << kMostLegs) - 1);
-  const LegSet unset = free & ~(options_.preferred() | options_.write_mostly);
+  const LegSet unset = free & ~options_.named();
   const Spec& spec = call.verb.children.front();
   size_t index = first_of(unset != 0 ? unset : free);
   for (const size_t each : LegsOf(legs_.named() & ~members().written())) {
@@ -158,6 +158,14 @@ Task Mirror::replace(Request& request, ControlCall& call) {
   co_return kOk;
 }
 
+void Mirror::set_legs(Spec& spec, std::string_view option, LegSet legs) const {
+  std::string numbers;
+  for (const size_t index : LegsOf(legs)) {
+    numbers += fmt::format("{}{}", numbers.empty() ? "" : "+", number_of(index));
+  }
+  if (!numbers.empty()) spec.set(option, numbers);
+}
+
 // The legs of `named` are those of the spec from now on; `added` is the spec of the one that is
 // new.
 Status Mirror::publish(ControlCall& call, LegSet named, const Spec* added) {
@@ -170,14 +178,11 @@ Status Mirror::publish(ControlCall& call, LegSet named, const Spec* added) {
   const LegSet before = legs_.named();
   legs_.set_named(named);
   std::erase_if(next.options, [](const auto& each) {
-    return each.first == "prefer" || each.first == "write_mostly";
+    return each.first == "prefer" || each.first == "write_mostly" || each.first == "write_behind";
   });
   if ((options_.preferred() & named) != 0) next.set("prefer", number_of(*options_.prefer));
-  std::string mostly;
-  for (const size_t index : LegsOf(options_.write_mostly & named)) {
-    mostly += fmt::format("{}{}", mostly.empty() ? "" : "+", number_of(index));
-  }
-  if (!mostly.empty()) next.set("write_mostly", mostly);
+  set_legs(next, "write_mostly", options_.write_mostly & named);
+  set_legs(next, "write_behind", options_.write_behind & named);
   const Status published = call.publish(next);
   if (published.ok()) {
     spec_ = std::move(next);

@@ -6,6 +6,7 @@
 #include "core/private_loan.hpp"
 #include "target/mirror/mirror.hpp"
 #include "target/mirror/resync.hpp"
+#include "target/mirror/write_behind.hpp"
 
 namespace sluice::mirror {
 namespace {
@@ -52,8 +53,13 @@ Task Mirror::write(Request& request) {
     if (const Status marked = co_await marking; !marked.ok()) co_return marked;
   }
   const Members began = members();
-  LegParts parts(request, std::popcount(began.written()));
-  for (const size_t index : LegsOf(began.written())) {
+  const LegSet at_once = began.written() & ~later(began);
+  if (later(began) != 0) {
+    Task logging = behind_->append(request);
+    if (const Status logged = co_await logging; !logged.ok()) co_return logged;
+  }
+  LegParts parts(request, std::popcount(at_once));
+  for (const size_t index : LegsOf(at_once)) {
     Request part = part_for(request, index);
     // Legs that discard in different ways would differ: all of them read as zeroes afterwards.
     if (request.op == Op::discard) part.op = Op::write_zeroes;
@@ -61,7 +67,7 @@ Task Mirror::write(Request& request) {
   }
   const Status first_error = co_await parts.all();
   if (first_error.ok() && began.in_sync() != 0 && !members().unsettled()) co_return kOk;
-  Task concluding = conclude(request, began, parts);
+  Task concluding = conclude(request, began, at_once, parts);
   co_return co_await concluding;
 }
 
@@ -70,11 +76,16 @@ Task Mirror::write(Request& request) {
 // what was acknowledged may be lost: the client's next flush fails, whoever sent this.
 Task Mirror::flush(Request& request) {
   const Members began = members();
+  const LegSet at_once = began.written() & ~later(began);
+  if (later(began) != 0) {
+    Task logging = behind_->append(request);
+    std::ignore = co_await logging;
+  }
   Gather flushing(request, kMostLegs);
-  for (const size_t index : LegsOf(began.written())) flushing.add(flush_leg(request, index));
+  for (const size_t index : LegsOf(at_once)) flushing.add(flush_leg(request, index));
   const Status first_error = co_await flushing;
   LegSet failed = 0;
-  for (const size_t index : LegsOf(began.written())) {
+  for (const size_t index : LegsOf(at_once)) {
     if (leg(index).has_lost) failed |= leg_bit(index);
   }
   if (failed == 0 && began.in_sync() != 0) co_return kOk;
@@ -101,9 +112,9 @@ Task Mirror::flush_leg(Request& request, size_t index) {
 
 // A request succeeds if one leg in sync has all of it, and every leg that has not has left durably
 // (T3.3, T3.13). If none has it, none leaves: the error is that of the last one.
-Task Mirror::conclude(Request& request, Members began, LegParts& parts) {
+Task Mirror::conclude(Request& request, Members began, LegSet legs, LegParts& parts) {
   LegSet done = parts.done();
-  LegSet failed = began.written() & ~done;
+  LegSet failed = legs & ~done;
   LegSet unable = 0;
   for (const size_t index : LegsOf(failed)) {
     const int error = parts.status_of(index).error();
@@ -131,6 +142,10 @@ Task Mirror::conclude(Request& request, Members began, LegParts& parts) {
 
 // The same data to these legs; those that cannot take it leave.
 Task Mirror::write_to(Request& request, LegSet targets) {
+  if ((targets & later(members())) != 0) {  // what was written before comes first
+    Task draining = behind_->drain(request);
+    if (const Status drained = co_await draining; !drained.ok()) co_return drained;
+  }
   LegParts parts(request, std::popcount(targets));
   for (const size_t index : LegsOf(targets)) {
     parts.add(index, leg(index), part_for(request, index));
@@ -205,12 +220,14 @@ Task Mirror::mark(Request& request, uint64_t first, uint64_t last) {
   co_return kOk;
 }
 
-// With the mutex of the block.
+// With the mutex of the block. The bitmap of a leg that gets writes later has nothing that those of
+// the others do not have: it is written at the end.
 Task Mirror::write_intents(Request& request, uint64_t block) {
   PrivateLoan loan(Direction::source, intents_->compose(block));
   const Members began = members();
-  LegParts parts(request, std::popcount(began.written()));
-  for (const size_t index : LegsOf(began.written())) {
+  const LegSet at_once = began.written() & ~later(began);
+  LegParts parts(request, std::popcount(at_once));
+  for (const size_t index : LegsOf(at_once)) {
     Request part =
         request.child(leg(index).places.intent_offset + block * kIntentBlockBytes, loan.view());
     part.op = Op::write;
@@ -219,7 +236,7 @@ Task Mirror::write_intents(Request& request, uint64_t block) {
   }
   const Status first_error = co_await parts.all();
   if (!first_error.ok() || began.in_sync() == 0) {
-    const LegSet failed = began.written() & ~parts.done();
+    const LegSet failed = at_once & ~parts.done();
     note_write_errors(failed);
     note_losses(failed, parts);
     Task leaving = membership_.let_go(request, failed, parts.done() & began.in_sync());

@@ -49,6 +49,19 @@ std::string refusal(const Decision& decision) {
 using Roles = std::vector<Role>;
 using States = std::vector<LegState>;
 
+TEST(MirrorAssembly, ALegThatFollowsWinsOnlyAlone) {
+  PresentLeg follower = leg('a', {1}, {in_sync, in_sync});
+  follower.record.legs[0].follows = true;
+  const PresentLeg other = leg('b', {1}, {in_sync, in_sync});
+  const Decision both = decide(std::vector{follower, other});
+  EXPECT_EQ(both.winner, 1);
+  EXPECT_TRUE(both.table[0].follows);
+  const Decision alone = decide(std::vector{follower});
+  EXPECT_EQ(alone.winner, 0);
+  EXPECT_TRUE(alone.degraded);
+  EXPECT_FALSE(alone.table[0].follows);
+}
+
 TEST(MirrorAssembly, LegsOfOneGenerationAreEqual) {
   const Decision decision =
       decide(std::vector{leg('b', {1}, {in_sync, in_sync}), leg('a', {1}, {in_sync, in_sync})});
