@@ -9,6 +9,7 @@ find_package(OpenSSL 3.0 REQUIRED) # only its headers: src/tls/openssl.hpp loads
 pkg_check_modules(libblkid REQUIRED IMPORTED_TARGET blkid>=2.32)
 find_package(ZLIB REQUIRED)
 pkg_check_modules(libzstd REQUIRED libzstd>=1.4.0) # only its header: src/target/qcow2/decompress.cpp loads it
+pkg_check_modules(libcryptsetup REQUIRED libcryptsetup>=2.5.0) # likewise, in /usr/include: src/target/crypt/libraries.cpp
 find_package(fmt REQUIRED)
 find_package(spdlog REQUIRED) # Debian's is built against its own package of fmt
 find_package(nlohmann_json REQUIRED)

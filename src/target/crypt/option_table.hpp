@@ -1,0 +1,64 @@
+// The words of target crypt in a spec.
+#pragma once
+
+#include "spec/vocabulary.hpp"
+
+namespace sluice::crypt {
+
+inline constexpr uint64_t kPbkdfMemoryBytes = uint64_t{1} << 30;  // cryptsetup's own limit
+
+inline constexpr OptionSyntax kCryptOptions[] = {
+    {.name = "key_file",
+     .kind = OptionKind::path,
+     .help = "the passphrase: all bytes of this file; -: of the standard input"},
+    {.name = "key_fd",
+     .kind = OptionKind::count,
+     .maximum = INT32_MAX,
+     .help = "the same, from this descriptor of the command"},
+    {.name = "key_cmd", .help = "the same: what this shell command writes"},
+    {.name = "key_file_offset",
+     .kind = OptionKind::size,
+     .fallback = "0",
+     .help = "where the passphrase begins there"},
+    {.name = "key_file_size",
+     .kind = OptionKind::size,
+     .minimum = 1,
+     .maximum = 8 << 20,
+     .help = "its length; up to the end, at most 8M, if not given"},
+    {.name = "keyslot",
+     .kind = OptionKind::count,
+     .maximum = 31,
+     .help = "the only keyslot to try; all if not given"},
+    {.name = "header",
+     .kind = OptionKind::path,
+     .help = "the file or device with the LUKS header, if that is detached"},
+    {.name = "allow_discards",
+     .kind = OptionKind::flag,
+     .help = "pass discards on, which shows where data is; as the header says if not given"},
+    {.name = "pbkdf_memory",
+     .kind = OptionKind::size,
+     .fallback = "1G",
+     .minimum = 32 << 10,
+     .maximum = uint64_t{4} << 30,
+     .help = "memory that opening a keyslot may take"},
+    {.name = "type",
+     .fallback = "luks",
+     .help = "luks, or plain: without a header, so that a wrong passphrase is not noticed"},
+    {.name = "cipher", .help = "of plain: aes-xts-plain64, aes-xts-plain, aes-cbc-essiv:sha256"},
+    {.name = "size",
+     .kind = OptionKind::count,
+     .minimum = 8,
+     .maximum = 4096,
+     .help = "of plain: bits of the key"},
+    {.name = "hash", .help = "of plain: hash that makes the key of a passphrase that is typed"},
+    {.name = "offset",
+     .kind = OptionKind::size,
+     .fallback = "0",
+     .help = "of plain: where the data begins"},
+    {.name = "skip",
+     .kind = OptionKind::size,
+     .fallback = "0",
+     .help = "of plain: what precedes the data in the numbers of its sectors"},
+};
+
+}  // namespace sluice::crypt
