@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <optional>
 
+#include "cli/crypt/passphrases.hpp"
 #include "cli/values.hpp"
 #include "daemon/device_name.hpp"
 #include "daemon/user.hpp"
@@ -140,7 +141,9 @@ Outcome<AddRequest> with_spec(const CommandLine& line, AddRequest request, Spec 
   if (error) {
     return failed(fmt::format("cannot determine the current directory: {}", error.message()));
   }
+  name_standard_input(spec);
   make_paths_absolute(spec, target_vocabulary(), here.native());
+  if (auto read = read_passphrases(spec); !read) return std::unexpected(read.error());
   make_paths_absolute(request.serve.frontend, here);
   request.serve.spec = line.has("snapshot") ? overlay_spec(std::move(spec)) : std::move(spec);
   request.serve.kept.assign(passed.begin(), passed.end());

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "cli/command.hpp"
+#include "cli/crypt/passphrases.hpp"
 #include "cli/device_argument.hpp"
 #include "cli/image/new_overlay.hpp"
 #include "cli/image/served_image.hpp"
@@ -96,6 +97,7 @@ Outcome<std::vector<std::unique_ptr<Stack>>> open_children(const Spec& verb, boo
   std::vector<std::unique_ptr<Stack>> children;
   size_t files = 0;
   for (const Spec& child : verb.children) {
+    if (auto read = read_passphrases(child); !read) return std::unexpected(read.error());
     OpenContext context(/*read_only=*/false);
     context.set_opens_image(is_image);
     context.set_locks_later(locks_later);

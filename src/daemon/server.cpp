@@ -27,6 +27,7 @@
 #include "daemon/settling.hpp"
 #include "daemon/signal_watch.hpp"
 #include "daemon/taking_over.hpp"
+#include "target/crypt/passphrase.hpp"
 
 namespace sluice {
 namespace {
@@ -366,6 +367,7 @@ Result<void> serve_new_device(const ServeOptions& options, const Ready& ready) {
   const LogKeeper keeper(options.debug_mask, options.quiet);
   SignalWatch::block_signals();
   auto device = make_aside([&] { return Device::add(options); });
+  crypt::forget_passphrases();
   if (!device) return std::unexpected(device.error());
   for (const int each : named_descriptors(options.spec)) close(each);  // it has its own copies
   return serve(std::move(*device), kAdded, options, keeper, ready);
@@ -376,6 +378,7 @@ Result<void> serve_recovered_device(const DeviceRecord& record, bool foreground,
   const LogKeeper keeper(record.debug_mask);
   SignalWatch::block_signals();
   auto device = make_aside([&] { return Device::recover(record); });
+  crypt::forget_passphrases();
   if (!device) return std::unexpected(device.error());
   ServeOptions options;
   options.foreground = foreground;

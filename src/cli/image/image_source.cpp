@@ -4,6 +4,7 @@
 #include <spdlog/spdlog.h>
 #include <sys/stat.h>
 
+#include "cli/crypt/passphrases.hpp"
 #include "cli/image/image_file.hpp"
 #include "spec/shown.hpp"
 #include "target/registry.hpp"
@@ -54,6 +55,7 @@ Outcome<Spec> destination_spec(const std::string& word, const std::string& forma
   auto spec = parse_spec(word, target_vocabulary());
   if (!spec && !format.empty()) return file_spec(word, format);  // a new file
   if (!spec) return failed(spec.error());
+  if (auto read = read_passphrases(*spec); !read) return std::unexpected(read.error());
   return format.empty() ? *spec : in_format(std::move(*spec), format);
 }
 
