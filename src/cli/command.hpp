@@ -53,6 +53,7 @@ extern const Command kBitmapCommand;
 extern const Command kCommitCommand;
 extern const Command kRebaseCommand;
 extern const Command kMirrorCommand;
+extern const Command kCryptCommand;
 extern const Command kBenchCommand;
 extern const Command kHelpCommand;
 

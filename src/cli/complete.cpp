@@ -148,6 +148,8 @@ Candidates values_of(std::string_view placeholder) {
     words.emplace_back("forget\terase it");
     words.emplace_back("promote\tgo on without the other legs");
     words.emplace_back("discard\tgive up what is on a leg");
+  } else if (placeholder == "info") {
+    words.emplace_back("info\tshow what the header of a volume says");
   } else if (placeholder == "start|end") {
     words = {"start", "end"};
   } else if (placeholder == "none|writeback") {

@@ -1,0 +1,65 @@
+// `sluice crypt`.
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include "cli/command.hpp"
+#include "cli/crypt/volume_facts.hpp"
+#include "image/open_disk.hpp"
+#include "spec/shown.hpp"
+#include "target/registry.hpp"
+
+namespace sluice::cli {
+namespace {
+
+constexpr std::string_view kInfoAction = "info";
+
+void declare_crypt(CommandLine& line, std::span<const std::string>) {
+  line.add_word(std::string(kInfoAction));
+  line.add_word("SPEC");
+  line.add({.name = "json", .help = "print all values as an object"});
+}
+
+// Of crypt(...) the header, which needs no passphrase.
+Spec holder_of(const Spec& spec) {
+  if (spec.target != "crypt") return spec;
+  if (!spec.has("header")) return spec.children.front();
+  Spec file{.target = "loop"};
+  file.set("file", spec.text("header"));
+  return file;
+}
+
+Outcome<void> run_crypt(const CommandLine& line, const Streams& streams) {
+  const std::string action = line.word().value_or("");
+  if (action != kInfoAction) {
+    if (action.empty()) return usage("'sluice crypt' needs an action: info");
+    return usage(fmt::format("'sluice crypt' has no action {}: give info", shown(action)));
+  }
+  if (line.words().size() < 2) return usage("'sluice crypt info' needs a SPEC");
+  const std::string& word = line.words()[1];
+  const auto spec = parse_spec(word, target_vocabulary());
+  if (!spec) return failed(spec.error());
+  spdlog::set_level(spdlog::level::warn);  // not how the files are opened
+  auto disk = image::OpenDisk::open(holder_of(*spec), {.name = word, .unlocked = true});
+  if (!disk) return failed(disk.error());
+  const uint64_t size = (*disk)->size_bytes() / (*disk)->block_bytes() * (*disk)->block_bytes();
+  const auto volume = crypt::Volume::load(
+      {.name = word, .size_bytes = size, .read = [&](uint64_t offset, std::span<std::byte> bytes) {
+         return (*disk)->read(offset, bytes);
+       }});
+  if (!volume) return failed(volume.error());
+  streams.out << (line.has("json") ? written(volume_json(word, **volume))
+                                   : volume_text(word, **volume));
+  return {};
+}
+
+}  // namespace
+
+constinit const Command kCryptCommand = {
+    .name = "crypt",
+    .synopsis = "info [--json] SPEC",
+    .summary = "Show what the header of an encrypted volume says.",
+    .declare = declare_crypt,
+    .run = run_crypt,
+    .has_state = false};
+
+}  // namespace sluice::cli
