@@ -5,6 +5,7 @@
 # seconds: 90
 . "$(dirname "$0")/lib_filesystems.sh"
 
+KEY=key  # of map_by_kernel
 QUICK=(--batch-mode --pbkdf pbkdf2 --pbkdf-force-iterations 1000)
 
 main() {
@@ -41,7 +42,7 @@ verified() {
 }
 
 verified_in() {
-    format luks2
+    format luks2 --sector-size 512
     add 'crypt(v, key_file=key)' --mode "$1" -q 2
     same mode "$(field mode)" "$1"
     verified
@@ -74,7 +75,7 @@ lives_on() {
 }
 
 recovered() {
-    format luks2
+    format luks2 --sector-size 512
     add 'crypt(v, key_file=key)' -r 1 -i 1
     verified --rw=randwrite --size=8M --end_fsync=1 --do_verify=0 --rate=4m &
     sleep 1
@@ -110,11 +111,12 @@ upgraded() {
     del
 }
 
-# map_by_kernel NAME: opens `v` by dm-crypt; MAPPED is the device.
+# map_by_kernel NAME [OPTION...]: opens `v` by dm-crypt with the key file KEY; MAPPED is the device.
 map_by_kernel() {
     local name=sluice-$$-$1
     shift
-    cryptsetup open --key-file key "$@" v "$name" > open.txt 2>&1 || skip "$(cat open.txt)"
+    cryptsetup open --batch-mode --key-file "$KEY" "$@" v "$name" > open.txt 2>&1 ||
+        skip "$(cat open.txt)"
     MAPPED=/dev/mapper/$name
     udevadm settle 2> /dev/null || true
     [ -b "$MAPPED" ] || dmsetup mknodes "$name"
@@ -156,9 +158,9 @@ with_plain_dm_crypt() {
     cmp -n $((20 << 20)) oracle "$MAPPED" || { unmap; fail "dm-crypt reads something else"; }
     unmap
     # A passphrase that is hashed.
-    printf secret > key
-    map_by_kernel hashed --type plain --cipher aes-xts-plain64 --key-size 512 --hash sha512 \
-        --key-file - < key
+    printf secret > key && chmod 600 key
+    KEY=- map_by_kernel hashed --type plain --cipher aes-xts-plain64 --key-size 512 --hash sha512 \
+        < key
     dd if=oracle of="$MAPPED" bs=1M oflag=direct conv=notrunc status=none
     unmap
     add 'crypt(v, type=plain, cipher=aes-xts-plain64, size=512, hash=sha512, key_file=-)' < key

@@ -1,6 +1,7 @@
 #include "target/crypt/options.hpp"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -40,7 +41,7 @@ Result<PlainFormat> read_plain(const Spec& spec, const KeySource& key) {
                             needed == "size" ? "size, the bits of the key" : "cipher"));
   }
   const uint64_t bits = spec.number("size", 0);
-  const bool is_typed = key.from == KeyFrom::terminal || key.whole_input;
+  const bool is_typed = key.from == KeyFrom::terminal || key.descriptor == STDIN_FILENO;
   if (!is_typed && spec.has("hash")) {
     return fail(EINVAL,
                 "crypt: the bytes of a key file are the key, and are not hashed: leave out "
@@ -89,8 +90,7 @@ Result<KeySource> read_key_source(const Spec& spec) {
     key.place = spec.text("key_cmd");
   } else if (ways != 0) {
     key.from = KeyFrom::descriptor;
-    key.whole_input = spec.has("key_file");
-    key.descriptor = static_cast<int>(spec.number("key_fd", 0));
+    key.descriptor = static_cast<int>(spec.number("key_fd", STDIN_FILENO));
     key.identity = fmt::format("descriptor {}", key.descriptor);
   } else {
     key.identity = to_text(spec, target_vocabulary());

@@ -23,7 +23,6 @@ struct KeySource {
   int descriptor = -1;
   uint64_t offset = 0;
   std::optional<uint64_t> size = {};
-  bool whole_input = false;  // key_file=-
 
   // Of a passphrase that only the process of the user can read: the same for the same passphrase.
   std::string identity = {};

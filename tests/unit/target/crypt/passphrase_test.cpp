@@ -139,6 +139,10 @@ TEST(CryptOptions, APlainVolumeSaysEverythingItself) {
       "crypt(mem:1M, type=plain, cipher=aes-xts-plain64, size=512, key_file=/a";
   EXPECT_EQ(refusal_of(whole + ")"), "");
   EXPECT_THAT(refusal_of(whole + ", hash=sha256)"), HasSubstr("not hashed"));
+  const std::string piped = "crypt(mem:1M, type=plain, cipher=aes-xts-plain64, size=512, ";
+  EXPECT_EQ(refusal_of(piped + "hash=sha256, key_file=-)"), "") << "as with cryptsetup";
+  EXPECT_EQ(refusal_of(piped + "hash=sha256, key_fd=0)"), "");
+  EXPECT_THAT(refusal_of(piped + "hash=sha256, key_fd=3)"), HasSubstr("not hashed"));
   EXPECT_THAT(refusal_of(whole + ", offset=100)"), HasSubstr("multiple of 512"));
   EXPECT_THAT(refusal_of("crypt(mem:1M, type=plain, size=512)"), HasSubstr("cipher"));
   EXPECT_THAT(refusal_of("crypt(mem:1M, type=plain, cipher=aes-xts-plain64)"), HasSubstr("bits"));
