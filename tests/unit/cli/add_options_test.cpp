@@ -191,9 +191,10 @@ TEST(AddOptions, EveryOptionOfEveryTargetCanBeGiven) {
       const OptionInfo* const info = line.find(option.name);
       ASSERT_NE(info, nullptr) << target.name << " " << option.name;
       // Only the first two are also options of the command itself with the same meaning. --snapshot
-      // means another thing, so that the one of qcow2 must be written in a SPEC.
+      // and --type mean another thing, so that those of qcow2 and crypt must be written in a SPEC.
       const bool is_common = option.name == "file" || option.name == "read_only" ||
-                             (target.name == "qcow2" && option.name == "snapshot");
+                             (target.name == "qcow2" && option.name == "snapshot") ||
+                             (target.name == "crypt" && option.name == "type");
       EXPECT_EQ(info->of_target, !is_common) << target.name << " " << option.name;
     }
   }
