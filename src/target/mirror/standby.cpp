@@ -89,8 +89,10 @@ Task Membership::ask_how_many_lack(Request& request, size_t& lacking) {
   co_return kOk;
 }
 
+// Not without one that has all writes at once.
 bool Membership::suffices(LegSet legs) const {
-  return static_cast<uint32_t>(std::popcount(legs)) >= record_.wanted;
+  return static_cast<uint32_t>(std::popcount(legs)) >= record_.wanted &&
+         (legs & legs_.members().in_sync()) != 0;
 }
 
 LegSet Membership::leaving() const {

@@ -117,6 +117,24 @@ TEST(MirrorWriteBehind, TheLegDoesNotStartAlone) {
   EXPECT_NE(why.find("may lack writes"), std::string::npos) << why;
 }
 
+TEST(MirrorWriteBehind, TheOnlyLegThatIsWrittenAtOnceIsNotReplacedByLaterOnes) {
+  MirrorOptions options = second_follows();
+  options.write_behind |= mirror::leg_bit(2);
+  MirrorRig rig({.legs = 3}, options);
+  ASSERT_EQ(rig.start(), "");
+  EXPECT_EQ(rig.number("legs_following"), 2U);
+  ASSERT_EQ(rig.control("fail(3)"), 0) << rig.why();
+  ASSERT_EQ(rig.control("remove(3)"), 0) << rig.why();
+  ASSERT_EQ(rig.control("fail(2)"), 0) << rig.why();
+  ASSERT_EQ(rig.control("readd(2)"), 0) << rig.why();
+  ASSERT_EQ(rig.give("spare", MirrorRig::spec_of_leg(5), MirrorRig::Bytes(3 << 20)), 0);
+  ASSERT_EQ(rig.control("replace(1)"), 0) << rig.why();
+  int steps = 0;
+  rig.perform_until([&] { return ++steps > 20'000; });
+  EXPECT_EQ(rig.number("legs_in_sync") > 0, true);
+  EXPECT_EQ(rig.serve(Op::write, 0, kPart, kMark), 0);
+}
+
 TEST(MirrorWriteBehind, ALegThatFailsIsOutDurablyAndGetsTheRestWhenItReturns) {
   MirrorRig rig({.legs = 2}, second_follows());
   ASSERT_EQ(rig.start(), "");
