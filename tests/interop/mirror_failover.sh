@@ -2,8 +2,8 @@
 # A mirror of a disk here and an export of another host, which is lost or cut off: promote, the
 # return of the old leg, and discard. The hosts alpha and beta are two names of this machine.
 # seconds: 25
-# shellcheck source=tests/interop/lib_nbd.sh
-. "$(dirname "${BASH_SOURCE[0]}")/lib_nbd.sh"
+# shellcheck source=tests/interop/lib_mirror.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib_mirror.sh"
 # shellcheck source=tests/device/lib_writer.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../device/lib_writer.sh"
 
@@ -30,11 +30,6 @@ uri() {
     echo "nbd(nbd+unix:///?socket=$CASE/$1, reconnect=1s, timeout=1s)"
 }
 
-make_mirror() {
-    truncate -s 48M a.img b.img
-    "$SLUICE" mirror create --assume_clean a.img b.img > create.txt 2>&1
-}
-
 # export_leg HOST FILE: on the socket FILE.sock, as the device EXPORT.
 export_leg() {
     rm -f "$2.sock"
@@ -54,33 +49,6 @@ serve() {
     note_added
 }
 
-ctl() {
-    "$SLUICE" ctl -n "$ID" / "$@" > ctl.txt
-}
-
-number() {
-    "$SLUICE" stat -n "$ID" > stat.txt
-    sed -nE "s/.*\<$1 ([0-9]+).*/\1/p" stat.txt
-}
-
-# wait_until COMMAND...: for twenty seconds.
-wait_until() {
-    local i
-    for ((i = 0; i < 200; ++i)); do
-        if "$@"; then return; fi
-        sleep 0.1
-    done
-    fail "never: $*: $(cat stat.txt)"
-}
-
-is_whole() {
-    [ "$(number legs_in_sync)" = 2 ] && [ "$(number resync_left_bytes)" = 0 ]
-}
-
-is_alone() {
-    [ "$(number legs_in_sync)" = 1 ]
-}
-
 # scrubbed: the legs that are served are equal.
 scrubbed() {
     ctl scrub
@@ -90,12 +58,6 @@ scrubbed() {
 
 has_scrubbed() {
     [ "$(number scrub_position_bytes)" = $((47 << 20)) ]
-}
-
-same_legs() {
-    "$SLUICE" mirror examine a.img b.img > examine.txt
-    ! grep -qE 'not cleanly|: stale|: out' examine.txt || fail "$(cat examine.txt)"
-    cmp -i 1048576 a.img b.img
 }
 
 fill() {
@@ -138,7 +100,7 @@ host_is_lost() {
     ctl add "$(uri a.img.sock)"
     [ "$(sed -n 's/.*copies_bytes[^0-9]*\([0-9]*\).*/\1/p' ctl.txt)" -lt $((16 << 20)) ] ||
         fail "more than the bits: $(cat ctl.txt)"
-    wait_until is_whole
+    wait_until is_whole 2
     scrubbed
     cmp disk before
     stop_server
@@ -156,7 +118,7 @@ host_is_cut_off() {
     fill disk 0
     end_export
     fill disk 1
-    wait_until is_alone
+    wait_until has_in_sync 1
     on beta "$SLUICE" mirror promote b.img > promote.txt 2>&1
     serve beta theirs "mirror(b.img)"
     fill theirs 2
@@ -179,7 +141,7 @@ host_is_cut_off() {
     grep -q "used last by 'alpha'" refused.txt || fail "$(cat refused.txt)"
     "$SLUICE" mirror discard a.img --keep b.img > discard.txt
     serve beta disk "mirror(a.img, b.img)"
-    wait_until is_whole
+    wait_until is_whole 2
     scrubbed
     cmp disk before
     stop_server
@@ -263,7 +225,7 @@ interrupted_discard() {
     same "refusals" $refusals 4
     cp b.apart b.before
     serve alpha disk "mirror(a.img, b.img)"
-    wait_until is_whole
+    wait_until is_whole 2
     cmp -i 0:1048576 disk b.before
     stop_server
     same_legs

@@ -16,6 +16,7 @@
 #include <utility>
 
 #include "core/descriptor.hpp"
+#include "core/spawn_attributes.hpp"
 #include "target/crypt/passphrase.hpp"
 
 namespace sluice::crypt {
@@ -47,7 +48,6 @@ class KeyCommand {
   const CommandClock::time_point deadline_ = CommandClock::now() + kCommandTimeout;
 };
 
-// With the signals of an ordinary program: a server has blocked some.
 Result<void> KeyCommand::start(const std::string& command) {
   int ends[2];
   if (pipe2(ends, O_CLOEXEC) != 0) return fail(errno, "crypt: cannot make a pipe");
@@ -57,19 +57,10 @@ Result<void> KeyCommand::start(const std::string& command) {
   posix_spawn_file_actions_init(&files);
   posix_spawn_file_actions_addopen(&files, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
   posix_spawn_file_actions_adddup2(&files, input.number(), STDOUT_FILENO);
-  posix_spawnattr_t attributes;
-  posix_spawnattr_init(&attributes);
-  sigset_t signals;
-  sigemptyset(&signals);
-  posix_spawnattr_setsigmask(&attributes, &signals);
-  sigfillset(&signals);
-  posix_spawnattr_setsigdefault(&attributes, &signals);
-  posix_spawnattr_setflags(&attributes,
-                           POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP);
+  const SpawnAttributes attributes(POSIX_SPAWN_SETPGROUP);
   const char* const words[] = {"sh", "-c", command.c_str(), nullptr};
-  const int error = posix_spawn(&process_, "/bin/sh", &files, &attributes,
+  const int error = posix_spawn(&process_, "/bin/sh", &files, attributes.get(),
                                 const_cast<char* const*>(words), environ);
-  posix_spawnattr_destroy(&attributes);
   posix_spawn_file_actions_destroy(&files);
   if (error == 0) return {};
   process_ = -1;
