@@ -14,6 +14,7 @@ main() {
     run_case "killed while a leg is replaced" killed_in_replacement
     run_case "growth" growth
     run_case "growth without size" growth_of_backing
+    run_case "the end of a leg that is late" with_servers end_of_late_leg
     ! full || run_case "a verb that hangs" verb_hangs
     run_case "bad words" bad_words
     finish
@@ -109,6 +110,32 @@ growth_of_backing() {
     truncate -s 72M b.img
     "$SLUICE" resize -n "$ID" > resize.txt
     same "size" "$(stat -c %s disk)" $((71 << 20))
+    wait_until is_whole 2
+    stop_server
+    same_legs
+}
+
+# What it has not got by then is copied at the next start.
+end_of_late_leg() {
+    local began
+    make_mirror
+    nbdkit -f -U sock --filter=delay file b.img wdelay=400ms 2> kit.log &
+    KIT=$!
+    appears sock
+    serve "mirror(a.img, nbd($(uri)), write_behind=2)"
+    dd if=/dev/urandom of=data.bin bs=1M count=30 status=none
+    for _ in {1..4}; do
+        fio --name=late --filename=disk --ioengine=libaio --direct=1 --rw=randwrite --bs=4k \
+            --iodepth=32 --io_size=8M --size=32M --output=fio.log
+    done
+    dd if=data.bin of=disk bs=1M conv=notrunc,fsync status=none
+    [ "$(number write_behind_bytes)" -gt $((16 << 20)) ] || fail "$(cat stat.txt)"
+    began=$SECONDS
+    stop_server
+    [ $((SECONDS - began)) -lt 9 ] || fail "the end took $((SECONDS - began)) s"
+    end_kit
+    serve "mirror(b.img, a.img)"
+    cmp -n $((30 << 20)) data.bin disk
     wait_until is_whole 2
     stop_server
     same_legs

@@ -80,8 +80,14 @@ Task Mirror::attach(Request& request, LifeCall& call) {
   co_return kOk;
 }
 
+// What waits for legs goes out while they have all their connections.
 Task Mirror::detach(Request& request, LifeCall& call) {
-  return detach_first(request, call, legs_.size());
+  if (behind_) {
+    Task draining = behind_->end(request);
+    std::ignore = co_await draining;
+  }
+  Task detaching = detach_first(request, call, legs_.size());
+  co_return co_await detaching;
 }
 
 Task Mirror::detach_first(Request& request, LifeCall& call, size_t count) {

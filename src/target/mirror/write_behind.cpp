@@ -5,6 +5,7 @@
 #include <tuple>
 
 #include "core/gather.hpp"
+#include "core/log.hpp"
 #include "core/private_loan.hpp"
 
 namespace sluice::mirror {
@@ -113,16 +114,28 @@ Task Mirror::WriteBehind::drain(Request& request) {
 }
 
 Task Mirror::WriteBehind::end(Request& request) {
-  Task draining = drain(request);
-  std::ignore = co_await draining;
-  while (true) {
-    {
-      const std::scoped_lock guard(mutex_);
-      if (!sending_) co_return kOk;
+  using Clock = std::chrono::steady_clock;
+  bool has_waited = false;
+  for (const auto begun = Clock::now(); is_sending();) {
+    const LegSet late = mirror_.later(mirror_.members());
+    if (!has_waited && late != 0 && Clock::now() - begun > kEndMost) {
+      has_waited = true;
+      log().warn(
+          "{}: {} bytes are dropped that {} did not take in time: they are copied at the "
+          "next start",
+          mirror_.name(), waiting_bytes(), mirror_.leg(first_of(late)).label);
+      Task leaving = mirror_.membership_.let_go(request, late, mirror_.members().in_sync());
+      std::ignore = co_await leaving;
     }
     auto pause = request.ring->sleep(kPause);
     std::ignore = co_await pause;
   }
+  co_return kOk;
+}
+
+bool Mirror::WriteBehind::is_sending() {
+  const std::scoped_lock guard(mutex_);
+  return sending_;
 }
 
 // --- The coroutine that sends, on the control reactor
@@ -145,11 +158,13 @@ Service Mirror::WriteBehind::send() {
 size_t Mirror::WriteBehind::next_batch() {
   const std::scoped_lock guard(mutex_);
   size_t count = 0;
-  while (count < kBatch && ended_ + count < begun_) {
+  size_t bytes = 0;
+  while (count < kBatch && bytes < kBatchBytes && ended_ + count < begun_) {
     const Entry& next = entry(ended_ + count);
     const bool is_alone = next.op == Op::flush || next.fua;
     if (!next.ready || (count != 0 && (is_alone || !is_apart(next, count)))) break;
     ++count;
+    bytes += next.data;
     if (is_alone) break;
   }
   sending_ = count != 0;

@@ -35,12 +35,15 @@ class Mirror::WriteBehind final : private Message {
   uint64_t copied_bytes() const { return copied_bytes_; }
   uint64_t waits() const { return waits_; }  // for room
 
-  // On the control reactor, when no request will come: drain(), and nothing runs afterwards.
+  // When no request will come: waits until all has been written, but at most kEndMost; legs that do
+  // not have it then leave. Nothing runs afterwards.
   Task end(Request& request);
 
  private:
+  static constexpr std::chrono::seconds kEndMost{4};  // less than `sluice del` waits
   static constexpr size_t kEntries = 16384;
-  static constexpr size_t kBatch = 32;  // writes at once
+  static constexpr size_t kBatch = 32;  // writes at once, and their bytes
+  static constexpr size_t kBatchBytes = 4 << 20;
 
   struct Entry {
     Op op = Op::flush;
@@ -66,6 +69,7 @@ class Mirror::WriteBehind final : private Message {
   Task send_entry(Request& request, const Entry& sent, LegSet& failed);
   Task flush_legs(Request& request, LegSet& failed);
   void release(size_t count);
+  bool is_sending();
 
   Mirror& mirror_;
   Ring& ring_;
