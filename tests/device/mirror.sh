@@ -16,7 +16,7 @@ main() {
         run_case "$fs while an NBD leg is killed and comes back" lives_on $fs
     done
     run_case "a leg that fails now and then" failing_leg
-    run_case "a leg is replaced under load" replaced
+    run_case "a leg is replaced, and the mirror grows, under load" replaced
     run_case "the server is killed and recovered" killed
     run_case "the server is killed while it copies" killed_in_resync
     run_case "upgrade under load" upgraded
@@ -130,10 +130,12 @@ replaced() {
     add 'mirror(a.img, b.img)' -q 2 -r 1
     load --time_based --runtime=4 &
     sleep 1
-    ctl fail 1
-    ctl add c.img
+    ctl replace c.img leg=1
+    sleep 1
+    sluice resize -n "$ID" 140M > resize.txt
+    same size "$(blockdev --getsize64 "$DEV")" $((140 << 20))
     wait "$!"
-    wait_for 20 lacks_only_the_first
+    wait_for 20 first_is_replaced
     ctl remove 1
     wait_for 10 is_whole
     sluice list -n "$ID" > list.txt
@@ -148,9 +150,9 @@ replaced() {
     refuses 'no leg of the array any more' "$SLUICE" add 'mirror(a.img, b.img)'
 }
 
-lacks_only_the_first() {
-    sluice stat -n "$ID" > stat.txt
-    grep -q 'legs_in_sync 2,' stat.txt
+first_is_replaced() {
+    sluice mirror examine a.img > examine.txt
+    grep -q '1 of 3, spare' examine.txt
 }
 
 # What was acknowledged is there, on both legs.

@@ -19,7 +19,7 @@ TEST(MirrorModel, PowerCutsAndDyingLegs) {
   const uint64_t first = chosen == nullptr ? kUsualSeed : std::strtoull(chosen, nullptr, 0);
   const uint64_t count = rounds != nullptr   ? std::strtoull(rounds, nullptr, 0)
                          : chosen != nullptr ? 1
-                                             : 26;  // some 500 power cuts
+                                             : 34;  // some 500 power cuts
   fmt::print("[  seeds   ] {} and the {} after it\n", first, count - 1);
   MirrorCounts counts;
   for (uint64_t seed = first; seed < first + count && !HasFailure(); ++seed) {
