@@ -12,9 +12,9 @@ main() {
     trap 'leave' EXIT
     cd "$folder" || exit 1
     failures=0
-    for each in new_mirror equal_legs other_sizes legs_of_all_kinds metadata_in_a_file \
-        content_is_kept foreign_content superblocks_are_erased damaged_superblocks \
-        interrupted_creation what_assembly_says wrong_lines; do
+    for each in new_mirror equal_legs spares_from_the_start other_sizes legs_of_all_kinds \
+        metadata_in_a_file content_is_kept foreign_content superblocks_are_erased \
+        damaged_superblocks interrupted_creation what_assembly_says wrong_lines; do
         # shellcheck disable=SC2254  # a pattern
         case $each in ${CASES:-*}) $each ;; esac
         rm -rf -- *
@@ -57,6 +57,18 @@ equal_legs() {
     expect 0 "warning: the legs are not compared" create --assume_clean a.img b.img c.img
     expect 0 "" examine a.img b.img c.img
     says "winner .*a.img" "equal .*b.img" "equal .*c.img" "dirty .*0 of 15" "stopped .*cleanly"
+}
+
+# They take part without data, and nobody misses them.
+spares_from_the_start() {
+    truncate -s 16M a.img b.img c.img d.img
+    expect 2 "takes" create --spares 3 a.img b.img c.img d.img
+    expect 2 "is to be a spare" create --spares 1 --from 3 a.img b.img c.img
+    expect 0 "leg 4: d.img, spare" create --spares 2 a.img b.img c.img d.img
+    expect 0 "" examine a.img b.img c.img d.img
+    says "winner .*a.img" "behind .*b.img" "spare .*c.img" "spare .*d.img"
+    expect 0 "" examine a.img b.img
+    says "starts .*with all data"
 }
 
 other_sizes() {

@@ -25,9 +25,11 @@ constexpr uint64_t kDataUnit = mirror::kBlockBytesMost;
 struct MirrorRequest {
   std::vector<std::string> names;
   size_t source = 0;
+  size_t spares = 0;  // of the names, the last
   bool assume_clean = false;
   bool force = false;
   std::string name = {};
+  bool is_spare(size_t leg) const { return leg >= names.size() - spares; }
   Placement placement = Placement::start;
   uint64_t data_offset = 0;   // 0: the smallest
   uint64_t region_bytes = 0;  // 0: the default
@@ -48,6 +50,9 @@ Outcome<MirrorRequest> read_mirror_request(const CommandLine& line) {
     return usage(fmt::format("a mirror has 2 to {} legs, and {} are given", mirror::kLegsMost,
                              words.size()));
   }
+  const auto spares = read_number(line, "spares", 0, {0, words.size() - 2});
+  if (!spares) return std::unexpected(spares.error());
+  request.spares = *spares;
   if (line.has("from") && request.assume_clean) {
     return usage("--from copies a leg to the others, and --assume-clean copies none: give one");
   }
@@ -55,6 +60,10 @@ Outcome<MirrorRequest> read_mirror_request(const CommandLine& line) {
     const auto source = mirror::choose_leg(request.names, line.text("from"));
     if (!source) return usage(fmt::format("--from: {}", source.error().text));
     request.source = *source;
+    if (request.is_spare(*source)) {
+      return usage(
+          fmt::format("--from: leg {} is to be a spare, which holds no data", *source + 1));
+    }
   }
   const std::string metadata = line.text("metadata", "start");
   if (metadata != "start" && metadata != "end") {
@@ -80,7 +89,8 @@ Outcome<MirrorRequest> read_mirror_request(const CommandLine& line) {
 
 // With --metadata end the data of the source stays, and with --assume-clean that of all legs.
 bool keeps_content(const MirrorRequest& request, size_t leg) {
-  return request.placement == Placement::end && (request.assume_clean || leg == request.source);
+  return request.placement == Placement::end && !request.is_spare(leg) &&
+         (request.assume_clean || leg == request.source);
 }
 
 Outcome<void> check_content(const MirrorRequest& request, size_t index, OpenDisk& disk) {
@@ -173,7 +183,9 @@ void fill_records(const MirrorRequest& request, std::vector<NewLeg>& legs) {
   for (size_t i = 0; i < legs.size(); ++i) {
     const bool in_sync = request.assume_clean || i == request.source;
     table.push_back({.leg = mirror::Uuid::random(),
-                     .state = in_sync ? LegState::in_sync : LegState::stale,
+                     .state = request.is_spare(i) ? LegState::spare
+                              : in_sync           ? LegState::in_sync
+                                                  : LegState::stale,
                      .label = mirror::label_of(request.names[i])});
   }
   for (size_t i = 0; i < legs.size(); ++i) {
@@ -198,15 +210,17 @@ Outcome<void> write_legs(const MirrorRequest& request, const std::vector<NewLeg>
   for (size_t i = 0; i < legs.size(); ++i) {
     if (i == request.source) continue;
     LegRecord record = legs[i].record;
-    record.find(record.leg)->state = LegState::stale;
-    const auto written = image::write_mirror_leg(*legs[i].disk, record, !request.assume_clean);
+    const bool is_spare = request.is_spare(i);
+    if (!is_spare) record.find(record.leg)->state = LegState::stale;
+    const bool lacks_all = !request.assume_clean && !is_spare;
+    const auto written = image::write_mirror_leg(*legs[i].disk, record, lacks_all);
     if (!written) return incomplete(written.error());
   }
   const NewLeg& source = legs[request.source];
   const auto written = image::write_mirror_leg(*source.disk, source.record, !request.assume_clean);
   if (!written) return incomplete(written.error());
   for (size_t i = 0; i < legs.size() && request.assume_clean; ++i) {
-    if (i == request.source) continue;
+    if (i == request.source || request.is_spare(i)) continue;
     const auto again = image::write_mirror_superblock(*legs[i].disk, legs[i].record);
     if (!again) return incomplete(again.error());
   }
@@ -223,7 +237,7 @@ void tell(const MirrorRequest& request, const std::vector<NewLeg>& legs, const S
     streams.out << fmt::format(
         "leg {}: {}, {}\n", i + 1, printable(request.names[i], std::string::npos),
         copied ? fmt::format("copied from leg {} when the mirror is added", request.source + 1)
-               : "in sync");
+               : std::string(name_of(legs[i].record.state())));
     const uint64_t room = legs[i].record.places.data_room(legs[i].record.leg_bytes);
     if (room / 100 * 99 <= record.data_bytes) continue;
     say(streams, fmt::format("note: {} has room for {}, of which the smallest leg leaves {} unused",

@@ -47,6 +47,9 @@ void declare_mirror(CommandLine& line, std::span<const std::string> arguments) {
     line.add({.name = "from",
               .value = "LEG",
               .help = "create: the leg, by number or SPEC, that is copied to the others (1)"});
+    line.add({.name = "spares",
+              .value = "N",
+              .help = "create: the last N of the legs hold no data, and come in for others (0)"});
     line.add({.name = "assume_clean", .help = "create: all legs are equal, none is copied"});
     line.add({.name = "name", .value = "NAME", .help = "create: of the array"});
     line.add({.name = "metadata",
