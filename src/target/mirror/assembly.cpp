@@ -54,7 +54,7 @@ class Assembling {
   bool check_sizes();
   void assign_roles();
   void assign_behind(size_t leg, const LegEntry& entry);
-  bool was_called_in_sync(const Uuid& leg) const;
+  bool may_call_itself_in_sync(const Uuid& leg) const;
   void list_missing();
 
   // Always false.
@@ -259,18 +259,19 @@ void Assembling::list_missing() {
     if (leg && is_equal(*leg)) continue;
     if (!leg) decision_.missing.push_back({entry});
     decision_.degraded = decision_.degraded || (!leg && entry.state == LegState::in_sync);
+    entry.is_unaware = may_call_itself_in_sync(entry.leg);
     decision_.new_generation =
-        decision_.new_generation || was_called_in_sync(entry.leg) || (leg && is_discarded(*leg));
+        decision_.new_generation || entry.is_unaware || (leg && is_discarded(*leg));
     if (entry.state != LegState::spare) entry.state = leg ? LegState::stale : LegState::out;
   }
 }
 
 // A leg that could take itself for the winner if it were alone, with the generation that the array
 // has now.
-bool Assembling::was_called_in_sync(const Uuid& leg) const {
+bool Assembling::may_call_itself_in_sync(const Uuid& leg) const {
   return std::ranges::any_of(holders_, [&](size_t holder) {
     const LegEntry* const entry = record(holder).find(leg);
-    return entry != nullptr && entry->state == LegState::in_sync;
+    return entry != nullptr && (entry->state == LegState::in_sync || entry->is_unaware);
   });
 }
 

@@ -53,6 +53,7 @@ static_assert(kLegsAt + kLegsMost * kLegEntryBytes == kRecordBytes);
 constexpr uint8_t kCleanFlag = 1 << 0;
 constexpr uint8_t kLeavesFlag = 1 << 0;  // of a leg, as the next
 constexpr uint8_t kFollowsFlag = 1 << 1;
+constexpr uint8_t kUnawareFlag = 1 << 2;
 constexpr uint64_t kSecondsMost = 253'402'300'799;  // the end of the year 9999
 
 Uuid load_uuid(std::span<const std::byte> bytes, size_t place) {
@@ -208,13 +209,14 @@ std::string load_legs(std::span<const std::byte> payload, LegRecord& record) {
     std::optional<std::string> label = load_text(entry, kLabelAt, kLabelBytesMost);
     if (!label) return "has a label that is no text";
     const auto flags = std::to_integer<uint8_t>(entry[kLegFlagsAt]);
-    if ((flags & ~(kLeavesFlag | kFollowsFlag)) != 0)
+    if ((flags & ~(kLeavesFlag | kFollowsFlag | kUnawareFlag)) != 0)
       return fmt::format("has a leg with unknown flags ({:#x})", flags);
     record.legs.push_back({.leg = load_uuid(entry, 0),
                            .state = static_cast<LegState>(entry[kStateAt]),
                            .label = std::move(*label),
                            .leaves = (flags & kLeavesFlag) != 0,
-                           .follows = (flags & kFollowsFlag) != 0});
+                           .follows = (flags & kFollowsFlag) != 0,
+                           .is_unaware = (flags & kUnawareFlag) != 0});
   }
   return {};
 }
@@ -262,6 +264,7 @@ size_t LegRecord::legs_no_spares() const {
 
 void LegRecord::begin_generation(Generation next) {
   history.begin(next);
+  for (LegEntry& entry : legs) entry.is_unaware = false;
   if (!history.has(bitmap_since)) bitmap_since = history.generations().back().id;
 }
 
@@ -297,7 +300,8 @@ void encode(const LegRecord& record, std::span<std::byte> payload) {
     store_text(entry, kLabelAt, kLabelBytesMost, record.legs[i].label);
     entry[kStateAt] = static_cast<std::byte>(record.legs[i].state);
     entry[kLegFlagsAt] = std::byte{record.legs[i].leaves ? kLeavesFlag : uint8_t{0}} |
-                         std::byte{record.legs[i].follows ? kFollowsFlag : uint8_t{0}};
+                         std::byte{record.legs[i].follows ? kFollowsFlag : uint8_t{0}} |
+                         std::byte{record.legs[i].is_unaware ? kUnawareFlag : uint8_t{0}};
   }
 }
 

@@ -41,6 +41,9 @@ struct LegEntry {
   bool leaves = false;
   // In sync, but writes come to it later than to others: it may lack acknowledged ones.
   bool follows = false;
+  // Not in sync, but it may have this generation and call itself so: nothing was written since it
+  // was. The next generation begins before anything is.
+  bool is_unaware = false;
 
   bool operator==(const LegEntry&) const = default;
 };

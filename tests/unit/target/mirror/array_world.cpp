@@ -178,7 +178,8 @@ void ArrayWorld::take_over(const Decision& decision, const std::vector<size_t>& 
     add_bits(leg, dirty);
     if (leg != in_sync_.front()) needs_[leg] = dirty;
   }
-  if (decision.new_generation) common_.begin_generation({.id = random_()});
+  is_due_ = decision.new_generation;
+  if (is_due_ && chance(50)) begin_generation();
   if (decision.new_generation || chance(50)) publish();
   for (size_t i = 0; i < present.size(); ++i) {
     const Role role = decision.legs[i].role;
@@ -219,7 +220,7 @@ void ArrayWorld::write() {
     if (fails && chance(50)) continue;
     if (is_in_sync(leg) || !needs_[leg][region]) disks_[leg].data[region] = version;
   }
-  if (!failing.empty()) evict(failing);
+  if (!failing.empty() || is_due_) evict(failing);
   for (const size_t leg : in_sync_) disks_[leg].known[region] = version;
   if (chance(60)) clear_bits(region);
 }
@@ -229,7 +230,7 @@ void ArrayWorld::write() {
 void ArrayWorld::evict(const std::vector<size_t>& failing) {
   const auto fails = [&](size_t leg) { return std::ranges::count(failing, leg) != 0; };
   if (std::ranges::all_of(in_sync_, fails)) throw Crash{};
-  const bool generation = std::ranges::any_of(in_sync_, fails);
+  const bool generation = is_due_ || std::ranges::any_of(in_sync_, fails);
   for (const size_t leg : failing) common_.legs[leg].state = LegState::out;
   const size_t source = in_sync_.front();
   std::erase_if(in_sync_, fails);
@@ -237,8 +238,13 @@ void ArrayWorld::evict(const std::vector<size_t>& failing) {
   if (in_sync_.front() != source) {
     for (const size_t leg : attached()) needs_[leg] |= needs_[in_sync_.front()];
   }
-  if (generation) common_.begin_generation({.id = random_()});
+  if (generation) begin_generation();
   publish();
+}
+
+void ArrayWorld::begin_generation() {
+  common_.begin_generation({.id = random_()});
+  is_due_ = false;
 }
 
 // A missing leg comes back.
@@ -259,6 +265,7 @@ void ArrayWorld::attach() {
   for (size_t i = 0; i + 1 < present.size(); ++i) {
     if (decision->legs[i].role == Role::behind_all && is_in_sync(present[i])) throw Crash{};
   }
+  if (is_due_) evict({});
   begin_resync(leg, role);
 }
 
@@ -296,6 +303,7 @@ void ArrayWorld::resync_step() {
 // The leg itself learns it last: it never calls itself in sync when the others do not, and would go
 // on without it.
 void ArrayWorld::promote(size_t leg) {
+  if (is_due_) evict({});
   common_.legs[leg].state = LegState::in_sync;
   if (stale_.size() == 1 && !any_missing()) common_.bitmap_since = common_.history.current().id;
   for (const size_t other : shuffled(attached())) {
@@ -311,7 +319,7 @@ void ArrayWorld::promote(size_t leg) {
 // while it was stale has the current generation, so that the bitmap must begin with the next.
 void ArrayWorld::give_up_on_missing() {
   if (!any_missing() || !stale_.empty() || chance(50)) return;
-  common_.begin_generation({.id = random_()});
+  begin_generation();
   common_.bitmap_since = common_.history.current().id;
   publish();
   for (size_t region = 0; region < kRegions; ++region) {
@@ -325,7 +333,7 @@ void ArrayWorld::give_up_on_missing() {
 
 // T3.6: only if all legs are there, and none lacks the region.
 void ArrayWorld::clear_bits(size_t region) {
-  if (any_missing()) return;
+  if (any_missing() || is_due_) return;
   for (const size_t leg : attached()) {
     if (leg != in_sync_.front() && needs_[leg][region]) return;
   }

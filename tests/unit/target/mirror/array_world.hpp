@@ -58,6 +58,7 @@ class ArrayWorld {
   void run();
   void write();
   void evict(const std::vector<size_t>& failing);
+  void begin_generation();
   void attach();
   void begin_resync(size_t leg, Role role);
   void resync_step();
@@ -93,6 +94,7 @@ class ArrayWorld {
   // Of the running array: lost in a crash.
   LegRecord common_;             // what all superblocks say
   std::vector<size_t> in_sync_;  // the first serves dirty regions
+  bool is_due_ = false;          // a generation, before the first write is acknowledged
   std::vector<size_t> stale_;
   std::map<size_t, Regions> needs_;  // what a leg lacks
 };

@@ -197,6 +197,40 @@ TEST(MirrorLegs, ALegThatCannotBeToldOfARemovalLeaves) {
 
 // --- The start
 
+// Whatever is left of a start without any write: the next one goes on in a generation that the
+// other leg does not have.
+TEST(MirrorLegs, LegsThatWereWrittenApartAreRefusedHoweverTheFirstStartEnded) {
+  const MirrorShape shape;
+  const auto legs = make_mirror_legs(shape);
+  const auto write_alone = [&](MirrorRig::Bytes leg, size_t index) {
+    std::vector<MirrorRig::Bytes> alone(2);
+    alone[index] = std::move(leg);
+    MirrorRig rig(shape, alone, {.degraded = true});
+    EXPECT_EQ(rig.start(), "");
+    EXPECT_EQ(rig.serve(Op::write, 0, kWritten, kData), 0);
+    rig.stop();
+    return rig.contents(VolatileDisk::Left::durable)[index];
+  };
+  const auto second = write_alone(legs[1], 1);
+  size_t cuts = 0;
+  for (MirrorRig::Bytes left(1); !left.empty(); ++cuts) {
+    MirrorRig rig(shape, {legs[0], {}}, {.degraded = true});
+    left.clear();
+    std::mt19937_64 random(cuts);
+    size_t events = 0;
+    rig.power.on_event = [&] {
+      if (events++ != cuts) return;
+      left = rig.disks[0]->after_cut(VolatileDisk::Left::any, random);
+    };
+    ASSERT_EQ(rig.start(), "");
+    rig.stop();
+    const auto last = left.empty() ? rig.contents(VolatileDisk::Left::durable)[0] : left;
+    MirrorRig both(shape, {write_alone(last, 0), second});
+    EXPECT_THAT(both.start(), HasSubstr("were written apart"));
+  }
+  EXPECT_GT(cuts, 4U);
+}
+
 TEST(MirrorLegs, ALegWhoseSuperblockCannotBeReadIsLeftOut) {
   for (const bool run : {false, true}) {
     MirrorRig rig({}, {.degraded = run});
