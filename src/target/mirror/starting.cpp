@@ -243,7 +243,17 @@ Task Mirror::take_up(Request& request, LifeCall& call, Assembled found) {
   }
   name_missing(record);
   note_differences(found, members);
-  legs_.set_members(members.settled(!decision.new_generation));
+  bool begins = decision.new_generation;
+  for (const size_t index : LegsOf(members.behind())) {
+    LegEntry& entry = *record.find(leg(index).id);
+    if (entry.state != LegState::in_sync || leg(index).stale->count() == 0) continue;
+    // It has what a disk had at some moment, and is a mixture until all of this is copied.
+    entry.state = LegState::stale;
+    entry.is_unaware = true;
+    entry.follows = false;
+    begins = true;
+  }
+  legs_.set_members(members.settled(!begins));
   membership_.begin(std::move(record), options_.write_behind, geometry_.read_only);
   if (geometry_.read_only) co_return kOk;
   Task recording = record_start(request);

@@ -103,6 +103,39 @@ TEST(MirrorWriteBehind, TheOtherLegWinsAfterACrashWhateverTheOrder) {
   rig.perform_until([&] { return !second_row(rig.record(0)).follows; });
 }
 
+// It is no disk of any moment while dirty regions are copied, and may not be promoted then.
+TEST(MirrorWriteBehind, AfterACrashTheLegIsStaleUntilItHasTheDirtyRegions) {
+  std::vector<MirrorRig::Bytes> legs;
+  {
+    MirrorRig rig({.legs = 2}, second_follows());
+    ASSERT_EQ(rig.start(), "");
+    ASSERT_EQ(rig.serve(Op::write, 0, kPart, kMark), 0);
+    ASSERT_EQ(rig.serve(Op::write, 1 << 20, kPart, kMark), 0);
+    ASSERT_EQ(rig.serve(Op::flush, 0, 0), 0);
+    legs = rig.contents(VolatileDisk::Left::durable);
+  }
+  ASSERT_TRUE(second_row(record_on_leg({.legs = 2}, legs[1])).follows);
+  const MirrorRig::Bytes before = legs[1];
+  MirrorRig rig({.legs = 2}, legs, second_follows());
+  std::mt19937_64 random(3);
+  size_t mixtures = 0;
+  rig.power.on_event = [&] {
+    const auto leg = rig.disks[1]->after_cut(VolatileDisk::Left::any, random);
+    const auto own = record_on_leg({.legs = 2}, leg).state();
+    const auto lacks = [&](uint64_t part) { return !has_mark(rig, leg, part); };
+    const bool is_as_before = std::ranges::equal(rig.data_on(leg), rig.data_on(before));
+    if (is_as_before || (!lacks(0) && !lacks((1 << 20) / kPart))) return;
+    EXPECT_EQ(own, LegState::stale);
+    ++mixtures;
+  };
+  ASSERT_EQ(rig.start(), "");
+  wait_for_rest(rig);
+  rig.power.on_event = nullptr;
+  EXPECT_GT(mixtures, 0U);
+  EXPECT_TRUE(second_row(rig.record(1)).follows);
+  EXPECT_EQ(rig.record(1).state(), LegState::in_sync);
+}
+
 TEST(MirrorWriteBehind, TheLegDoesNotStartAlone) {
   MirrorRig::Bytes second;
   {
