@@ -219,7 +219,8 @@ Task Mirror::WriteBehind::send_entry(Request& request, const Entry& sent, LegSet
     LegSet unable = 0;
     LegSet done = parts.done();
     for (const size_t index : LegsOf(legs & ~done)) {
-      if (parts.status_of(index).error() == EOPNOTSUPP) unable |= leg_bit(index);
+      const int error = parts.status_of(index).error();
+      if (error == EOPNOTSUPP && sent.op != Op::write) unable |= leg_bit(index);
     }
     if (unable != 0) {
       Task zeroing = mirror_.zero_by_hand(whole, unable, done);

@@ -54,7 +54,8 @@ Task Mirror::write(Request& request) {
   }
   const Members began = members();
   const LegSet at_once = began.written() & ~later(began);
-  if (later(began) != 0) {
+  const bool may_be_refused = request.fast_only;
+  if (later(began) != 0 && !may_be_refused) {
     Task logging = behind_->append(request);
     if (const Status logged = co_await logging; !logged.ok()) co_return logged;
   }
@@ -65,10 +66,14 @@ Task Mirror::write(Request& request) {
     if (request.op == Op::discard) part.op = Op::write_zeroes;
     parts.add(index, leg(index), std::move(part));
   }
-  const Status first_error = co_await parts.all();
-  if (first_error.ok() && began.in_sync() != 0 && !members().unsettled()) co_return kOk;
-  Task concluding = conclude(request, began, at_once, parts);
-  co_return co_await concluding;
+  Status status = co_await parts.all();
+  if (!status.ok() || began.in_sync() == 0 || members().unsettled()) {
+    Task concluding = conclude(request, began, at_once, parts);
+    status = co_await concluding;
+  }
+  if (!status.ok() || later(began) == 0 || !may_be_refused) co_return status;
+  Task logging = behind_->append(request);
+  co_return co_await logging;
 }
 
 // A leg that cannot flush is not read any more from that moment on, before the others have ended.

@@ -202,6 +202,28 @@ TEST(MirrorWriteBehind, AFullLogWaits) {
   EXPECT_TRUE(std::ranges::equal(rig.data_on(legs[0]), rig.data_on(legs[1])));
 }
 
+// The client is told that nothing was changed.
+TEST(MirrorWriteBehind, FastZeroesThatTheOthersRefuseAreNotSent) {
+  MirrorRig rig({.legs = 2}, second_follows());
+  ASSERT_EQ(rig.start(), "");
+  ASSERT_EQ(rig.serve(Op::write, 0, kPart, kMark), 0);
+  EXPECT_EQ(rig.serve_fast_zeroes(kPart, kPart), 0);
+  rig.disks[0]->fails = [](const Request& request) { return request.fast_only ? EOPNOTSUPP : 0; };
+  EXPECT_EQ(rig.serve_fast_zeroes(0, kPart), EOPNOTSUPP);
+  wait_for_rest(rig);
+  EXPECT_TRUE(has_mark(rig, rig.contents()[1], 0));
+}
+
+TEST(MirrorWriteBehind, ALegThatDoesNotKnowWritesLeavesAndIsNotZeroed) {
+  MirrorRig rig({.legs = 2}, second_follows());
+  ASSERT_EQ(rig.start(), "");
+  rig.disks[1]->fails = [](const Request& request) {
+    return request.op == Op::write ? EOPNOTSUPP : 0;
+  };
+  ASSERT_EQ(rig.serve(Op::write, 0, kPart, kMark), 0);
+  rig.perform_until([&] { return rig.record(0).legs[1].state == LegState::out; });
+}
+
 TEST(MirrorWriteBehind, AStopWaitsForWhatIsLeft) {
   MirrorRig::Bytes first, second;
   {
