@@ -364,11 +364,15 @@ Task Mirror::write_all_intents(Request& request, size_t index) {
 
 Task Mirror::stop(Request& request, LifeCall& call) {
   if (behind_) {
-    Task draining = behind_->end(request);
-    std::ignore = co_await draining;
+    Task ending = behind_->end(request);
+    std::ignore = co_await ending;
   }
   if (sweep_ && !geometry_.read_only) {
     Task ending = sweep_->end(request);
+    std::ignore = co_await ending;
+  }
+  if (behind_) {  // with the flush of the sweep
+    Task ending = behind_->end(request);
     std::ignore = co_await ending;
   }
   {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cassert>
 #include <tuple>
 
 #include "core/gather.hpp"
@@ -24,6 +25,8 @@ Mirror::WriteBehind::WriteBehind(Mirror& mirror, Ring& ring, size_t bytes)
       memory_(std::make_unique_for_overwrite<std::byte[]>(bytes)),
       entries_(std::make_unique<Entry[]>(kEntries)),
       life_(ring) {}
+
+Mirror::WriteBehind::~WriteBehind() { assert(!sending_ && "it is ended first"); }
 
 // --- Requests
 

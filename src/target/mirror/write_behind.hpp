@@ -21,6 +21,7 @@ class Mirror::WriteBehind final : private Message {
  public:
   // `ring`: that of the control reactor. `bytes`: of the data that may wait.
   WriteBehind(Mirror& mirror, Ring& ring, size_t bytes);
+  ~WriteBehind();
 
   // --- Any reactor.
   // A write, whose data is copied; zeroes; or a flush, which divides the others. Waits for room, at

@@ -224,6 +224,18 @@ TEST(MirrorWriteBehind, ALegThatDoesNotKnowWritesLeavesAndIsNotZeroed) {
   rig.perform_until([&] { return rig.record(0).legs[1].state == LegState::out; });
 }
 
+TEST(MirrorWriteBehind, AStopWaitsForWhatIsLeftInAnyOrder) {
+  for (unsigned seed = 0; seed < 200; ++seed) {
+    std::mt19937_64 order(seed);
+    MirrorRig rig({.legs = 2}, second_follows());
+    ASSERT_EQ(rig.start(), "");
+    rig.order = &order;
+    ASSERT_EQ(rig.serve(Op::write, 0, kPart, kMark), 0);
+    rig.stop();
+    EXPECT_TRUE(rig.record(0).clean);
+  }
+}
+
 TEST(MirrorWriteBehind, AStopWaitsForWhatIsLeft) {
   MirrorRig::Bytes first, second;
   {
