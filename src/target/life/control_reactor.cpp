@@ -74,6 +74,11 @@ ControlReactor::~ControlReactor() {
 }
 
 Status ControlReactor::perform(Work work, Clock::time_point deadline) {
+  if (std::shared_ptr<Call> left = std::exchange(left_, nullptr);
+      left && !left->ends_by(deadline)) {
+    abandon(std::move(left));
+    return Status::from_errno(ETIMEDOUT);
+  }
   std::shared_ptr<Call> call = post(std::move(work));
   if (!call) return Status::from_errno(ESHUTDOWN);
   if (call->ends_by(deadline)) return call->status();

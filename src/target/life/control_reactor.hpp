@@ -31,6 +31,7 @@ class ControlReactor {
 
   // Runs `work` on the reactor and waits for its end. ETIMEDOUT: it has not ended by `deadline`;
   // the ring is then abandoned, nothing runs on it any more, and all later calls return ESHUTDOWN.
+  // Work that was left ends first, or all is abandoned by then: it may use what `work` stops.
   // Must not be called on the reactor's own thread.
   Status perform(Work work, Clock::time_point deadline);
   // The same, but work that has not ended by `deadline` goes on: EINPROGRESS. What it uses must

@@ -75,6 +75,28 @@ TEST(ControlReactor, WorkThatTakesLongMayGoOn) {
   EXPECT_TRUE(status.ok());
 }
 
+// As a stack is stopped whose target is at an earlier command still.
+TEST(ControlReactor, OtherWorkWaitsForWorkThatWasLeft) {
+  auto reactor = ControlReactor::start();
+  ASSERT_TRUE(reactor);
+  Worker worker;
+  const auto sleep = [&worker](Request& request) {
+    return worker.sleep(request, milliseconds(200));
+  };
+  const auto begun = ControlReactor::Clock::now();
+  EXPECT_EQ((*reactor)->perform_or_leave(sleep, in(milliseconds(20))).error(), EINPROGRESS);
+  const auto nothing = [](Request&) -> Task { return kOk; };
+  EXPECT_TRUE((*reactor)->perform(nothing, in(std::chrono::seconds(60))).ok());
+  EXPECT_GE(ControlReactor::Clock::now() - begun, milliseconds(200));
+
+  const auto hang = [&worker](Request& request) {
+    return worker.sleep(request, std::chrono::hours(1));
+  };
+  EXPECT_EQ((*reactor)->perform_or_leave(hang, in(milliseconds(20))).error(), EINPROGRESS);
+  EXPECT_EQ((*reactor)->perform(nothing, in(milliseconds(20))).error(), ETIMEDOUT);
+  EXPECT_EQ((*reactor)->perform(nothing, in(milliseconds(20))).error(), ESHUTDOWN);
+}
+
 TEST(ControlReactor, WorkThatHangsDoesNotHangTheEnd) {
   auto reactor = ControlReactor::start();
   ASSERT_TRUE(reactor);
