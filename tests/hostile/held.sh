@@ -140,8 +140,10 @@ by_swap() {
 by_another_node() {
     serve
     mknod node b 7 "${DEV#/dev/loop}"
-    tail -f /dev/null 7< node &
+    exec 7< node
     rm node
+    tail -f /dev/null &
+    exec 7>&-
     held "process $! (tail)"
     kill $!
     wait $! || true
