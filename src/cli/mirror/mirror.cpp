@@ -49,7 +49,7 @@ void declare_mirror(CommandLine& line, std::span<const std::string> arguments) {
               .help = "create: the leg, by number or SPEC, that is copied to the others (1)"});
     line.add({.name = "spares",
               .value = "N",
-              .help = "create: the last N of the legs hold no data, and come in for others (0)"});
+              .help = "create: the last N legs hold no data, and come in for others (0)"});
     line.add({.name = "assume_clean", .help = "create: all legs are equal, none is copied"});
     line.add({.name = "name", .value = "NAME", .help = "create: of the array"});
     line.add({.name = "metadata",
