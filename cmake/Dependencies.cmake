@@ -5,6 +5,7 @@ find_package(PkgConfig REQUIRED)
 find_package(Threads REQUIRED)
 pkg_check_modules(liburing REQUIRED IMPORTED_TARGET liburing>=2.3)
 pkg_check_modules(libxxhash REQUIRED IMPORTED_TARGET libxxhash>=0.8.0) # XXH3 is final since
+pkg_check_modules(libisal REQUIRED IMPORTED_TARGET libisal>=2.30)
 find_package(OpenSSL 3.0 REQUIRED) # only its headers: src/tls/openssl.hpp loads it
 pkg_check_modules(libblkid REQUIRED IMPORTED_TARGET blkid>=2.32)
 find_package(ZLIB REQUIRED)
@@ -17,6 +18,6 @@ find_package(CLI11 REQUIRED)
 
 add_library(sluice_dependencies INTERFACE)
 target_link_libraries(sluice_dependencies INTERFACE
-  PkgConfig::liburing PkgConfig::libxxhash fmt::fmt spdlog::spdlog nlohmann_json::nlohmann_json
+  PkgConfig::liburing PkgConfig::libxxhash PkgConfig::libisal fmt::fmt spdlog::spdlog nlohmann_json::nlohmann_json
   ZLIB::ZLIB Threads::Threads ${CMAKE_DL_LIBS})
 target_include_directories(sluice_dependencies SYSTEM INTERFACE ${OPENSSL_INCLUDE_DIR} ${libzstd_INCLUDE_DIRS})

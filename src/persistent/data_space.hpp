@@ -1,0 +1,59 @@
+// DataSpace: the reference counts of the data blocks in a transaction.
+//
+// As its space map says, which changes with each count. A mapping is a reference. Part of an
+// operation (TransactionBlocks); the root is restored by who undoes it.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+#include "persistent/btree.hpp"
+#include "persistent/space_map_format.hpp"
+#include "persistent/superblock.hpp"
+
+namespace sluice::persistent {
+
+class DataSpace final : public ValueReferences {
+ public:
+  // Both outlive it. `last`: the root in the last transaction; nothing is used before the first.
+  DataSpace(TransactionBlocks& blocks, BlockSpace& metadata, const SpaceMapRoot& last);
+
+  // The space map of a data device without mappings.
+  Result<void> create(uint64_t data_blocks);
+
+  // A block that is free in this transaction and in the last one; its count becomes 1. ENOSPC.
+  Result<uint64_t> allocate();
+  Result<uint64_t> count(uint64_t block);
+  // By a mapping's value.
+  Result<void> increase(std::span<const std::byte> value) override;
+  Result<void> decrease(std::span<const std::byte> value) override;
+
+  const SpaceMapRoot& root() const { return root_; }
+  void set_root(const SpaceMapRoot& root) { root_ = root; }
+  void begin_transaction() { last_ = root_; }
+
+ private:
+  // The bits of a block, and where they are.
+  struct Place {
+    uint64_t index;  // of the bitmap
+    uint32_t bit;
+    IndexEntry entry;
+  };
+
+  Result<void> change(uint64_t block, int by);
+  Result<void> set(uint64_t block, uint64_t before, uint64_t now);
+  Result<Place> find(const SpaceMapRoot& root, uint64_t block);
+  Result<uint64_t> count_at(const SpaceMapRoot& root, const Place& place, uint64_t block);
+  Result<std::optional<uint64_t>> find_free_in(uint64_t index, uint32_t begin, bool trusting);
+  Result<Block> shadow(IndexEntry& entry);
+
+  TransactionBlocks& blocks_;
+  BlockSpace& metadata_;
+  BTree index_;
+  BTree counts_;
+  SpaceMapRoot root_;
+  SpaceMapRoot last_;
+  uint64_t cursor_ = 0;  // the search for a free block begins here
+};
+
+}  // namespace sluice::persistent
