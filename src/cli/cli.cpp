@@ -25,8 +25,8 @@ constexpr const Command* kCommands[] = {
     &kQuiesceCommand, &kUpgradeCommand, &kSetAffinityCommand, &kFeaturesCommand, &kTargetsCommand,
     &kInfoCommand,    &kCheckCommand,   &kCreateCommand,      &kConvertCommand,  &kMapCommand,
     &kCompareCommand, &kMeasureCommand, &kAmendCommand,       &kSnapshotCommand, &kBitmapCommand,
-    &kCommitCommand,  &kRebaseCommand,  &kMirrorCommand,      &kCryptCommand,    &kBenchCommand,
-    &kHelpCommand,
+    &kCommitCommand,  &kRebaseCommand,  &kMirrorCommand,      &kCryptCommand,    &kThinCommand,
+    &kBenchCommand,   &kHelpCommand,
 };
 
 // `sluice udev loop0`, for udev/60-sluice.rules.in. Not for users, so not in the help.

@@ -54,6 +54,7 @@ extern const Command kCommitCommand;
 extern const Command kRebaseCommand;
 extern const Command kMirrorCommand;
 extern const Command kCryptCommand;
+extern const Command kThinCommand;
 extern const Command kBenchCommand;
 extern const Command kHelpCommand;
 

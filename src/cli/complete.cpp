@@ -123,8 +123,8 @@ Candidates values_of(std::string_view placeholder) {
   if (placeholder == "0|1") return {"0", "1"};
   if (placeholder == "yes|no") return {"yes", "no"};
   if (placeholder == "FILE" || placeholder == "FILE..." || placeholder == "SPEC" ||
-      placeholder == "LEG..." || placeholder == "LEG" || placeholder == "SOURCE" ||
-      placeholder == "DESTINATION")
+      placeholder == "LEG..." || placeholder == "DATA" || placeholder == "LEG" ||
+      placeholder == "SOURCE" || placeholder == "DESTINATION")
     return {std::string(kFilesWanted)};
   Candidates words;
   if (placeholder == "TYPE" || placeholder == "TARGET") {
@@ -150,6 +150,15 @@ Candidates values_of(std::string_view placeholder) {
     words.emplace_back("discard\tgive up what is on a leg");
   } else if (placeholder == "info") {
     words.emplace_back("info\tshow what the header of a volume says");
+  } else if (placeholder == "info|dump|check|create-pool|create|snapshot|delete|restore") {
+    words.emplace_back("info\tshow a pool and its devices");
+    words.emplace_back("dump\tprint all mappings as XML");
+    words.emplace_back("check\tcheck the metadata as a whole");
+    words.emplace_back("create-pool\tmake a pool");
+    words.emplace_back("create\tmake a thin device");
+    words.emplace_back("snapshot\ttake a snapshot of a thin device");
+    words.emplace_back("delete\tdelete a thin device");
+    words.emplace_back("restore\tmake a pool of XML");
   } else if (placeholder == "start|end") {
     words = {"start", "end"};
   } else if (placeholder == "none|writeback") {

@@ -30,7 +30,7 @@ main() {
 words_and_values() {
     offers "add serve del list stat inspect events ctl resize recover quiesce upgrade set_affinity\
  features targets info check create convert map compare measure amend snapshot bitmap commit rebase\
- mirror crypt bench help --help --version" ''
+ mirror crypt thin bench help --help --version" ''
     offers 'features' fe
     offers '' nonsense ''
     offers 'lend stack' bench ''

@@ -1,0 +1,70 @@
+// `sluice thin create`, `snapshot` and `delete`.
+#include <fmt/format.h>
+
+#include <functional>
+
+#include "cli/thin/thin.hpp"
+#include "cli/values.hpp"
+#include "image/metadata_writer.hpp"
+#include "persistent/transaction.hpp"
+#include "spec/shown.hpp"
+
+namespace sluice::cli {
+namespace {
+
+using persistent::Transaction;
+
+Outcome<uint64_t> device_id(const std::string& word) {
+  const auto id = parse_digits(word);
+  if (id && *id <= persistent::kDeviceIdMost) return *id;
+  return failed(fmt::format("the id of a device is a number from 0 to {}, found {}",
+                            persistent::kDeviceIdMost, shown(word)));
+}
+
+// Opens the pool, makes the change, and commits it.
+Outcome<void> change_pool(const CommandLine& line,
+                          const std::function<Result<void>(Transaction&)>& change) {
+  const auto disk = open_thin_disk(line, thin_words(line)[0], ThinAccess::write);
+  if (!disk) return std::unexpected(disk.error());
+  image::MetadataReader reader(**disk);
+  image::MetadataWriter writer(**disk, reader);
+  auto pool = Transaction::open(reader);
+  if (!pool) return std::unexpected(blame_metadata(**disk, pool.error()));
+  // LVM counts its changes there, and would find others than its own.
+  const uint64_t transaction_id = (*pool)->superblock().transaction_id;
+  if (transaction_id != 0 && !line.has("force")) {
+    return failed(
+        fmt::format("{} has transaction {}, so that it is a pool of LVM, which keeps a "
+                    "list of its devices: change it with lvcreate and lvremove, or give "
+                    "--force",
+                    shown((*disk)->name()), transaction_id));
+  }
+  auto changed = change(**pool);
+  if (changed) changed = (*pool)->commit(writer);
+  if (!changed) return std::unexpected(blame_metadata(**disk, changed.error()));
+  return {};
+}
+
+}  // namespace
+
+Outcome<void> create_thin_device(const CommandLine& line, const Streams&) {
+  const auto id = device_id(thin_words(line)[1]);
+  if (!id) return std::unexpected(id.error());
+  return change_pool(line, [&](Transaction& pool) { return pool.create_device(*id); });
+}
+
+Outcome<void> snapshot_thin_device(const CommandLine& line, const Streams&) {
+  const auto id = device_id(thin_words(line)[1]);
+  if (!id) return std::unexpected(id.error());
+  const auto origin = device_id(thin_words(line)[2]);
+  if (!origin) return std::unexpected(origin.error());
+  return change_pool(line, [&](Transaction& pool) { return pool.create_snapshot(*id, *origin); });
+}
+
+Outcome<void> delete_thin_device(const CommandLine& line, const Streams&) {
+  const auto id = device_id(thin_words(line)[1]);
+  if (!id) return std::unexpected(id.error());
+  return change_pool(line, [&](Transaction& pool) { return pool.remove_device(*id); });
+}
+
+}  // namespace sluice::cli

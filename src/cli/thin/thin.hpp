@@ -1,0 +1,54 @@
+// The actions of `sluice thin`.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string>
+
+#include "cli/cli.hpp"
+#include "cli/command_line.hpp"
+#include "cli/failure.hpp"
+#include "image/metadata_reader.hpp"
+#include "image/open_disk.hpp"
+#include "persistent/superblock.hpp"
+
+namespace sluice::cli {
+
+Outcome<void> show_thin(const CommandLine& line, const Streams& streams);
+Outcome<void> dump_thin(const CommandLine& line, const Streams& streams);
+Outcome<void> check_thin(const CommandLine& line, const Streams& streams);
+Outcome<void> create_pool(const CommandLine& line, const Streams& streams);
+Outcome<void> restore_pool(const CommandLine& line, const Streams& streams);
+Outcome<void> create_thin_device(const CommandLine& line, const Streams& streams);
+Outcome<void> snapshot_thin_device(const CommandLine& line, const Streams& streams);
+Outcome<void> delete_thin_device(const CommandLine& line, const Streams& streams);
+
+// The words behind the action; there are as many as it needs.
+inline std::span<const std::string> thin_words(const CommandLine& line) {
+  return line.words().subspan(1);
+}
+
+// The metadata of a pool, open for reading.
+struct OpenMetadata {
+  std::unique_ptr<image::OpenDisk> disk;
+  std::unique_ptr<image::MetadataReader> reader;
+  persistent::Superblock superblock;  // with --metadata-snapshot that of the snapshot
+};
+// By the first word, and the options --force_share and --metadata_snapshot.
+Outcome<OpenMetadata> open_metadata(const CommandLine& line);
+
+enum class ThinAccess : uint8_t {
+  read,   // with --force_share also while another program writes
+  write,  // nobody else uses it, and it has whole metadata blocks
+};
+// Any SPEC, without a look at its contents.
+Outcome<std::unique_ptr<image::OpenDisk>> open_thin_disk(const CommandLine& line,
+                                                         const std::string& word,
+                                                         ThinAccess access);
+// Refuses a disk that holds something known, unless --force is given. A thin pool counts.
+Outcome<void> check_is_unused(const CommandLine& line, image::OpenDisk& disk);
+
+// Of an Error, with the name of the metadata.
+Failure blame_metadata(const image::OpenDisk& disk, const Error& error);
+
+}  // namespace sluice::cli

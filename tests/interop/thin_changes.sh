@@ -1,0 +1,218 @@
+#!/usr/bin/env bash
+# sluice thin create-pool, create, snapshot, delete and restore: what they write is right, say
+# thin_check, thin_dump and the check of Sluice.
+# shellcheck source=tests/support/extent.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../support/extent.sh"
+set -u
+
+main() {
+    local tool each
+    : "${SLUICE:?the program under test}" "${SLUICE_SOURCE_DIR:?the checkout}"
+    for tool in thin_restore thin_dump thin_check qemu-img nbdkit mkfs.ext4 python3; do
+        command -v $tool >/dev/null || { echo "skipped: there is no $tool"; exit 77; }
+    done
+    IMAGES=$SLUICE_SOURCE_DIR/tests/support/thin_images.py
+    SEED=${SLUICE_TEST_SEED:-$RANDOM}
+    echo "# SLUICE_TEST_SEED=$SEED"
+    folder=$(mktemp -d -p /dev/shm 2>/dev/null || mktemp -d) || exit 1
+    trap 'rm -rf "$folder"' EXIT
+    cd "$folder" || exit 1
+    failures=0
+    for each in new_pool devices on_other_disks large_pool what_is_there restored bad_text \
+        pool_of_lvm killed; do
+        # shellcheck disable=SC2254  # a pattern
+        case $each in ${CASES:-*}) $each ;; esac
+        rm -rf -- *
+    done
+    [ "$failures" -eq 0 ] || { echo "$failures problems"; exit 1; }
+    echo "thin pools are made and changed"
+}
+
+new_pool() {
+    truncate -s 2M meta
+    truncate -s 1G data
+    thin 0 "16384 data blocks of 64 KiB, 2 MiB of metadata" create-pool meta data
+    clean meta
+    thin 1 "--force" create-pool meta data
+    thin 0 "8 data blocks of 128 MiB" create-pool --force --block 128M meta data
+    clean meta
+    thin_dump meta | grep -q 'data_block_size="262144" nr_data_blocks="8"' || problem "other sizes"
+    thin 1 "multiple of 64k" create-pool --force -b 100k meta data
+    thin 1 "from 64k to 1G" create-pool --force -b 2G meta data
+    thin 1 "needs a DATA" create-pool meta
+    truncate -s 4K small
+    thin 1 "smaller than a block" create-pool --force meta small
+    thin 1 "too small" create-pool small data
+    # Nothing was destroyed by what was refused.
+    clean meta
+}
+
+devices() {
+    truncate -s 2M meta
+    truncate -s 64M data
+    thin 0 "" create-pool meta data
+    thin 0 "" create meta 0
+    thin 0 "" create meta 16777215
+    thin 0 "" snapshot meta 5 0
+    thin 0 "" snapshot meta 6 5
+    thin 1 "device 5 already" create meta 5
+    thin 1 "device 6 already" snapshot meta 6 0
+    thin 1 "no thin device 7" snapshot meta 8 7
+    thin 1 "number from 0 to 16777215" create meta 16777216
+    thin 1 "number from 0" delete meta -- -1
+    thin 0 "" delete meta 0
+    thin 1 "no thin device 0" delete meta 0
+    clean meta
+    thin 0 "" info --json meta
+    python3 - out.txt <<'END' || problem "other devices"
+import json, sys
+pool = json.load(open(sys.argv[1]))
+assert pool["time"] == 2, pool
+assert [each["id"] for each in pool["devices"]] == [5, 6, 16777215], pool
+assert [each["snapshot-time"] for each in pool["devices"]] == [2, 2, 0], pool
+END
+    thin_dump meta | grep -c '<device' | grep -qx 3 || problem "thin_dump finds others"
+}
+
+# The metadata is on any SPEC.
+on_other_disks() {
+    qemu-img create -q -f qcow2 meta.qcow2 4M
+    truncate -s 64M data before
+    thin 0 "" create-pool qcow2:meta.qcow2 "linear(before, data)"
+    thin 0 "" create qcow2:meta.qcow2 1
+    qemu-img convert -O raw meta.qcow2 meta
+    clean meta
+    # nbdkit's shell has the address.
+    # shellcheck disable=SC2016
+    nbdkit -U - --filter=blocksize-policy memory 4M blocksize-minimum=8k blocksize-preferred=8k \
+        blocksize-error-policy=error --run '"$SLUICE" thin create-pool "$uri" data' > out.txt 2>&1
+    grep -q "has blocks of 8192 bytes" out.txt || problem "blocks of 8 KiB: $(cat out.txt)"
+}
+
+# Beyond 2 TiB and 16 TiB of data (T6.6).
+large_pool() {
+    truncate -s 100M meta
+    thin 1 "too small for a pool of 335544320 data blocks" create-pool meta "null(size=20T)"
+    truncate -s 200M meta
+    thin 0 "335544320 data blocks" create-pool meta "null(size=20T)"
+    thin 0 "" create meta 1
+    clean meta
+}
+
+what_is_there() {
+    truncate -s 64M meta data
+    mkfs.ext4 -q data
+    thin 1 "ext4" create-pool meta data
+    thin 1 "ext4" create-pool data meta
+    thin 0 "" create-pool --force meta data
+    dd if=/dev/zero of=meta bs=1 seek=100 count=1 conv=notrunc status=none
+    printf '\1' | dd of=meta bs=1 seek=101 conv=notrunc status=none
+    thin 1 "checksum" create meta 1
+    thin 1 "metadata of a thin pool" create-pool meta data
+}
+
+# Metadata of thin_restore and ours say the same.
+restored() {
+    local turn
+    for turn in $(up_to 5 50); do
+        python3 "$IMAGES" xml $((SEED + turn)) > pool.xml
+        rm -f theirs ours
+        truncate -s 8M theirs ours
+        thin_restore -q -i pool.xml -o theirs > restore.txt 2>&1 || problem "$(cat restore.txt)"
+        thin 0 "" restore -i pool.xml ours
+        clean ours
+        thin_dump theirs > theirs.xml
+        thin_dump ours | cmp -s - theirs.xml || problem "seed $((SEED + turn)): another pool"
+        "$SLUICE" thin restore --force ours < theirs.xml || problem "not from the standard input"
+        thin_dump ours | cmp -s - theirs.xml || problem "seed $((SEED + turn)): another pool"
+    done
+}
+
+bad_text() {
+    local head='<superblock uuid="" time="1" transaction="0" version="2" data_block_size="128"'
+    head+=' nr_data_blocks="10">'
+    local device='<device dev_id="1" mapped_blocks="1" transaction="0" creation_time="0"'
+    device+=' snap_time="0">'
+    local mapping='<single_mapping origin_block="0" data_block="0" time="0"/>'
+    refuses "line 1: there is no <superblock>" ""
+    refuses "text outside" "superblock"
+    refuses "ends within a tag" "<superblock"
+    refuses "ends within <superblock>" "$head"
+    refuses "does not belong there" "$head$head"
+    refuses "does not belong there" "$head$mapping"
+    refuses "does not belong there" "$device"
+    refuses "nothing is ended by </device>" "$head</device>"
+    refuses "has no 'time'" "${head/time=\"1\"/}"
+    refuses "no number" "${head/\"128\"/\"-1\"}"
+    refuses "no multiple of 128" "${head/\"128\"/\"100\"}</superblock>"
+    refuses "version 3" "${head/\"2\"/\"3\"}"
+    refuses "no attribute" "${head/\"128\"/128}"
+    refuses "device 1 already" "$head$device$mapping</device>$device"
+    refuses "mapped already" "$head$device$mapping$mapping"
+    refuses "no data block 10" "$head$device${mapping/data_block=\"0\"/data_block=\"10\"}"
+    refuses "out of range" "$head$device${mapping/time=\"0\"/time=\"16777216\"}"
+    refuses "says that it has 1" "$head$device</device></superblock>"
+    refuses "line 3: .*too large" "$head"$'\n\n'"${device/\"1\"/\"99999999999999999999\"}"
+    refuses "too long" "<superblock $(head -c 5000 /dev/zero | tr '\0' a)"
+}
+
+# refuses REASON TEXT: and what was there is a pool no more only if the text begins like one.
+refuses() {
+    truncate -s 2M bad
+    printf '%s' "$2" > bad.xml
+    thin 1 "$1" restore --force -i bad.xml bad
+    "$SLUICE" thin info bad > out.txt 2>&1 && problem "$1: half a pool"
+    rm bad
+}
+
+pool_of_lvm() {
+    truncate -s 2M meta
+    printf '%s</superblock>' '<superblock uuid="" time="0" transaction="7" version="2"
+        data_block_size="128" nr_data_blocks="10">' > pool.xml
+    thin 0 "" restore -i pool.xml meta
+    thin 1 "pool of LVM" create meta 1
+    thin 0 "" create --force meta 1
+    thin 1 "pool of LVM" delete meta 1
+    thin_dump meta | grep -q 'transaction="7"' || problem "another transaction id"
+    clean meta
+}
+
+# At any moment: there is the pool before, or the one after (T6.10).
+killed() {
+    local turn before after
+    truncate -s 2M meta
+    truncate -s 64M data
+    thin 0 "" create-pool meta data
+    for turn in $(up_to 15 500); do
+        before=$("$SLUICE" thin info --json meta | grep -c '"id"')
+        # In a substitution, because the shell would tell of each death.
+        : "$(timeout -s KILL "0.0$((RANDOM % 40))" "$SLUICE" thin create meta "$turn" 2>&1)"
+        after=$("$SLUICE" thin info --json meta | grep -c '"id"')
+        [ "$after" -eq "$before" ] || [ "$after" -eq $((before + 1)) ] ||
+            problem "$before devices, then $after"
+        thin 0 "no errors" check meta
+    done
+    clean meta
+}
+
+# clean METADATA: both checks find nothing.
+clean() {
+    thin 0 "no errors" check "$1"
+    thin_check -q "$1" > theirs.txt 2>&1 || problem "thin_check of $1: $(cat theirs.txt)"
+}
+
+# thin STATUS TEXT ARGUMENT...: runs `sluice thin`, which ends so and says so.
+thin() {
+    local status=0
+    "$SLUICE" thin "${@:3}" > out.txt 2>&1 || status=$?
+    [ $status -eq "$1" ] || problem "thin ${*:3}: status $status: $(head -c 1000 out.txt)"
+    grep -q -- "$2" out.txt || [ -z "$2" ] ||
+        problem "thin ${*:3}: nothing of '$2': $(head -c 1000 out.txt)"
+}
+
+problem() {
+    printf '%s\n' "$*"
+    failures=$((failures + 1))
+}
+
+main
