@@ -1,0 +1,180 @@
+#!/usr/bin/env bash
+# The metadata of thin pools, with dm-thin of the kernel as the judge, both ways: pools of Sluice
+# activate and are written, and what dm-thin has written is read, checked and changed by Sluice.
+# seconds: 40
+. "$(dirname "$0")/lib.sh"
+
+main() {
+    local tool
+    for tool in dmsetup thin_check thin_dump; do
+        command -v $tool > /dev/null || { echo "skipped: there is no $tool"; exit 77; }
+    done
+    begin
+    run_case "a pool of Sluice" ours_activates
+    run_case "a pool of the kernel" theirs_is_changed
+    run_case "a metadata snapshot" metadata_snapshot
+    finish
+}
+
+ours_activates() {
+    truncate -s 4M meta
+    truncate -s 256M data
+    sluice thin create-pool meta data > /dev/null
+    sluice thin create meta 1
+    activate
+    thin one 1
+    fill one 20
+    message create_snap 2 1
+    fill one 5
+    deactivate one
+    clean
+    # A snapshot of ours, of a device of the kernel's, which is of a pool of ours.
+    sluice thin snapshot meta 3 1
+    sluice thin create meta 4
+    sluice thin delete meta 2
+    clean
+    activate
+    thin one 1
+    thin three 3
+    thin four 4
+    same one three
+    fill three 3
+    fill four 10
+    sum one | cmp - one.sum
+    deactivate one three four
+    clean
+    sluice thin info --json meta | grep -c '"id"' | grep -qx 3
+}
+
+theirs_is_changed() {
+    truncate -s 4M meta
+    truncate -s 256M data
+    activate # which makes a new pool, because the metadata begins with zeroes
+    message create_thin 0
+    thin origin 0
+    fill origin 40
+    for id in 1 2 3; do
+        message create_snap $id 0
+        fill origin 10
+    done
+    thin second 2
+    sum second > second.sum
+    deactivate origin second
+    clean
+    # Sharing begins anew, is broken, and ends, by each in turn.
+    sluice thin delete meta 1
+    sluice thin snapshot meta 9 2
+    sluice thin delete meta 2
+    clean
+    activate
+    thin second 9
+    sum second | cmp - second.sum
+    thin origin 0
+    sum origin | cmp - origin.sum
+    fill origin 10
+    sum second | cmp - second.sum
+    deactivate origin second
+    clean
+    sluice thin dump meta > dump.xml
+    truncate -s 4M again
+    sluice thin restore -i dump.xml again
+    mv again meta
+    clean
+    activate
+    thin origin 0
+    sum origin | cmp - origin.sum
+    deactivate origin
+}
+
+# It has the trees of its time, also after Sluice has changed the pool.
+metadata_snapshot() {
+    truncate -s 4M meta
+    truncate -s 256M data
+    activate
+    message create_thin 0
+    message create_thin 5
+    thin origin 0
+    fill origin 30
+    message reserve_metadata_snap
+    sluice thin dump -U -m "$META" > held.xml
+    thin_dump -m "$META" | cmp - held.xml
+    fill origin 10
+    sluice thin dump -U -m "$META" | cmp - held.xml
+    deactivate origin
+    clean
+    sluice thin snapshot meta 9 0
+    sluice thin delete meta 5
+    clean
+    sluice thin dump -m meta | cmp - held.xml
+    activate
+    thin origin 0
+    sum origin | cmp - origin.sum
+    fill origin 10
+    sluice thin dump -U -m "$META" | cmp - held.xml
+    message release_metadata_snap
+    deactivate origin
+    clean
+}
+
+# --- The pool of `meta` and `data`, with blocks of 64 KiB.
+
+activate() {
+    META=$(losetup -f --show meta)
+    DATA=$(losetup -f --show data)
+    trap deactivate_rest EXIT
+    dmsetup create --noudevsync pool --table "0 524288 thin-pool $META $DATA 128 0"
+    dmsetup mknodes pool
+}
+
+# thin NAME ID: a device of 64 MiB.
+thin() {
+    dmsetup create --noudevsync "$1" --table "0 131072 thin /dev/mapper/pool $2"
+    dmsetup mknodes "$1"
+}
+
+message() {
+    dmsetup message pool 0 "$*"
+}
+
+# deactivate NAME...: the devices, then the pool.
+deactivate() {
+    local name
+    for name in "$@" pool; do dmsetup remove --noudevsync --retry "$name"; done
+    losetup -d "$META" "$DATA"
+}
+
+deactivate_rest() {
+    local name
+    for name in origin second one three four pool; do
+        ! dmsetup info $name > /dev/null 2>&1 || dmsetup remove --noudevsync --force $name || true
+    done
+    losetup -d "$META" "$DATA" 2> /dev/null || true
+}
+
+# fill NAME COUNT: writes so many times somewhere in the device; its sum is then in NAME.sum.
+fill() {
+    local i
+    for ((i = 0; i < $2; ++i)); do
+        dd if=/dev/urandom of="/dev/mapper/$1" bs=4k count=$((1 + RANDOM % 60)) \
+            seek=$((RANDOM % 16000)) oflag=direct status=none
+    done
+    sum "$1" > "$1.sum"
+}
+
+sum() {
+    dd if="/dev/mapper/$1" bs=1M iflag=direct status=none | sha256sum
+}
+
+same() {
+    [ "$(sum "$1")" = "$(sum "$2")" ] || fail "$1 and $2 differ"
+}
+
+# Nothing is found by either check, and both dumps are equal.
+clean() {
+    sluice thin check meta > check.txt || fail "$(cat check.txt)"
+    thin_check -q meta > check.txt 2>&1 || fail "thin_check: $(cat check.txt)"
+    sluice thin dump meta > ours.xml
+    thin_dump meta | cmp - ours.xml
+}
+
+main

@@ -1,0 +1,224 @@
+// Reads any bytes as blocks of the metadata of a thin pool. The first byte says what the rest is:
+// 's' a superblock, 'n' a B-tree node, 'b' a bitmap. They are sealed, since mutated bytes would
+// never have a valid checksum, and then refused with one printable sentence, or read within their
+// bounds and written again unchanged. 'i' is a whole image, a record for each block: kind, length
+// (two bytes), and so many bytes of the block. It is checked; what passes can be read, and changed.
+// 'x' is the XML of a dump.
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <span>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "core/little_endian.hpp"
+#include "image/pool_xml.hpp"
+#include "persistent/check.hpp"
+#include "persistent/devices.hpp"
+#include "persistent/node.hpp"
+#include "persistent/superblock.hpp"
+#include "persistent/transaction.hpp"
+#include "spec/shown.hpp"
+
+namespace {
+
+namespace persistent = sluice::persistent;
+using persistent::BlockKind;
+
+constexpr uint64_t kNumber = 5;
+using Bytes = std::array<std::byte, persistent::kBlockBytes>;
+
+void require(bool holds, const char* what) {
+  if (holds) return;
+  std::fprintf(stderr, "thin_fuzz: %s\n", what);
+  std::abort();
+}
+
+void require_sentence(const sluice::Error& error) {
+  require(error.error > 0 && !error.text.empty() && error.text.size() < 1000, "no sentence");
+  require(sluice::is_utf8(error.text) && error.text.find('\n') == std::string::npos,
+          "not printable");
+}
+
+void read_superblock(Bytes& block) {
+  persistent::seal(BlockKind::superblock, kNumber, block);
+  const auto found = persistent::read_superblock(block, kNumber);
+  if (!found) return require_sentence(found.error());
+  require(found->data_block_bytes() >= 64 << 10 && found->data_block_bytes() <= 1 << 30,
+          "a block size is accepted that no pool has");
+  Bytes again{};
+  persistent::write_superblock(*found, again, kNumber);
+  const auto second = persistent::read_superblock(again, kNumber);
+  require(second && *second == *found, "it is written in another way");
+}
+
+// All that a reader may ask of a node that was accepted.
+void read_node(Bytes& block) {
+  const uint32_t value_bytes = std::to_integer<uint32_t>(block[24]) % 32;
+  persistent::seal(BlockKind::node, kNumber, block);
+  const auto node = persistent::open_node(block, kNumber, value_bytes);
+  if (!node) return require_sentence(node.error());
+  require(node->entries() <= node->capacity(), "too many entries");
+  for (uint32_t i = 0; i < node->entries(); ++i) {
+    const auto value = node->value(i);
+    require(value.data() >= block.data() && value.data() + value.size() <= block.data() + 4096,
+            "a value lies outside");
+    require(node->find(node->key(i)) == i, "a key is not found");
+    require(node->at_most(node->key(i)) == i, "another key is found");
+  }
+  persistent::Node changed{persistent::Block(block)};
+  while (changed.entries() > 0) changed.erase(changed.entries() / 2);
+}
+
+void read_bitmap(Bytes& block) {
+  persistent::seal(BlockKind::bitmap, kNumber, block);
+  require(persistent::verify(BlockKind::bitmap, kNumber, block).has_value(), "not sealed");
+  const auto free = persistent::find_free(block, 0, persistent::kBlocksOfBitmap);
+  for (uint32_t i = 0; i < persistent::kBlocksOfBitmap; ++i) {
+    const uint32_t count = persistent::bitmap_count(block, i);
+    require((count == 0) <= (free && *free <= i), "a free block is not found");
+    require(!free || *free != i || count == 0, "a used block is found free");
+    persistent::set_bitmap_count(block, i, 3 - count);
+    require(persistent::bitmap_count(block, i) == 3 - count, "another count");
+  }
+}
+
+class Image final : public persistent::BlockReader {
+ public:
+  explicit Image(std::span<const std::byte> input) {
+    while (input.size() >= 3 && blocks_.size() < kBlocksMost) {
+      const auto kind = std::to_integer<unsigned>(input[0]);
+      const size_t length = sluice::load_little_endian<uint16_t>(input, 1) % 4097;
+      input = input.subspan(3);
+      Bytes& block = blocks_.emplace_back();
+      const auto bytes = input.first(std::min(input.size(), length));
+      std::ranges::copy(bytes, block.begin());
+      input = input.subspan(bytes.size());
+      seal(kind, block);
+    }
+  }
+
+  void begin() { reads_ = 0; }
+  uint64_t blocks() const override { return blocks_.size(); }
+  sluice::Result<void> read(uint64_t number, persistent::Block block) override {
+    if (number >= blocks_.size()) return sluice::fail(EINVAL, "there is no such block");
+    require(++reads_ < 100'000, "it reads without an end");
+    std::ranges::copy(blocks_[number], block.begin());
+    return {};
+  }
+
+ private:
+  static constexpr size_t kBlocksMost = 64;
+
+  void seal(unsigned kind, Bytes& block) const {
+    constexpr std::array kKinds = {BlockKind::superblock, BlockKind::node, BlockKind::index,
+                                   BlockKind::bitmap};
+    if (kind < kKinds.size()) persistent::seal(kKinds[kind], blocks_.size() - 1, block);
+  }
+
+  std::vector<Bytes> blocks_;
+  unsigned reads_ = 0;
+};
+
+void check_image(Image& image) {
+  const auto result = persistent::check(image, {});
+  if (!result) return require_sentence(result.error());
+  for (const std::string& sentence : result->sentences) require_sentence({EILSEQ, sentence});
+  require(result->clean() == result->sentences.empty(), "a fault is not told");
+  const auto superblock = persistent::load_superblock(image);
+  require(superblock.has_value(), "the superblock is lost");
+  const auto devices = persistent::read_devices(image, *superblock);
+  require(devices.has_value() || !result->clean(), "devices that were checked cannot be read");
+  if (!devices) return require_sentence(devices.error());
+  uint64_t mapped = 0;
+  for (const persistent::ThinDevice& device : *devices) {
+    const auto done =
+        persistent::for_each_run(image, device.root, [&](const persistent::MappedRun& run) {
+          require(run.length > 0, "an empty run");
+          mapped += run.length;
+        });
+    require(done.has_value() || !result->clean(), "mappings that were checked cannot be read");
+  }
+  require(mapped == result->mapped_blocks || !result->clean(), "other mappings are read");
+}
+
+// Steps that are done leave what they should; others leave no trace. Nothing is written.
+void change_image(Image& image) {
+  auto opened = persistent::Transaction::open(image);
+  if (!opened) return require_sentence(opened.error());
+  persistent::Transaction& pool = **opened;
+  if (auto made = pool.create_device(77); !made) require_sentence(made.error());
+  if (auto taken = pool.create_snapshot(78, 5); !taken) require_sentence(taken.error());
+  for (const uint64_t device : {0UL, 5UL, 78UL}) {
+    for (const uint64_t block : {uint64_t{3}, uint64_t{700}, UINT64_MAX}) {
+      const auto before = pool.details(device);
+      const auto mapped = pool.provision(device, block);
+      if (!mapped) {
+        require_sentence(mapped.error());
+        require(!before || *pool.details(device) == *before, "an operation leaves a trace");
+        continue;
+      }
+      const auto found = pool.find(device, block);
+      require(found && *found && (*found)->data_block == *mapped, "another mapping is found");
+      if (auto unmapped = pool.unmap(device, block); !unmapped) require_sentence(unmapped.error());
+    }
+  }
+  if (auto removed = pool.remove_device(5); !removed) require_sentence(removed.error());
+}
+
+class XmlTaker final : public sluice::image::PoolXmlTaker {
+ public:
+  sluice::Result<void> pool(const sluice::image::PoolXmlFacts&) override {
+    require(!pool_, "two pools");
+    pool_ = true;
+    return {};
+  }
+  sluice::Result<void> device(uint64_t, const persistent::DeviceDetails&) override {
+    require(pool_, "a device without a pool");
+    device_ = true;
+    return {};
+  }
+  sluice::Result<void> run(const persistent::MappedRun& run) override {
+    require(device_, "a mapping without a device");
+    require(run.device_block + run.length >= run.device_block, "a range overflows");
+    require(run.data_block + run.length >= run.data_block, "a range overflows");
+    return {};
+  }
+
+ private:
+  bool pool_ = false;
+  bool device_ = false;
+};
+
+void read_xml(std::span<const std::byte> input) {
+  std::istringstream text(std::string(reinterpret_cast<const char*>(input.data()), input.size()));
+  XmlTaker taker;
+  const auto read = sluice::image::read_pool_xml(text, taker);
+  if (!read) require_sentence(read.error());
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  std::span<const std::byte> input(reinterpret_cast<const std::byte*>(data), size);
+  if (input.empty()) return 0;
+  const auto kind = std::to_integer<char>(input.front());
+  input = input.subspan(1);
+  if (kind == 'x') read_xml(input);
+  if (kind == 'i') {
+    Image image(input);
+    check_image(image);
+    image.begin();
+    change_image(image);
+  }
+  Bytes block{};
+  std::copy_n(input.begin(), std::min(input.size(), block.size()), block.begin());
+  if (kind == 's') read_superblock(block);
+  if (kind == 'n') read_node(block);
+  if (kind == 'b') read_bitmap(block);
+  return 0;
+}

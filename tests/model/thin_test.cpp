@@ -1,0 +1,61 @@
+// The metadata of thin pools under random changes and power cuts (thin_run.hpp).
+// SLUICE_TEST_SEED and SLUICE_TEST_ROUNDS work as in metadata_remap_test.cpp. SLUICE_TEST_FULL=1:
+// ten times as many rounds.
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+
+#include "model/thin_run.hpp"
+
+namespace sluice::test {
+namespace {
+
+void run_pools(const ThinRun::Shape& shape, uint64_t usual, int transactions) {
+  if (std::system("command -v thin_check >/dev/null") != 0) {
+    GTEST_SKIP() << "needs thin_check (package thin-provisioning-tools)";
+  }
+  const char* const chosen = std::getenv("SLUICE_TEST_SEED");
+  const char* const rounds = std::getenv("SLUICE_TEST_ROUNDS");
+  const uint64_t first =
+      chosen == nullptr ? std::random_device()() : std::strtoull(chosen, nullptr, 0);
+  const uint64_t full = std::getenv("SLUICE_TEST_FULL") == nullptr ? 1 : 10;
+  const uint64_t count = rounds != nullptr   ? std::strtoull(rounds, nullptr, 0)
+                         : chosen != nullptr ? 1
+                                             : usual * full;
+  fmt::print("[  seeds   ] {} and the {} after it\n", first, count - 1);
+  ThinCounts counts;
+  const WorkFolder folder;
+  for (uint64_t seed = first; seed < first + count && !testing::Test::HasFailure(); ++seed) {
+    SCOPED_TRACE(fmt::format("SLUICE_TEST_SEED={}", seed));
+    ThinRun(shape, seed, folder, counts).run(transactions);
+  }
+  fmt::print("[  counts  ] {} commits, {} cuts, {} judged, {} changes, {} refused\n",
+             counts.commits, counts.cuts, counts.judged, counts.changes, counts.refused);
+}
+
+TEST(ThinModel, APowerCutLeavesTheLastCommit) { run_pools({}, 4, 40); }
+
+// Trees with several levels, in which nodes are split and merged.
+TEST(ThinModel, DeepTrees) {
+  run_pools({.metadata_blocks = 3000, .data_blocks = 200000, .device_blocks = 60000, .devices = 3},
+            1, 60);
+}
+
+// What is full refuses changes, and loses nothing (T6.2).
+TEST(ThinModel, AFullDataDevice) { run_pools({.data_blocks = 1000, .device_blocks = 2000}, 3, 30); }
+
+// Deletions have room nevertheless.
+TEST(ThinModel, FullMetadata) {
+  run_pools({.metadata_blocks = 48, .data_blocks = 100000, .device_blocks = 100000}, 6, 40);
+}
+
+// Many snapshots: counts that bitmaps cannot express.
+TEST(ThinModel, ManySnapshots) {
+  run_pools({.metadata_blocks = 2000, .device_blocks = 800, .devices = 40}, 2, 40);
+}
+
+TEST(ThinModel, AFailedCommitIsTheLast) { run_pools({.cuts_each = 20, .fails_each = 60}, 30, 40); }
+
+}  // namespace
+}  // namespace sluice::test
