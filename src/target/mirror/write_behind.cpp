@@ -162,10 +162,11 @@ size_t Mirror::WriteBehind::next_batch() {
   const std::scoped_lock guard(mutex_);
   size_t count = 0;
   size_t bytes = 0;
-  while (count < kBatch && bytes < kBatchBytes && ended_ + count < begun_) {
+  while (count < kBatch && ended_ + count < begun_) {
     const Entry& next = entry(ended_ + count);
     const bool is_alone = next.op == Op::flush || next.fua;
-    if (!next.ready || (count != 0 && (is_alone || !is_apart(next, count)))) break;
+    const bool is_too_much = bytes + next.data > kBatchBytes;
+    if (!next.ready || (count != 0 && (is_alone || is_too_much || !is_apart(next, count)))) break;
     ++count;
     bytes += next.data;
     if (is_alone) break;
