@@ -11,6 +11,8 @@ pkg_check_modules(libblkid REQUIRED IMPORTED_TARGET blkid>=2.32)
 find_package(ZLIB REQUIRED)
 pkg_check_modules(libzstd REQUIRED libzstd>=1.4.0) # only its header: src/target/qcow2/decompress.cpp loads it
 pkg_check_modules(libcryptsetup REQUIRED libcryptsetup>=2.5.0) # likewise, in /usr/include: src/target/crypt/libraries.cpp
+find_path(librbd_include rbd/librbd.h REQUIRED) # only headers: src/target/rbd/libraries.cpp loads the libraries
+find_path(librados_include rados/librados.h REQUIRED)
 find_package(fmt REQUIRED)
 find_package(spdlog REQUIRED) # Debian's is built against its own package of fmt
 find_package(nlohmann_json REQUIRED)

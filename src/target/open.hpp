@@ -26,6 +26,7 @@ extern const TargetType kMirrorTarget;
 extern const TargetType kFaultTarget;
 extern const TargetType kVerifyTarget;
 extern const TargetType kNbdTarget;
+extern const TargetType kRbdTarget;
 extern const TargetType kExportsTarget;
 
 }  // namespace sluice
