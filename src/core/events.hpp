@@ -12,6 +12,7 @@ namespace sluice {
 // The kinds of events that the engine emits.
 inline constexpr std::string_view kStackFailed = "stack_failed";      // the stack refuses writes
 inline constexpr std::string_view kHealthChanged = "health_changed";  // of a target
+inline constexpr std::string_view kBackingGrown = "backing_grown";    // the device can follow
 
 // The receiver may use it only during the call.
 struct StackEvent {

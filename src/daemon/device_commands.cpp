@@ -1,6 +1,7 @@
 #include "daemon/device_commands.hpp"
 
 #include <fmt/format.h>
+#include <spdlog/spdlog.h>
 
 #include <chrono>
 #include <optional>
@@ -111,6 +112,12 @@ Result<ControlReply> control(Device& device, Letter& letter) {
 Result<ControlReply> change_device(Device& device, Letter& letter) {
   if (letter.command == "resize") return resize(device, letter.request);
   return control(device, letter);
+}
+
+void follow_growth(Device& device) {
+  if (const auto resized = resize(device, JsonValue::object()); !resized) {
+    spdlog::warn("device {} keeps its size: {}", device.id(), resized.error().text);
+  }
 }
 
 ControlCommands device_commands(const Device& device, Mailbox& mailbox) {

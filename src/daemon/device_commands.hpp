@@ -23,5 +23,7 @@ ControlCommands device_commands(const Device& device, Mailbox& mailbox);
 
 // Carries out `resize` or `control`, for the control thread. Throws JsonMismatch.
 Result<ControlReply> change_device(Device& device, Letter& letter);
+// Makes the device as large as what it is made of. What fails is only logged.
+void follow_growth(Device& device);
 
 }  // namespace sluice

@@ -23,7 +23,7 @@ constexpr char kDivider = '\0';  // between kind, target and text in the queue
 static_assert(kQueuedKindMax + kEventTargetMax + kEventTextMax + 2 < LogQueue::kLineBytesMax);
 
 // Used by the writing thread and the control thread.
-class HealthWatch {
+class EventWatch {
  public:
   void set(std::function<void()> changed) {
     const std::scoped_lock guard(mutex_);
@@ -40,9 +40,14 @@ class HealthWatch {
 };
 
 // Shared with the writing thread, which may outlive everything else.
-std::shared_ptr<HealthWatch> health_watch() {
-  static const auto watch = std::make_shared<HealthWatch>();
-  return watch;
+struct EventWatches {
+  EventWatch health;
+  EventWatch growth;
+};
+
+std::shared_ptr<EventWatches> event_watches() {
+  static const auto watches = std::make_shared<EventWatches>();
+  return watches;
 }
 
 // The end of the queue that may block.
@@ -61,7 +66,8 @@ class EventWriter final : public spdlog::sinks::sink {
       event.kind = take_part(event.text);
       event.target = take_part(event.text);
     }
-    if (event.kind == kHealthChanged || event.kind == kStackFailed) watch_->call();
+    if (event.kind == kHealthChanged || event.kind == kStackFailed) watches_->health.call();
+    if (event.kind == kBackingGrown) watches_->growth.call();
     [[maybe_unused]] const auto appended = append_event(event);  // an error cannot be reported
   }
   void flush() override {}
@@ -77,7 +83,7 @@ class EventWriter final : public spdlog::sinks::sink {
 
   const uint32_t id_;
   const std::string name_;
-  const std::shared_ptr<HealthWatch> watch_ = health_watch();
+  const std::shared_ptr<EventWatches> watches_ = event_watches();
 };
 
 // The end of the queue that never blocks.
@@ -124,7 +130,11 @@ void emit_health(const StackHealth& health) {
   emit({.kind = kHealthChanged, .text = text});
 }
 
-void watch_health(std::function<void()> changed) { health_watch()->set(std::move(changed)); }
+void watch_health(std::function<void()> changed) {
+  event_watches()->health.set(std::move(changed));
+}
+
+void watch_growth(std::function<void()> grown) { event_watches()->growth.set(std::move(grown)); }
 
 void finish_events() {
   if (the_events != nullptr) the_events->flush();

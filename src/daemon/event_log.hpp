@@ -23,6 +23,8 @@ void emit_health(const StackHealth& health);
 // From now on the writing thread calls `changed` after each event about the health of the stack;
 // empty: it calls nothing. No call of the previous function is under way when this returns.
 void watch_health(std::function<void()> changed);
+// The same for kBackingGrown.
+void watch_growth(std::function<void()> grown);
 
 // Waits until all events are written, for a second at most. Call before _exit().
 void finish_events();

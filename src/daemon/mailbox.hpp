@@ -23,6 +23,7 @@ namespace sluice {
 struct Letter {
   enum class Kind : uint8_t {
     look,       // front end or keeper may have changed
+    grown,      // what the device is made of has become larger
     terminate,  // the process is told to end
     command,
   };

@@ -130,12 +130,14 @@ void Server::begin_events(std::string_view event, std::string_view text) {
   emit({.kind = event, .text = text});
   emit_health(device_->health());
   watch_health([this] { mailbox_.put({.kind = Letter::Kind::look}); });
+  watch_growth([this] { mailbox_.put({.kind = Letter::Kind::grown}); });
   finish_events();
 }
 
 // Pending clients get an error.
 void Server::close_control_socket() {
   watch_health({});
+  watch_growth({});
   mailbox_.close();
   control_.reset();
 }
@@ -163,6 +165,9 @@ Result<void> Server::run() {
 Result<void> Server::handle(Letter letter) {
   switch (letter.kind) {
     case Letter::Kind::look:
+      return {};
+    case Letter::Kind::grown:
+      if (!stopping_ && !handing_over_.busy()) follow_growth(*device_);
       return {};
     case Letter::Kind::terminate:
       notify_manager("STOPPING=1");
