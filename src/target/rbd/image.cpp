@@ -88,14 +88,15 @@ Result<void> Image::connect(const Options& options, Files files) {
                                     std::strerror(-read)));
   }
   if (!is_empty(files.keyring)) set("keyring", path_of(files.keyring));
-  set("client_mount_timeout", seconds_text(kOpeningTimeout));
-  set_timeout(std::min(options.timeout, kOpeningTimeout));
+  const std::chrono::seconds limit = std::min(options.timeout, kOpeningTimeout);
+  set("client_mount_timeout", seconds_text(limit));
+  set_timeout(limit);
   set("rbd_cache", "false");  // a write is answered when it is durable; see docs/RBD.md
   set("rbd_non_blocking_aio", "true");
   if (const int connected = library_.rados_connect(cluster_); connected < 0) {
     if (connected == -ETIMEDOUT) {
       return fail(ETIMEDOUT, fmt::format("rbd: no monitor of the cluster in {} answers within {} s",
-                                         shown(options.conf), kOpeningTimeout.count()));
+                                         shown(options.conf), limit.count()));
     }
     return fail(-connected,
                 fmt::format("rbd: cannot connect to the cluster in {} as client.{}: {}: check the "
@@ -216,9 +217,11 @@ Result<uint64_t> Image::size() {
   return bytes;
 }
 
-bool Image::has_lock() const {
+Result<bool> Image::has_lock() {
   int is_owner = 0;
-  return library_.rbd_is_exclusive_lock_owner(image_, &is_owner) == 0 && is_owner != 0;
+  const int got = library_.rbd_is_exclusive_lock_owner(image_, &is_owner);
+  if (got < 0) return fail(-got, std::strerror(-got));
+  return is_owner != 0;
 }
 
 Result<void> Image::grow(uint64_t bytes) {

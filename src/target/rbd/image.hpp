@@ -48,8 +48,8 @@ class Image {
 
   // The present size. ESHUTDOWN: the cluster has shut this client out.
   Result<uint64_t> size();
-  // Quick. False as well if the image has no lock any more.
-  bool has_lock() const;
+  // Whether the exclusive lock is ours, as the cluster says. An error: it does not say.
+  Result<bool> has_lock();
   Result<void> grow(uint64_t bytes);
   // Which objects exist in the range; the others are holes.
   Status find_extents(uint64_t offset, uint64_t length, Extents& found);

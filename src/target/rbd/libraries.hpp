@@ -17,7 +17,7 @@ namespace sluice::rbd {
 #define SLUICE_RADOS_FUNCTIONS(each)                                                              \
   each(rados_create) each(rados_conf_read_file) each(rados_conf_set) each(rados_conf_get)         \
       each(rados_connect) each(rados_shutdown) each(rados_ioctx_create) each(rados_ioctx_destroy) \
-          each(rados_ioctx_set_namespace) each(rados_get_instance_id)
+          each(rados_ioctx_set_namespace)
 
 #define SLUICE_RBD_FUNCTIONS(each)                                                              \
   each(rbd_open) each(rbd_open_read_only) each(rbd_close) each(rbd_stat) each(rbd_get_size)     \

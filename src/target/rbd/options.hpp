@@ -11,16 +11,16 @@
 namespace sluice::rbd {
 
 struct ImageName {
-  std::string pool;
+  std::string pool = {};
   std::string name_space = {};  // empty: the pool's own
-  std::string image;
+  std::string image = {};
   std::string snapshot = {};  // empty: the image itself
 
   std::string text() const;
 };
 
 struct Options {
-  ImageName name;
+  ImageName name = {};
   std::string conf = {};     // the path
   std::string id = {};       // of the user: client.ID
   std::string keyring = {};  // the path; empty: as the configuration says

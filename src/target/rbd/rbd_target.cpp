@@ -8,6 +8,7 @@
 #include <mutex>
 #include <utility>
 
+#include "core/keep_for_ever.hpp"
 #include "core/log.hpp"
 #include "spec/shown.hpp"
 #include "target/rbd/aside.hpp"
@@ -54,15 +55,6 @@ struct RbdTarget::Opening {
     facts = (*opened)->image().facts();
     (is_given_up ? unwanted : session) = std::move(*opened);
   }
-  void finish(const Result<std::unique_ptr<Image>>& opened) {
-    const std::scoped_lock guard(mutex);
-    is_done = true;
-    if (!opened) {
-      result = std::unexpected(opened.error());
-    } else {
-      facts = (*opened)->facts();
-    }
-  }
 };
 
 RbdTarget::RbdTarget(const Library& library, Options options, Image::Files files)
@@ -88,15 +80,11 @@ Task RbdTarget::start(Request& request, LifeCall& call) {
   control_ring_ = request.ring;
   state_->set_name(name());
   const auto opening = std::make_shared<Opening>();
-  const bool is_look = call.purpose == LifeCall::Purpose::look;
-  auto aside = Aside::start("sluice-open", [this_library = &library_, files = files_, is_look,
-                                            wanted = access(), state = state_, opening] {
-    if (is_look) {
-      opening->finish(Image::open(*this_library, state->options, files, Image::Access::read));
-    } else {
-      opening->finish(Session::open(*this_library, files, wanted, state));
-    }
-  });
+  const auto wanted = call.purpose == LifeCall::Purpose::look ? Image::Access::read : access();
+  auto aside = Aside::start("sluice-open",
+                            [&library = library_, files = files_, wanted, state = state_, opening] {
+                              opening->finish(Session::open(library, files, wanted, state));
+                            });
   if (!aside) co_return call.fail(aside.error().error, aside.error().text);
   Task waiting = (*aside)->wait(request, call.deadline - kMargin);
   [[maybe_unused]] const Status waited = co_await waiting;
@@ -116,11 +104,9 @@ Task RbdTarget::start(Request& request, LifeCall& call) {
     close_aside(std::move(opening->session));
     co_return call.fail(accepted.error().error, accepted.error().text);
   }
-  if (!is_look) {
-    session_ = std::move(opening->session);
-    session_->serve(geometry_.size_bytes);
-    state_->begin(opening->facts.size_bytes);
-  }
+  session_ = std::move(opening->session);
+  state_->begin(opening->facts.size_bytes);
+  session_->serve(geometry_.size_bytes);
   co_return kOk;
 }
 
@@ -198,9 +184,12 @@ Task RbdTarget::stop(Request& request, LifeCall& call) {
 
 // Null: no thread can be started, and the image is left open.
 std::shared_ptr<Aside> RbdTarget::close_aside(std::shared_ptr<Session> session) {
-  auto aside = Aside::start("sluice-close", [session] mutable { session.reset(); });
-  session.reset();
-  return aside ? *aside : nullptr;
+  // The thread has the last reference, not we.
+  const auto holder = std::make_shared<std::shared_ptr<Session>>(std::move(session));
+  auto aside = Aside::start("sluice-close", [holder] { holder->reset(); });
+  if (aside) return *aside;
+  keep_for_ever(holder);
+  return nullptr;
 }
 
 void RbdTarget::note_end() {
@@ -216,6 +205,7 @@ Result<uint64_t> RbdTarget::do_resize(std::optional<uint64_t> wanted) {
     Result<uint64_t> size = 0;
   };
   const auto growing = std::make_shared<Growing>();
+  if (wanted) state_->expect_size(*wanted);
   auto aside = Aside::start("sluice-grow", [session = session_, growing, wanted] {
     auto size = session->image().size();
     if (size && wanted && *size < *wanted) {
@@ -235,7 +225,7 @@ Result<uint64_t> RbdTarget::do_resize(std::optional<uint64_t> wanted) {
   const std::scoped_lock guard(growing->mutex);
   if (!growing->size) return growing->size;
   const uint64_t bytes = wanted.value_or(*growing->size / kBlockBytes * kBlockBytes);
-  session_->serve(bytes);
+  if (bytes >= geometry_.size_bytes) session_->serve(bytes);  // otherwise it is refused
   return bytes;
 }
 

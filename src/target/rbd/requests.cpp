@@ -199,8 +199,10 @@ Status RbdTarget::report(Request& request, int64_t result) {
       errors_.report(request, error, "the client is blocklisted");
       return Status::from_errno(EIO);
     case EROFS:
-      state_->fail("the exclusive lock of the image is lost: add the device again");
-      errors_.report(request, error, "the lock is lost");
+      errors_.report(request, error, "another client keeps the lock");
+      if (access() == Image::Access::exclusive) {
+        state_->fail("the exclusive lock of the image is lost: add the device again");
+      }
       return Status::from_errno(EIO);
     case ETIMEDOUT:
       state_->timed_out();

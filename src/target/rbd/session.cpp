@@ -74,19 +74,25 @@ void Session::keep_looking() {
 
 Status Session::look() {
   const auto size = image_->size();
-  if (!size) {
-    if (size.error().error == ESHUTDOWN) {
-      state_->fail("the cluster has blocklisted this client: add the device again");
+  if (!size) return judge(size.error());
+  if (access_ == Image::Access::exclusive) {
+    const auto has_lock = image_->has_lock();
+    if (!has_lock) return judge(has_lock.error());
+    if (!*has_lock) {
+      state_->fail("the exclusive lock of the image is lost: add the device again");
+      return Status::from_errno(ESHUTDOWN);
     }
-    return Status::from_errno(size.error().error);
-  }
-  if (access_ == Image::Access::exclusive && !image_->has_lock()) {
-    state_->fail("the exclusive lock of the image is lost: add the device again");
-    return Status::from_errno(ESHUTDOWN);
   }
   const std::scoped_lock guard(mutex_);
   state_->set_size(*size, served_bytes_);
   return kOk;
+}
+
+Status Session::judge(const Error& error) {
+  if (error.error == ESHUTDOWN) {
+    state_->fail("the cluster has shut this client out (blocklisted): add the device again");
+  }
+  return Status::from_errno(error.error);
 }
 
 }  // namespace sluice::rbd

@@ -38,6 +38,7 @@ class Session {
   Result<void> begin();
   void keep_looking();
   void wake();
+  Status judge(const Error& error);
 
   const std::unique_ptr<Image> image_;
   const Image::Access access_;

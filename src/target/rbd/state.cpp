@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <utility>
+
 #include "core/events.hpp"
 #include "core/log.hpp"
 
@@ -37,17 +39,26 @@ void State::end_timeouts() {
 }
 
 void State::set_size(uint64_t bytes, uint64_t served) {
+  bool is_told = false, has_grown = false;
   {
     const std::scoped_lock guard(mutex_);
+    const bool was_short = size_bytes_ < served_bytes_;
     const uint64_t before = size_bytes_.exchange(bytes);
     served_bytes_ = served;
-    if (before == bytes || before == 0) return;
-    if (before >= served && bytes >= served) {
-      log().info("{}: the image has {} bytes now", name_, bytes);
-      return;
-    }
+    const bool is_short = bytes < served;
+    is_told = was_short != is_short || (is_short && before != bytes);
+    has_grown = bytes > served && std::exchange(announced_bytes_, bytes) != bytes;
   }
-  tell();
+  if (is_told) tell();
+  if (!has_grown) return;
+  const std::string text = fmt::format("the image has {} bytes now", bytes);
+  log().info("{}: {}", name_, text);
+  emit({.kind = kBackingGrown, .text = text, .target = name_});
+}
+
+void State::expect_size(uint64_t bytes) {
+  const std::scoped_lock guard(mutex_);
+  announced_bytes_ = bytes;
 }
 
 void State::tell() {

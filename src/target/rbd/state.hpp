@@ -38,6 +38,8 @@ class State {
 
   // `served`: the size of the device. What is beyond the present size fails.
   void set_size(uint64_t bytes, uint64_t served);
+  // We make the image that large ourselves: it is no news.
+  void expect_size(uint64_t bytes);
   uint64_t size_bytes() const { return size_bytes_.load(std::memory_order_relaxed); }
 
   Health health() const;
@@ -60,6 +62,7 @@ class State {
   mutable std::mutex mutex_;  // guards the rest
   std::string why_;
   uint64_t served_bytes_ = 0;
+  uint64_t announced_bytes_ = 0;
 };
 
 }  // namespace sluice::rbd
