@@ -42,8 +42,9 @@ program: ## compile the program alone
 	cmake --preset release --log-level=WARNING
 	cmake --build --preset release -j $(JOBS) --target sluice
 
-# ctest says so again if the fetch failed, and goes on with the other tests.
+# ctest says so again if the fetch, or the installation of Ceph, failed, and goes on with the other tests.
 check: build ## every test, style included; in a guest kernel where this one has no ublk
+	-@tools/deps --ceph
 	-tests/device/run --fetch
 	tests/support/aside.sh ctest --preset release -j2 || tests/support/second_look.sh build/release
 
