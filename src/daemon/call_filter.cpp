@@ -93,6 +93,9 @@ constexpr int kCallsAllowed[] = {
     SYS_getpeername,
     SYS_setsockopt,
     SYS_getsockopt,
+    SYS_epoll_create1,  // these and the older ones below: librados
+    SYS_epoll_ctl,
+    SYS_epoll_pwait,
     // memory
     SYS_mmap,
     SYS_munmap,
@@ -145,6 +148,8 @@ constexpr int kCallsAllowed[] = {
     SYS_dup2,
     SYS_time,
     SYS_pipe,
+    SYS_epoll_create,
+    SYS_epoll_wait,
 #endif
 };
 

@@ -24,6 +24,7 @@ main() {
     run_case "holes" holes
     run_case "encrypted" encrypted
     run_case "upgrade" is_upgraded
+    run_case "upgrade, with few rights" is_upgraded --privilege-drop=nobody
     run_case "the image grows" grows
     run_case "the image shrinks" shrinks
     run_case "two writers" two_writers
@@ -195,15 +196,15 @@ is_encrypted() {
 
 # The next server has neither the files nor the environment of this one.
 is_upgraded() {
-    import up
+    import "up$#"
     cp "$CEPH_CONF" conf
-    serve "rbd(rbd/up, conf=conf)"
+    serve "rbd(rbd/up$#, conf=conf)" "$@"
     write_randomly
     rm conf
     "$SLUICE" upgrade -n "$ID" > upgrade.txt
     write_randomly
     end
-    is_oracle up
+    is_oracle "up$#"
 }
 
 # T8.9
