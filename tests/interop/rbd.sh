@@ -20,7 +20,6 @@ main() {
     run_case "file system" with_file_system
     run_case "snapshot" snapshot
     run_case "clone" clone
-    run_case "namespace" in_namespace
     run_case "holes" holes
     run_case "encrypted" encrypted
     run_case "upgrade" is_upgraded
@@ -30,6 +29,7 @@ main() {
     run_case "two writers" two_writers
     run_case "shared" shared
     run_case "blocklisted" is_blocklisted
+    run_case "users" users
     run_case "bad words" refuses
     run_case "server killed" is_killed
     run_case "OSD killed" osd_is_killed
@@ -51,9 +51,8 @@ import() {
 
 # is_oracle IMAGE[@SNAPSHOT]
 is_oracle() {
-    rm -f exported
-    rbd export --no-progress "rbd/$1" exported
-    cmp oracle exported || fail "rbd/$1 has other content than the oracle, seed $SEED"
+    rbd export --no-progress "rbd/$1" - | cmp oracle ||
+        fail "rbd/$1 has other content than the oracle, seed $SEED"
 }
 
 # holds WORDS: the health of the target, as stat shows it, soon.
@@ -66,8 +65,14 @@ holds() {
     fail "no '$1': $(cat stat.txt)"
 }
 
-osd_pid() {
-    cat "$CLUSTER/osd.0.pid"
+# serve_disk IMAGE [OPTION...]: as the file `disk`.
+serve_disk() {
+    "$SLUICE" add "$(spec "$1")" --frontend fuse --at disk "${@:2}" > add.txt
+    note_added
+}
+
+pid() {
+    cat "$CLUSTER/$1.pid"
 }
 
 # T8.1, T8.15
@@ -77,7 +82,6 @@ both_ways() {
     qemu-img compare -q -f raw -F raw oracle "$URI" || fail "other content than what was imported"
     write_randomly
     end
-    is_oracle ways
     serve "$(spec ways)" --queues 2
     write_randomly
     end
@@ -86,8 +90,7 @@ both_ways() {
 
 on_fuse() {
     rbd create --size 64M rbd/fuse
-    "$SLUICE" add "$(spec fuse)" --frontend fuse --at disk --queues 2 > add.txt
-    note_added
+    serve_disk fuse --queues 2
     fio --name=v --filename=disk --rw=randrw --bsrange=4k-256k --size=64M --io_size=48M --direct=1 \
         --ioengine=libaio --iodepth=16 --verify=crc32c --verify_fatal=1 --trim_percentage=5 \
         > fio.txt 2>&1 || fail "$(cat fio.txt)"
@@ -98,16 +101,14 @@ on_fuse() {
 
 with_file_system() {
     rbd create --size 64M rbd/fs
-    "$SLUICE" add "$(spec fs)" --frontend fuse --at disk > add.txt
-    note_added
+    serve_disk fs
     mkfs.ext4 -q disk
     mkdir -p mnt
     mount -o loop disk mnt
     cp -r "$SLUICE_SOURCE_DIR/docs" mnt/
     unmount mnt
     end
-    "$SLUICE" add "$(spec fs)" --frontend fuse --at disk > add.txt
-    note_added
+    serve_disk fs
     mount -o loop,ro disk mnt
     diff -r "$SLUICE_SOURCE_DIR/docs" mnt/docs
     unmount mnt
@@ -150,17 +151,11 @@ clone() {
     is_oracle child
 }
 
-in_namespace() {
-    rbd namespace create rbd/space
-    rbd create --size 8M rbd/space/image
-    serve "rbd(rbd/space/image, conf=$CEPH_CONF)"
-    same size "$(nbdinfo --size "$URI")" $((8 << 20))
-    end
-}
-
+# In a namespace of the pool.
 holes() {
-    rbd create --size 64M rbd/holes
-    serve "$(spec holes)"
+    rbd namespace create rbd/space
+    rbd create --size 64M rbd/space/holes
+    serve "$(spec space/holes)"
     nbdsh -u "$URI" -c 'h.pwrite(b"x" * 4096, 20 << 20)' -c 'h.flush()'
     nbdinfo --map --totals "$URI" > map.txt
     grep -Eq '^ *4194304 .* data$' map.txt || fail "$(cat map.txt)"
@@ -293,7 +288,25 @@ is_blocklisted() {
     ! timeout 20 nbdsh -u "$URI" -c 'h.pwrite(bytes(4096), 0)' 2> err.txt || fail "it writes again"
     timeout 20 "$SLUICE" del outcast > del.txt
     is_oracle block
-    ceph osd blocklist rm "$address" > ceph.txt 2>&1
+}
+
+# The key is in no file of ours, and not in the environment of the server.
+users() {
+    local key
+    import users
+    ceph auth get-or-create client.guest mon 'profile rbd' osd 'profile rbd' > guest 2> ceph.txt
+    serve "$(spec users "id=guest, keyring=guest")"
+    rm guest
+    write_randomly
+    "$SLUICE" upgrade -n "$ID" > upgrade.txt
+    note_server
+    key=$(ceph auth get-key client.guest)
+    ! grep -rqF "$key" state || fail "the key is in a file of the state"
+    ! grep -qF "$key" "/proc/$SERVER/environ" "/proc/$SERVER/cmdline" || fail "the key is shown"
+    end
+    is_oracle users
+    refused 'cannot connect' "$SLUICE" add --listen unix:s "$(spec users id=guest)"
+    refused 'cannot connect' "$SLUICE" add --listen unix:s "$(spec users id=nobody)"
 }
 
 refuses() {
@@ -323,7 +336,6 @@ is_killed() {
     wait_for_end "$SERVER"
     "$SLUICE" del -n "$ID" > del.txt
     serve "$(spec killed)"
-    qemu-img compare -q -f raw -F raw oracle "$URI" || fail "what was flushed is lost"
     write_randomly
     end
     is_oracle killed
@@ -332,14 +344,13 @@ is_killed() {
 # It keeps what it has acknowledged, and requests wait for it.
 osd_is_killed() {
     rbd create --size 64M rbd/osd
-    "$SLUICE" add "$(spec osd)" --frontend fuse --at disk > add.txt
-    note_added
+    serve_disk osd
     fio --name=v --filename=disk --rw=randwrite --bs=16k --size=64M --io_size=24M --direct=1 \
         --rate_iops=400 --ioengine=libaio --iodepth=8 --verify=crc32c --verify_fatal=1 \
         > fio.txt 2>&1 &
     local fio=$!
     sleep 1
-    kill -KILL "$(osd_pid)"
+    kill -KILL "$(pid osd.0)"
     sleep 0.5
     "$CEPH" osd "$CLUSTER"
     wait $fio || fail "$(cat fio.txt)"
@@ -349,15 +360,13 @@ osd_is_killed() {
 }
 
 stops_for_a_while() {
-    local mon
-    mon=$(cat "$CLUSTER/mon.a.pid")
     import while
     serve "$(spec while)"
     write_randomly &
     local writer=$!
-    kill -STOP "$(osd_pid)" "$mon"
+    kill -STOP "$(pid osd.0)" "$(pid mon.a)"
     sleep 3
-    kill -CONT "$(osd_pid)" "$mon"
+    kill -CONT "$(pid osd.0)" "$(pid mon.a)"
     wait $writer
     end
     is_oracle while
@@ -368,15 +377,15 @@ is_dead() {
     local began
     import dead
     serve "$(spec dead timeout=2s)" --name mourner
-    kill -STOP "$(osd_pid)"
+    kill -STOP "$(pid osd.0)"
     began=$SECONDS
     ! nbdsh -u "$URI" -c 'h.pread(4096, 0)' 2> err.txt || fail "it reads from nowhere"
     [ $((SECONDS - began)) -le 6 ] || fail "a request took $((SECONDS - began)) s"
     holds 'degraded.*not answered within 2 s'
-    kill -CONT "$(osd_pid)"
+    kill -CONT "$(pid osd.0)"
     nbdsh -u "$URI" -c 'h.pread(4096, 0)'
-    ! grep degraded <("$SLUICE" stat mourner) || fail "it does not recover"
-    kill -STOP "$(osd_pid)" "$(cat "$CLUSTER/mon.a.pid")"
+    ! "$SLUICE" stat mourner | grep degraded || fail "it does not recover"
+    kill -STOP "$(pid osd.0)" "$(pid mon.a)"
     nbdsh -u "$URI" -c 'h.pread(4096, 0)' 2> err.txt &
     began=$SECONDS
     timeout 40 "$SLUICE" del mourner --force > del.txt 2>&1 || fail "$(cat del.txt)"
@@ -385,7 +394,7 @@ is_dead() {
     began=$SECONDS
     refused 'answers within' "$SLUICE" add --listen unix:s "$(spec dead timeout=2s)"
     [ $((SECONDS - began)) -le 20 ] || fail "add took $((SECONDS - began)) s"
-    kill -CONT "$(osd_pid)" "$(cat "$CLUSTER/mon.a.pid")"
+    kill -CONT "$(pid osd.0)" "$(pid mon.a)"
 }
 
 main

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# A Ceph cluster for tests: one monitor and one OSD, without authentication, on 127.0.0.1 only. All
-# of it is in one directory. Takes ten seconds.
+# A Ceph cluster for tests: one monitor and one OSD, on 127.0.0.1 only. All of it is in one
+# directory. Takes ten seconds.
 #
 #   ceph.sh start DIR PORT    then CEPH_CONF=DIR/ceph.conf, with a pool `rbd`
 #   ceph.sh osd DIR           starts the OSD again
@@ -24,7 +24,7 @@ main() {
 
 start() {
     local tool fsid osd
-    for tool in ceph-mon ceph-osd monmaptool ceph rbd; do
+    for tool in ceph-mon ceph-osd monmaptool ceph-authtool ceph rbd; do
         command -v "$tool" > /dev/null || { echo "skipped: there is no $tool"; exit 77; }
     done
     mkdir -p "$dir"/mon "$dir"/osd
@@ -33,13 +33,22 @@ start() {
     configure "$fsid" "$1" > "$CEPH_CONF"
     monmaptool --create --fsid "$fsid" --addv a "[v2:127.0.0.1:$1/0]" "$dir/monmap" \
         > "$dir/make.log"
-    ceph-mon -i a --mkfs --monmap "$dir/monmap" >> "$dir/make.log" 2>&1
+    make_key mon. --cap mon 'allow *'
+    make_key client.admin --cap mon 'allow *' --cap osd 'allow *'
+    make_key osd.0 --cap mon 'allow profile osd' --cap osd 'allow *'
+    ceph-mon -i a --mkfs --monmap "$dir/monmap" --keyring "$dir/keyring" >> "$dir/make.log" 2>&1
     ceph-mon -i a
     ceph osd new "$osd" >> "$dir/make.log"
     ceph-osd -i 0 --mkfs --osd-uuid "$osd" >> "$dir/make.log" 2>&1
     start_osd
     ceph osd pool create rbd 8 8 >> "$dir/make.log" 2>&1
     rbd pool init rbd
+}
+
+# make_key USER CAPABILITY...
+make_key() {
+    touch "$dir/keyring"
+    ceph-authtool "$dir/keyring" --gen-key -n "$@" >> "$dir/make.log"
 }
 
 # configure FSID PORT
@@ -54,10 +63,10 @@ cluster_addr = 127.0.0.1
 ms_bind_msgr1 = false
 ms_bind_port_min = $(($2 + 1))
 ms_bind_port_max = $(($2 + 60))
-auth_cluster_required = none
-auth_service_required = none
-auth_client_required = none
-keyring = /dev/null
+auth_cluster_required = cephx
+auth_service_required = cephx
+auth_client_required = cephx
+keyring = $dir/keyring
 run_dir = $dir
 crash_dir = $dir
 log_file = $dir/\$name.log
