@@ -93,7 +93,8 @@ Task Mirror::flush(Request& request) {
   for (const size_t index : LegsOf(at_once)) {
     if (leg(index).has_lost) failed |= leg_bit(index);
   }
-  if (failed == 0 && began.in_sync() != 0) co_return kOk;
+  // A leg that has just left was not flushed.
+  if (failed == 0 && began.in_sync() != 0 && !members().unsettled()) co_return kOk;
   Task leaving = membership_.let_go(request, failed, began.in_sync() & ~failed);
   const Status left = co_await leaving;
   if (left.ok()) co_return kOk;

@@ -166,7 +166,7 @@ void MirrorRig::perform_until(const std::function<bool()>& done) {
       ADD_FAILURE() << "it waits for ever";
       return;
     }
-    ring.perform(order == nullptr ? 0 : (*order)() % ring.pending());
+    ring.perform(pick ? pick(ring.pending()) : 0);
   }
 }
 

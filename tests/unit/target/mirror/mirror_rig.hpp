@@ -59,7 +59,8 @@ class MirrorRig {
   std::span<const std::byte> data_on(const Bytes& leg) const { return data_on_leg(shape_, leg); }
 
   ManualRing ring;
-  std::mt19937_64* order = nullptr;  // in which operations end; null: that of their begin
+  // Which of so many operations ends next; null: the one that began first.
+  std::function<size_t(size_t)> pick;
   Power power{7};
   std::vector<VolatileDisk*> disks;  // null: missing
   std::unique_ptr<mirror::Mirror> mirror;

@@ -135,6 +135,24 @@ TEST(Mirror, ALegThatCannotFlushLeaves) {
 }
 
 // T3.13
+// It may win after a crash until then, and has lost what was not flushed on it.
+TEST(Mirror, AFlushIsNotAcknowledgedBeforeALegThatItLeavesOutHasLeftDurably) {
+  MirrorRig rig({});
+  ASSERT_EQ(rig.start(), "");
+  ASSERT_EQ(rig.serve(Op::write, 0, kLength, kNew), 0);
+  rig.disks[0]->fails = [](const Request& request) { return request.op == Op::write ? EIO : 0; };
+  rig.submit(Op::write, kLength, kLength, kNew);
+  rig.perform_until([&] { return rig.number("legs_in_sync") == 1; });
+  ASSERT_EQ(rig.record(1).legs[0].state, LegState::in_sync);
+  TestTag tag(rig.ring);
+  Task flushing = rig.mirror->submit(tag.make(Op::flush, 0, 0));
+  rig.pick = [](size_t pending) { return pending - 1; };
+  rig.perform_until([&] { return flushing.finished(); });
+  EXPECT_EQ(flushing.status().error(), 0);
+  EXPECT_EQ(rig.record(1).legs[0].state, LegState::out);
+  rig.pick = nullptr;
+}
+
 TEST(Mirror, AReadErrorIsAnsweredByAnotherLegAndRepaired) {
   MirrorRig rig({}, {.prefer = 0});
   ASSERT_EQ(rig.start(), "");

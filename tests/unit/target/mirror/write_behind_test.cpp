@@ -229,7 +229,7 @@ TEST(MirrorWriteBehind, AStopWaitsForWhatIsLeftInAnyOrder) {
     std::mt19937_64 order(seed);
     MirrorRig rig({.legs = 2}, second_follows());
     ASSERT_EQ(rig.start(), "");
-    rig.order = &order;
+    rig.pick = [&order](size_t pending) { return order() % pending; };
     ASSERT_EQ(rig.serve(Op::write, 0, kPart, kMark), 0);
     rig.stop();
     EXPECT_TRUE(rig.record(0).clean);
