@@ -130,36 +130,30 @@ Task CryptTarget::transfer(Request& request) {
 }
 
 Task CryptTarget::transfer_together(Request& request, OnRing& here) {
-  uint64_t next = 0;
-  const uint64_t pieces = (request.length + kPieceBytes - 1) / kPieceBytes;
-  const uint64_t together = std::min<uint64_t>(pieces, kPiecesTogether);
+  Pieces pieces(request, kPieceBytes);
+  const uint64_t together = std::min<uint64_t>(pieces.count(), kPiecesTogether);
   Gather all(request, together);
-  for (uint64_t i = 0; i < together; ++i) all.add(transfer_pieces(request, here, &next));
+  for (uint64_t i = 0; i < together; ++i) all.add(transfer_pieces(request, here, &pieces));
   co_return co_await all;
 }
 
-Task CryptTarget::transfer_pieces(Request& request, OnRing& here, uint64_t* shared) {
+Task CryptTarget::transfer_pieces(Request& request, OnRing& here, Pieces* shared) {
   return request.op == Op::read ? read_pieces(request, here, shared)
                                 : write_pieces(request, here, shared);
 }
 
-// `shared`: the beginning of the next piece that nobody has begun, for those that work on the
-// request together; null: there is one. An error ends all of them.
-Task CryptTarget::read_pieces(Request& request, OnRing& here, uint64_t* shared) {
-  uint64_t own = 0;
-  uint64_t& next = shared != nullptr ? *shared : own;
+// `shared`: null if there is one that serves the request. An error ends all.
+Task CryptTarget::read_pieces(Request& request, OnRing& here, Pieces* shared) {
+  Pieces own(request, kPieceBytes);
+  Pieces& pieces = shared != nullptr ? *shared : own;
   const bool in_place = has_whole_sectors(request.data);
   PooledBuffer buffer;
   if (!in_place) {
     auto waiting = here.buffers->take();
     buffer = co_await waiting;
   }
-  while (next < request.length) {
-    const uint64_t done = next;
-    const auto bytes =
-        static_cast<uint32_t>(std::min<uint64_t>(kPieceBytes, request.length - done));
-    next += bytes;
-    const View data = request.data.slice(static_cast<uint32_t>(done), bytes, *request.arena);
+  for (Piece piece; pieces.take(request, piece);) {
+    const auto& [done, bytes, data] = piece;
     Status status;
     {
       Request part =
@@ -179,25 +173,21 @@ Task CryptTarget::read_pieces(Request& request, OnRing& here, uint64_t* shared) 
       }
     }
     if (!status.ok()) {
-      next = request.length;
+      pieces.give_up();
       co_return status;
     }
   }
   co_return kOk;
 }
 
-Task CryptTarget::write_pieces(Request& request, OnRing& here, uint64_t* shared) {
-  uint64_t own = 0;
-  uint64_t& next = shared != nullptr ? *shared : own;
+Task CryptTarget::write_pieces(Request& request, OnRing& here, Pieces* shared) {
+  Pieces own(request, kPieceBytes);
+  Pieces& pieces = shared != nullptr ? *shared : own;
   const bool is_whole = has_whole_sectors(request.data);
   auto waiting = here.buffers->take();
   PooledBuffer buffer = co_await waiting;
-  while (next < request.length) {
-    const uint64_t done = next;
-    const auto bytes =
-        static_cast<uint32_t>(std::min<uint64_t>(kPieceBytes, request.length - done));
-    next += bytes;
-    const View data = request.data.slice(static_cast<uint32_t>(done), bytes, *request.arena);
+  for (Piece piece; pieces.take(request, piece);) {
+    const auto& [done, bytes, data] = piece;
     const auto there = buffer.bytes().first(bytes);
     const uint64_t number = number_of(request, done);
     Status status;
@@ -216,7 +206,7 @@ Task CryptTarget::write_pieces(Request& request, OnRing& here, uint64_t* shared)
       status = co_await writing;
     }
     if (!status.ok()) {
-      next = request.length;
+      pieces.give_up();
       co_return status;
     }
   }

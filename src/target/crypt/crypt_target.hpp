@@ -19,6 +19,7 @@
 #include "target/crypt/secret.hpp"
 #include "target/error_log.hpp"
 #include "target/life/life_call.hpp"
+#include "target/pieces.hpp"
 #include "target/target.hpp"
 
 namespace sluice::crypt {
@@ -47,9 +48,9 @@ class CryptTarget final : public Target {
   Result<uint64_t> do_resize(std::optional<uint64_t> wanted) override;
   Task transfer(Request& request);
   Task transfer_together(Request& request, OnRing& here);
-  Task transfer_pieces(Request& request, OnRing& here, uint64_t* shared);
-  Task read_pieces(Request& request, OnRing& here, uint64_t* shared);
-  Task write_pieces(Request& request, OnRing& here, uint64_t* shared);
+  Task transfer_pieces(Request& request, OnRing& here, Pieces* shared);
+  Task read_pieces(Request& request, OnRing& here, Pieces* shared);
+  Task write_pieces(Request& request, OnRing& here, Pieces* shared);
   Request part_of(const Request& request, uint64_t done, View data) const;
   uint64_t number_of(const Request& request, uint64_t done) const;
   bool has_whole_sectors(const View& data) const;

@@ -20,6 +20,7 @@
 #include "ring/ring_local.hpp"
 #include "target/error_log.hpp"
 #include "target/life/life_call.hpp"
+#include "target/pieces.hpp"
 #include "target/rbd/aside.hpp"
 #include "target/rbd/session.hpp"
 #include "target/rbd/state.hpp"
@@ -74,7 +75,7 @@ class RbdTarget final : public Target {
   Task transfer(Request& request, OnRing& here);
   Task transfer_in_place(Request& request, OnRing& here, size_t parts);
   Task transfer_together(Request& request, OnRing& here);
-  Task transfer_pieces(Request& request, OnRing& here, uint64_t* shared);
+  Task transfer_pieces(Request& request, OnRing& here, Pieces* shared);
   Task perform(Request& request, OnRing& here, Call call);
   int begin(const Call& call, rbd_completion_t handle);
   bool fits(const Call& call) const;

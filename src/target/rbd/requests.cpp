@@ -81,27 +81,21 @@ Task RbdTarget::transfer_in_place(Request& request, OnRing& here, size_t parts) 
 }
 
 Task RbdTarget::transfer_together(Request& request, OnRing& here) {
-  uint64_t next = 0;
-  const uint64_t pieces = (request.length + kPieceBytes - 1) / kPieceBytes;
-  const uint64_t together = std::min<uint64_t>(pieces, kPiecesTogether);
+  Pieces pieces(request, kPieceBytes);
+  const uint64_t together = std::min<uint64_t>(pieces.count(), kPiecesTogether);
   Gather all(request, together);
-  for (uint64_t i = 0; i < together; ++i) all.add(transfer_pieces(request, here, &next));
+  for (uint64_t i = 0; i < together; ++i) all.add(transfer_pieces(request, here, &pieces));
   co_return co_await all;
 }
 
-// `shared`: the beginning of the next piece that nobody has begun, for those that work on the
-// request together; null: there is one. An error ends all of them.
-Task RbdTarget::transfer_pieces(Request& request, OnRing& here, uint64_t* shared) {
-  uint64_t own = 0;
-  uint64_t& next = shared != nullptr ? *shared : own;
+// `shared`: null if there is one that serves the request. An error ends all.
+Task RbdTarget::transfer_pieces(Request& request, OnRing& here, Pieces* shared) {
+  Pieces own(request, kPieceBytes);
+  Pieces& pieces = shared != nullptr ? *shared : own;
   auto waiting = here.buffers->take();
   const PooledBuffer buffer = co_await waiting;
-  while (next < request.length) {
-    const uint64_t done = next;
-    const auto bytes =
-        static_cast<uint32_t>(std::min<uint64_t>(kPieceBytes, request.length - done));
-    next += bytes;
-    const View data = request.data.slice(static_cast<uint32_t>(done), bytes, *request.arena);
+  for (Piece piece; pieces.take(request, piece);) {
+    const auto& [done, bytes, data] = piece;
     const auto there = buffer.bytes().first(bytes);
     const iovec memory{.iov_base = there.data(), .iov_len = bytes};
     Status status;
@@ -122,7 +116,7 @@ Task RbdTarget::transfer_pieces(Request& request, OnRing& here, uint64_t* shared
       status = co_await copying;
     }
     if (!status.ok()) {
-      next = request.length;
+      pieces.give_up();
       co_return status;
     }
     state_->copied_bytes.fetch_add(bytes, std::memory_order_relaxed);
