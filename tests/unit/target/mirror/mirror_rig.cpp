@@ -93,6 +93,7 @@ void MirrorRig::stop() {
   }
   Task stopping = mirror->stop(life.request, call);
   perform_until([&] { return stopping.finished(); });
+  perform_until([&] { return ring.pending() == 0; });  // the cancellations of pauses
 }
 
 Task& MirrorRig::submit(Op op, uint64_t offset, uint64_t length, std::byte pattern) {

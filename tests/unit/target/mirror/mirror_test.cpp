@@ -83,9 +83,9 @@ TEST(Mirror, AWriteSucceedsIfALegHasItAndTheOthersHaveLeftDurably) {
 
 // T3.8: no data before the mark, on any leg.
 TEST(Mirror, TheBitmapIsDurableOnAllLegsBeforeAnyHasData) {
+  size_t marks = 0;
   MirrorRig rig({.legs = 3});
   ASSERT_EQ(rig.start(), "");
-  size_t marks = 0;
   for (VolatileDisk* const disk : rig.disks) {
     disk->fails = [&](const Request& request) {
       if (request.op != Op::write) return 0;
