@@ -42,11 +42,12 @@ has_in_sync() {
     [ "$(number legs_in_sync)" = "$1" ]
 }
 
-# load SECONDS [FILE]: verified, in the background.
+# load SECONDS [FILE]: verified, in the background. No two writes that are in flight overlap: they
+# might end in another order on each leg.
 load() {
     fio --name=load --filename="${2:-disk}" --ioengine=libaio --direct=1 --rw=randrw \
         --bsrange=4k-64k --iodepth=16 --size=16M --time_based --runtime="$1" --verify=crc32c \
-        --verify_backlog=64 --verify_fatal=1 --output=fio.log &
+        --verify_backlog=64 --serialize_overlap=1 --verify_fatal=1 --output=fio.log &
     LOAD=$!
 }
 
