@@ -325,9 +325,11 @@ both_die() {
     SLUICE_TEST_STEP="hold:device received" timeout 20 "$SLUICE" upgrade -n "$ID" \
         > upgrade.txt 2>&1 &
     sleep 3
-    # shellcheck disable=SC2046
-    kill -KILL $(processes)
+    local all each
+    mapfile -t all < <(processes)
+    kill -KILL "${all[@]}"
     wait $! 2> /dev/null || true
+    for each in "${all[@]}"; do wait_for_end "$each"; done  # a dying one resets who connects
     [ -S sock ] || fail "there is no socket"
     refused 'onnection refused' nbdinfo "$URI"
     "$SLUICE" del -n "$ID"
