@@ -164,9 +164,10 @@ size_t Mirror::WriteBehind::next_batch() {
   size_t bytes = 0;
   while (count < kBatch && ended_ + count < begun_) {
     const Entry& next = entry(ended_ + count);
+    if (!next.ready) break;  // its data is being copied
     const bool is_alone = next.op == Op::flush || next.fua;
     const bool is_too_much = bytes + next.data > kBatchBytes;
-    if (!next.ready || (count != 0 && (is_alone || is_too_much || !is_apart(next, count)))) break;
+    if (count != 0 && (is_alone || is_too_much || !is_apart(next, count))) break;
     ++count;
     bytes += next.data;
     if (is_alone) break;
