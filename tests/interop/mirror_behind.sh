@@ -50,21 +50,19 @@ has_lost_the_leg() {
     [ "$(number legs_following)" = 0 ]
 }
 
-# A write and its flush take two delays on the leg.
+# The leg takes 300 ms for a write; nobody waits for it, however busy the disk of the other one is.
 latency() {
     make_mirror
-    delayed
+    far --filter=delay file b.img wdelay=300ms
     serve_behind
     fio --name=sync --filename=disk --ioengine=psync --direct=1 --rw=randwrite --bs=4k --size=16M \
-        --number_ios=200 --fsync=1 --output=fio.json --output-format=json
+        --number_ios=20 --fsync=1 --output=fio.json --output-format=json
     python3 -c '
 import json
 job = json.load(open("fio.json"))["jobs"][0]
 worst = max(job["write"]["clat_ns"]["percentile"]["50.000000"],
             job["sync"]["lat_ns"]["percentile"]["50.000000"]) / 1e6
-assert worst < 10, f"half of the writes or flushes take more than {worst} ms"'
-    load 2
-    load_is_well
+assert worst < 200, f"half of the writes or flushes take more than {worst} ms"'
     [ "$(number write_behind_copied_bytes)" -gt 0 ] || fail "$(cat stat.txt)"
     wait_until nothing_waits
     ctl scrub
