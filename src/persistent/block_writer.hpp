@@ -1,11 +1,23 @@
-// BlockWriter: where the blocks of a commit go.
+// BlockWriter, Sealed: where the blocks of a commit go, and what they are.
 #pragma once
 
+#include <array>
 #include <cstdint>
+#include <vector>
 
 #include "persistent/block.hpp"
 
 namespace sluice::persistent {
+
+// What a commit writes. The blocks are the transaction's, until it is settled.
+struct Sealed {
+  struct NewBlock {
+    uint64_t number = 0;
+    ConstBlock bytes;
+  };
+  std::vector<NewBlock> blocks;
+  alignas(8) std::array<std::byte, kBlockBytes> superblock;
+};
 
 class BlockWriter {
  public:

@@ -54,6 +54,28 @@ Result<std::optional<BTree::Value>> BTree::find(uint64_t root, uint64_t key) {
   return too_deep(number);
 }
 
+Result<bool> BTree::visit(uint64_t root, uint64_t begin, uint64_t end, const Take& take) {
+  return visit_below(root, begin, end, take, 0);
+}
+
+Result<bool> BTree::visit_below(uint64_t number, uint64_t begin, uint64_t end, const Take& take,
+                                uint32_t depth) {
+  if (depth == kTreeLevelsMost) return too_deep(number);
+  const auto node = open(number);
+  if (!node) return std::unexpected(node.error());
+  for (uint32_t i = node->at_most(begin).value_or(0); i < node->entries(); ++i) {
+    const uint64_t key = node->key(i);
+    if (key >= end) break;
+    if (!node->is_leaf()) {
+      auto below = visit_below(node->value64(i), begin, end, take, depth + 1);
+      if (!below || !*below) return below;
+    } else if (key >= begin && !take(key, node->value(i))) {
+      return false;
+    }
+  }
+  return true;
+}
+
 Result<bool> BTree::insert(uint64_t& root, uint64_t key, Value value) {
   auto at = shadow(root);
   if (!at) return std::unexpected(at.error());
@@ -245,6 +267,26 @@ Result<void> BTree::shrink_root(Node& root) {
     std::ranges::copy(child->node.block(), root.writable().begin());
     if (auto released = space_.decrease(child->number); !released) return released;
   }
+  return {};
+}
+
+Result<void> BTree::release_node(uint64_t number, std::vector<uint64_t>& left) {
+  const auto count = space_.count(number);
+  if (!count) return std::unexpected(count.error());
+  if (*count != 1) return space_.decrease(number);
+  const auto node = open(number);
+  if (!node) return std::unexpected(node.error());
+  const bool is_leaf = node->is_leaf();
+  std::vector<uint64_t> children;
+  for (uint32_t i = 0; i < node->entries(); ++i) {
+    if (!is_leaf) {
+      children.push_back(node->value64(i));
+    } else if (references_ != nullptr) {
+      if (auto released = references_->decrease(node->value(i)); !released) return released;
+    }
+  }
+  if (auto released = space_.decrease(number); !released) return released;
+  left.insert(left.end(), children.begin(), children.end());
   return {};
 }
 

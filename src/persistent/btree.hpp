@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <vector>
 
@@ -48,6 +49,10 @@ class BTree {
   Result<uint64_t> create();
   // Nothing: there is no such key. The value is valid until the operation changes something.
   Result<std::optional<Value>> find(uint64_t root, uint64_t key);
+  // Calls `take` for each key from `begin` to before `end`, in order, until it returns false, which
+  // is then what is returned.
+  using Take = std::function<bool(uint64_t key, Value value)>;
+  Result<bool> visit(uint64_t root, uint64_t begin, uint64_t end, const Take& take);
   // The reference that the value is becomes the tree's; what it replaces is released. True: the key
   // is new.
   Result<bool> insert(uint64_t& root, uint64_t key, Value value);
@@ -55,6 +60,8 @@ class BTree {
   Result<bool> remove(uint64_t& root, uint64_t key);
   // Gives up one reference to a root, and with the last one all that the tree has.
   Result<void> release(uint64_t root);
+  // The same for one node alone: `left` gets its children if they have to be released as well.
+  Result<void> release_node(uint64_t number, std::vector<uint64_t>& left);
 
  private:
   struct Shadow {
@@ -63,6 +70,8 @@ class BTree {
   };
 
   Result<NodeView> open(uint64_t number);
+  Result<bool> visit_below(uint64_t number, uint64_t begin, uint64_t end, const Take& take,
+                           uint32_t depth);
   Result<Shadow> make(bool is_leaf);
   Result<Shadow> shadow(uint64_t number);
   Result<Shadow> shadow_child(Node& parent, uint32_t index);

@@ -41,9 +41,22 @@ Result<void> DataSpace::create(uint64_t data_blocks) {
   return {};
 }
 
+Result<uint64_t> DataSpace::allocate() {
+  const auto found = find_unused();
+  if (!found) return found;
+  if (auto used = set(*found, 0, 1); !used) return std::unexpected(used.error());
+  return found;
+}
+
+Result<uint64_t> DataSpace::reserve() {
+  const auto found = find_unused();
+  if (found) reserved_.insert(*found);
+  return found;
+}
+
 // Other programs may have left a sum in the index that is too low: it is only trusted as long as
 // something is found.
-Result<uint64_t> DataSpace::allocate() {
+Result<uint64_t> DataSpace::find_unused() {
   for (const bool trusting : {true, false}) {
     const uint64_t bitmaps = root_.bitmaps();
     for (uint64_t tried = 0; tried <= bitmaps && bitmaps != 0; ++tried) {
@@ -52,7 +65,6 @@ Result<uint64_t> DataSpace::allocate() {
       const auto found = find_free_in(index, begin, trusting);
       if (!found) return std::unexpected(found.error());
       if (!*found) continue;
-      if (auto used = set(**found, 0, 1); !used) return std::unexpected(used.error());
       cursor_ = (**found + 1) % root_.blocks;
       return **found;
     }
@@ -78,7 +90,8 @@ Result<std::optional<uint64_t>> DataSpace::find_free_in(uint64_t index, uint32_t
   }
   const uint32_t end = blocks_of_bitmap(root_, index);
   for (auto bit = find_free(*bitmap, begin, end); bit; bit = find_free(*bitmap, *bit + 1, end)) {
-    if (!before || bitmap_count(*before, *bit) == 0) return first + *bit;
+    if (before && bitmap_count(*before, *bit) != 0) continue;
+    if (!reserved_.contains(first + *bit)) return first + *bit;
   }
   return std::nullopt;
 }

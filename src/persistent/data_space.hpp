@@ -6,6 +6,8 @@
 
 #include <cstdint>
 #include <optional>
+#include <unordered_set>
+#include <utility>
 
 #include "persistent/btree.hpp"
 #include "persistent/space_map_format.hpp"
@@ -23,6 +25,18 @@ class DataSpace final : public ValueReferences {
 
   // A block that is free in this transaction and in the last one; its count becomes 1. ENOSPC.
   Result<uint64_t> allocate();
+
+  // --- For those that fill a block before a mapping leads to it. The choice is kept in memory
+  // only: a commit does not know of it, nothing leaks. A block that is free as above, which is
+  // chosen by nobody until take() or give_back(). ENOSPC.
+  Result<uint64_t> reserve();
+  // Its count becomes 1. It stays reserved until give_back(), for the operation may be undone.
+  Result<void> take(uint64_t block) { return set(block, 0, 1); }
+  void give_back(uint64_t block) { reserved_.erase(block); }
+  // A block of which something outside is still to be done before it is used again.
+  void hold(uint64_t block) { reserved_.insert(block); }
+  void adopt_reserved(DataSpace& from) { reserved_ = std::move(from.reserved_); }
+  uint64_t reserved() const { return reserved_.size(); }
   Result<uint64_t> count(uint64_t block);
   // By a mapping's value.
   Result<void> increase(std::span<const std::byte> value) override;
@@ -40,6 +54,7 @@ class DataSpace final : public ValueReferences {
     IndexEntry entry;
   };
 
+  Result<uint64_t> find_unused();
   Result<void> change(uint64_t block, int by);
   Result<void> set(uint64_t block, uint64_t before, uint64_t now);
   Result<Place> find(const SpaceMapRoot& root, uint64_t block);
@@ -54,6 +69,7 @@ class DataSpace final : public ValueReferences {
   SpaceMapRoot root_;
   SpaceMapRoot last_;
   uint64_t cursor_ = 0;  // the search for a free block begins here
+  std::unordered_set<uint64_t> reserved_;
 };
 
 }  // namespace sluice::persistent

@@ -125,7 +125,7 @@ Result<uint64_t> MetadataSpace::count_before(uint64_t block) {
 void MetadataSpace::set(uint64_t block, uint64_t before, uint64_t now) {
   const auto [changed, is_new] = changes_.try_emplace(block, Change{before, before});
   Change& counts = changed->second;
-  if (!is_committing_) undo_.push_back({block, counts.now});
+  undo_.push_back({block, counts.now});
   if (counts.before == 0) {
     if (counts.now == 0 && now != 0) ++taken_;
     if (counts.now != 0 && now == 0) --taken_;
@@ -139,7 +139,7 @@ void MetadataSpace::set(uint64_t block, uint64_t before, uint64_t now) {
 }
 
 void MetadataSpace::roll_back() {
-  assert(!is_committing_);
+  is_committing_ = false;
   const std::vector<Undo> undone = std::move(undo_);
   for (auto undo = undone.rbegin(); undo != undone.rend(); ++undo) {
     set(undo->block, 0, undo->now);  // it is among the changes
@@ -149,6 +149,7 @@ void MetadataSpace::roll_back() {
 
 Result<SpaceMapRoot> MetadataSpace::commit() {
   is_committing_ = true;
+  pending_.clear();
   index_ = before_;
   shadowed_.assign(index_.size(), false);
   counts_root_ = root_.counts;

@@ -6,6 +6,7 @@
 #include <array>
 #include <utility>
 
+#include "persistent/atomically.hpp"
 #include "persistent/devices.hpp"
 
 namespace sluice::persistent {
@@ -89,26 +90,6 @@ Result<std::unique_ptr<Transaction>> Transaction::create(BlockReader& reader, co
   return made;
 }
 
-// Undone unless the work succeeds.
-template <typename Work>
-auto Transaction::atomically(Work work, Kind kind) -> decltype(work()) {
-  if (failed_) return fail(EIO, "the last commit has failed: the pool must be opened again");
-  const Superblock superblock = superblock_;
-  const SpaceMapRoot data_root = data_.root();
-  metadata_.set_savepoint(kind == Kind::frees);
-  blocks_.set_savepoint();
-  auto done = work();
-  if (done) {
-    blocks_.drop_savepoint();
-    return done;
-  }
-  blocks_.roll_back();
-  metadata_.roll_back();
-  data_.set_root(data_root);
-  superblock_ = superblock;
-  return done;
-}
-
 Result<void> Transaction::create_device(uint64_t id) {
   return atomically([&]() -> Result<void> {
     if (auto checked = check_new(id); !checked) return checked;
@@ -140,18 +121,26 @@ Result<void> Transaction::create_snapshot(uint64_t id, uint64_t origin) {
 Result<void> Transaction::remove_device(uint64_t id) {
   return atomically(
       [&]() -> Result<void> {
-        const auto removed = devices_.remove(superblock_.device_root, id);
-        if (!removed) return std::unexpected(removed.error());
-        if (!*removed) return no_device(id);
-        const auto root = root_of(id);
+        const auto root = unlist(id);
         if (!root) return std::unexpected(root.error());
-        // The reference of the mapping tree is given up below.
-        if (auto referred = metadata_.increase(*root); !referred) return referred;
-        const auto unlisted = roots_.remove(superblock_.mapping_root, id);
-        if (!unlisted) return std::unexpected(unlisted.error());
         return mappings_.release(*root);
       },
       Kind::frees);
+}
+
+// The root of its mappings, whose reference is the caller's now.
+Result<uint64_t> Transaction::unlist(uint64_t id) {
+  const auto removed = devices_.remove(superblock_.device_root, id);
+  if (!removed) return std::unexpected(removed.error());
+  if (!*removed) return no_device(id);
+  const auto root = root_of(id);
+  if (!root) return root;
+  if (auto referred = metadata_.increase(*root); !referred) {
+    return std::unexpected(referred.error());
+  }
+  const auto unlisted = roots_.remove(superblock_.mapping_root, id);
+  if (!unlisted) return std::unexpected(unlisted.error());
+  return root;
 }
 
 Result<DeviceDetails> Transaction::details(uint64_t id) {
@@ -240,48 +229,39 @@ Result<bool> Transaction::unmap(uint64_t id, uint64_t block) {
       [&]() -> Result<bool> {
         auto root = own_root(id);
         if (!root) return std::unexpected(root.error());
-        const auto removed = mappings_.remove(*root, block);
-        if (!removed) return std::unexpected(removed.error());
-        if (!*removed) return false;
-        if (auto set = set_root(id, *root); !set) return std::unexpected(set.error());
-        auto details = find_details(id);
-        if (!details) return std::unexpected(details.error());
-        --details->mapped_blocks;
-        if (auto set = set_details(id, *details); !set) return std::unexpected(set.error());
+        const auto value = mappings_.find(*root, block);
+        if (!value) return std::unexpected(value.error());
+        if (!*value) return false;
+        if (auto removed = take_out(id, *root, block); !removed) {
+          return std::unexpected(removed.error());
+        }
         return true;
       },
       Kind::uses);
 }
 
-Result<void> Transaction::commit(BlockWriter& writer) {
-  if (failed_) return fail(EIO, "an earlier commit has failed");
-  failed_ = true;
-  if (auto written = write_all(writer); !written) return written;
-  blocks_.begin_transaction();
-  metadata_.begin_transaction(superblock_.metadata_space_map);
-  data_.begin_transaction();
-  failed_ = false;
-  return {};
+// A block that is mapped.
+Result<void> Transaction::take_out(uint64_t id, uint64_t root, uint64_t block) {
+  const auto removed = mappings_.remove(root, block);
+  if (!removed) return std::unexpected(removed.error());
+  if (auto set = set_root(id, root); !set) return set;
+  auto details = find_details(id);
+  if (!details) return std::unexpected(details.error());
+  --details->mapped_blocks;
+  return set_details(id, *details);
 }
 
-Result<void> Transaction::write_all(BlockWriter& writer) {
-  const auto root = metadata_.commit();
-  if (!root) return std::unexpected(root.error());
-  superblock_.metadata_space_map = *root;
-  superblock_.data_space_map = data_.root();
-  blocks_.drop_savepoint();
+Result<void> Transaction::commit(BlockWriter& writer) {
+  Sealed sealed;
+  if (auto done = seal(sealed); !done) return done;
   if (auto flushed = writer.flush_data(); !flushed) return flushed;
-  // A block that was made and is free again has no place in the tree, and is not written.
-  const auto write = [&](uint64_t number, ConstBlock block) -> Result<void> {
-    const auto count = metadata_.count(number);
-    if (!count) return std::unexpected(count.error());
-    return *count == 0 ? Result<void>() : writer.write(number, block);
-  };
-  if (auto written = blocks_.for_each_new(write); !written) return written;
+  for (const Sealed::NewBlock& block : sealed.blocks) {
+    if (auto written = writer.write(block.number, block.bytes); !written) return written;
+  }
   if (auto flushed = writer.flush(); !flushed) return flushed;
-  alignas(8) std::array<std::byte, kBlockBytes> block;
-  write_superblock(superblock_, block);
-  return writer.write_superblock(block);
+  if (auto written = writer.write_superblock(sealed.superblock); !written) return written;
+  settle();
+  return {};
 }
 
 Result<uint64_t> Transaction::root_of(uint64_t id) {

@@ -9,9 +9,10 @@
 #pragma once
 
 #include <cstdint>
-#include <map>
+#include <functional>
 #include <memory>
 #include <optional>
+#include <vector>
 
 #include "persistent/block_writer.hpp"
 #include "persistent/data_space.hpp"
@@ -51,6 +52,34 @@ class Transaction {
   // False: the block was not provisioned.
   Result<bool> unmap(uint64_t id, uint64_t block);
 
+  // --- The same for a pool that is served: data blocks are filled before they are mapped.
+  // Calls `take` for each mapped block from `begin` to before `end`, in order, until it returns
+  // false. ENODEV.
+  using TakeMapping = std::function<bool(uint64_t block, Mapping mapping)>;
+  Result<void> visit(uint64_t id, uint64_t begin, uint64_t end, const TakeMapping& take);
+  struct Placing {
+    uint64_t block = 0;
+    uint64_t data_block = 0;
+  };
+  // Data blocks for their owner, until settle() or give_back(); no commit knows of them. ENOSPC:
+  // none is reserved.
+  Result<void> reserve(std::span<Placing> placings);
+  // Maps all of them. They stay reserved. ENODEV, ENOSPC: of metadata.
+  Result<void> map(uint64_t id, std::span<const Placing> placings);
+  void give_back(std::span<const Placing> placings);
+  // Unmaps those of the blocks that are mapped; `freed` gets the data blocks that nothing else
+  // uses, which are reserved from then on.
+  Result<void> unmap(uint64_t id, std::span<const uint64_t> blocks, std::vector<uint64_t>& freed);
+  void free_data(uint64_t data_block) { data_.give_back(data_block); }
+  // What is reserved in `before`, which is left in the middle of a removal, is so here.
+  void adopt_reserved(Transaction& before) { data_.adopt_reserved(before.data_); }
+
+  // A device is removed in steps, between which nothing else is done. An error of one of them
+  // leaves the transaction as it is in the middle of it: it must not be committed. `left`: parts of
+  // its tree that are to be released.
+  Result<void> begin_removal(uint64_t id, std::vector<uint64_t>& left);
+  Result<void> continue_removal(std::vector<uint64_t>& left);
+
   // --- What another pool had, for one that is restored.
   // Without mappings. EINVAL, EEXIST as above.
   Result<void> restore_device(uint64_t id, const DeviceDetails& details);
@@ -72,6 +101,12 @@ class Transaction {
   Result<void> commit(BlockWriter& writer);
   bool failed() const { return failed_; }
 
+  // The same in parts, for a writer that waits: data that is mapped is durable, then the blocks are
+  // written and durable, then the superblock, then settle() begins the next transaction. After an
+  // error of seal() all is as before; otherwise, until settle(), everything fails with EIO.
+  Result<void> seal(Sealed& sealed);
+  void settle();
+
  private:
   explicit Transaction(BlockReader& reader, const Superblock& superblock);
 
@@ -82,11 +117,12 @@ class Transaction {
   Result<uint64_t> root_of(uint64_t id);
   Result<uint64_t> own_root(uint64_t id);
   Result<DeviceDetails> find_details(uint64_t id);
+  Result<uint64_t> unlist(uint64_t id);
+  Result<void> take_out(uint64_t id, uint64_t root, uint64_t block);
   Result<bool> put(uint64_t id, uint64_t root, uint64_t block, Mapping mapping);
   Result<void> set_root(uint64_t id, uint64_t root);
   Result<void> set_details(uint64_t id, const DeviceDetails& details);
   Result<void> add_device(uint64_t id, uint64_t root, const DeviceDetails& details);
-  Result<void> write_all(BlockWriter& writer);
 
   TransactionBlocks blocks_;
   MetadataSpace metadata_;

@@ -1,0 +1,132 @@
+// Transaction: what a pool that is served needs.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "core/little_endian.hpp"
+#include "persistent/atomically.hpp"
+
+namespace sluice::persistent {
+
+Result<void> Transaction::visit(uint64_t id, uint64_t begin, uint64_t end,
+                                const TakeMapping& take) {
+  return atomically([&]() -> Result<void> {
+    const auto root = root_of(id);
+    if (!root) return std::unexpected(root.error());
+    const auto visited =
+        mappings_.visit(*root, begin, end, [&](uint64_t block, BTree::Value value) {
+          return take(block, Mapping::from(load_little_endian<uint64_t>(value, 0)));
+        });
+    if (!visited) return std::unexpected(visited.error());
+    return {};
+  });
+}
+
+Result<void> Transaction::reserve(std::span<Placing> placings) {
+  if (failed_) return fail(EIO, "the last commit has failed: the pool must be opened again");
+  for (size_t i = 0; i < placings.size(); ++i) {
+    const auto found = atomically([&] { return data_.reserve(); });
+    if (!found) {
+      give_back(placings.first(i));
+      return std::unexpected(found.error());
+    }
+    placings[i].data_block = *found;
+  }
+  return {};
+}
+
+void Transaction::give_back(std::span<const Placing> placings) {
+  for (const Placing& placing : placings) data_.give_back(placing.data_block);
+}
+
+Result<void> Transaction::map(uint64_t id, std::span<const Placing> placings) {
+  return atomically([&]() -> Result<void> {
+    for (const Placing& placing : placings) {
+      auto root = own_root(id);
+      if (!root) return std::unexpected(root.error());
+      if (auto taken = data_.take(placing.data_block); !taken) return taken;
+      const Mapping mapping{.data_block = placing.data_block, .time = superblock_.time};
+      const auto mapped = put(id, *root, placing.block, mapping);
+      if (!mapped) return std::unexpected(mapped.error());
+    }
+    return {};
+  });
+}
+
+Result<void> Transaction::unmap(uint64_t id, std::span<const uint64_t> blocks,
+                                std::vector<uint64_t>& freed) {
+  std::vector<uint64_t> unused;
+  const auto unmap_all = [&]() -> Result<void> {
+    for (const uint64_t block : blocks) {
+      auto root = own_root(id);
+      if (!root) return std::unexpected(root.error());
+      const auto value = mappings_.find(*root, block);
+      if (!value) return std::unexpected(value.error());
+      if (!*value) continue;
+      const auto mapping = Mapping::from(load_little_endian<uint64_t>(**value, 0));
+      if (auto removed = take_out(id, *root, block); !removed) return removed;
+      const auto count = data_.count(mapping.data_block);
+      if (!count) return std::unexpected(count.error());
+      if (*count == 0) unused.push_back(mapping.data_block);
+    }
+    return {};
+  };
+  auto done = atomically(unmap_all, Kind::frees);
+  if (!done) return done;
+  for (const uint64_t block : unused) data_.hold(block);
+  freed.insert(freed.end(), unused.begin(), unused.end());
+  return {};
+}
+
+Result<void> Transaction::begin_removal(uint64_t id, std::vector<uint64_t>& left) {
+  uint64_t root = 0;
+  auto begun = atomically(
+      [&]() -> Result<void> {
+        const auto found = unlist(id);
+        if (!found) return std::unexpected(found.error());
+        root = *found;
+        return {};
+      },
+      Kind::frees);
+  if (begun) left.push_back(root);
+  return begun;
+}
+
+Result<void> Transaction::continue_removal(std::vector<uint64_t>& left) {
+  std::vector<uint64_t> below;
+  const uint64_t number = left.back();
+  auto done = atomically([&] { return mappings_.release_node(number, below); }, Kind::frees);
+  if (!done) return done;
+  left.pop_back();
+  left.insert(left.end(), below.begin(), below.end());
+  return {};
+}
+
+Result<void> Transaction::seal(Sealed& sealed) {
+  if (failed_) return fail(EIO, "an earlier commit has failed");
+  const auto root = atomically([&] { return metadata_.commit(); });
+  if (!root) return std::unexpected(root.error());
+  failed_ = true;
+  superblock_.metadata_space_map = *root;
+  superblock_.data_space_map = data_.root();
+  sealed.blocks.clear();
+  // A block that was made and is free again has no place in the tree, and is not written.
+  const auto note = [&](uint64_t number, ConstBlock bytes) -> Result<void> {
+    const auto count = metadata_.count(number);
+    if (!count) return std::unexpected(count.error());
+    if (*count != 0) sealed.blocks.push_back({number, bytes});
+    return {};
+  };
+  if (auto noted = blocks_.for_each_new(note); !noted) return noted;
+  write_superblock(superblock_, sealed.superblock);
+  return {};
+}
+
+void Transaction::settle() {
+  blocks_.begin_transaction();
+  metadata_.begin_transaction(superblock_.metadata_space_map);
+  data_.begin_transaction();
+  failed_ = false;
+}
+
+}  // namespace sluice::persistent

@@ -1,0 +1,183 @@
+// Transaction: what a pool that is served needs.
+#include <gtest/gtest.h>
+
+#include <array>
+#include <memory>
+#include <set>
+#include <vector>
+
+#include "model/volatile_blocks.hpp"
+#include "persistent/check.hpp"
+#include "persistent/transaction.hpp"
+
+namespace sluice::persistent::test {
+namespace {
+
+using sluice::test::VolatileBlocks;
+using Placing = Transaction::Placing;
+
+// A reader that has nothing at hand the first time.
+class Forgetful final : public BlockReader {
+ public:
+  explicit Forgetful(BlockReader& device) : device_(device) {}
+  uint64_t blocks() const override { return device_.blocks(); }
+  Result<void> read(uint64_t number, Block block) override {
+    if (known_.insert(number).second) return fail(EAGAIN, "not at hand");
+    return device_.read(number, block);
+  }
+  void forget() { known_.clear(); }
+
+ private:
+  BlockReader& device_;
+  std::set<uint64_t> known_;
+};
+
+template <typename Work>
+auto until_at_hand(Work work) -> decltype(work()) {
+  while (true) {
+    auto done = work();
+    if (done || done.error().error != EAGAIN) return done;
+  }
+}
+
+struct ServedPool : testing::Test {
+  static constexpr uint64_t kData = 5000;
+
+  ServedPool() {
+    auto made = Transaction::create(device, {.metadata_blocks = 1024, .data_blocks = kData});
+    EXPECT_TRUE((*made)->create_device(1));
+    EXPECT_TRUE((*made)->commit(device));
+    open();
+  }
+  void open() {
+    pool.reset();
+    pool = std::move(*until_at_hand([&] { return Transaction::open(reader); }));
+  }
+  void commit() {
+    Sealed sealed;
+    ASSERT_TRUE(until_at_hand([&] { return pool->seal(sealed); }));
+    for (const Sealed::NewBlock& block : sealed.blocks) {
+      ASSERT_TRUE(device.write(block.number, block.bytes));
+    }
+    ASSERT_TRUE(device.flush());
+    ASSERT_TRUE(device.write_superblock(sealed.superblock));
+    pool->settle();
+  }
+  void fill(uint64_t id, uint64_t begin, uint64_t count) {
+    std::vector<Placing> placings;
+    for (uint64_t i = 0; i < count; ++i) placings.push_back({.block = begin + i});
+    ASSERT_TRUE(until_at_hand([&] { return pool->reserve(placings); }));
+    ASSERT_TRUE(until_at_hand([&] { return pool->map(id, placings); }));
+    pool->give_back(placings);
+  }
+  std::vector<uint64_t> blocks_of(uint64_t id, uint64_t begin = 0, uint64_t end = UINT64_MAX) {
+    std::vector<uint64_t> found;
+    const auto visited = until_at_hand([&] {
+      found.clear();
+      return pool->visit(id, begin, end, [&](uint64_t block, Mapping) {
+        found.push_back(block);
+        return true;
+      });
+    });
+    EXPECT_TRUE(visited);
+    return found;
+  }
+  void expect_clean() {
+    const auto result = check(device, {});
+    ASSERT_TRUE(result) << result.error().text;
+    EXPECT_TRUE(result->clean()) << result->sentences.front();
+  }
+
+  VolatileBlocks device{VolatileBlocks::Bytes(1024 * kBlockBytes)};
+  Forgetful reader{device};
+  std::unique_ptr<Transaction> pool;
+};
+
+// T6.14: a power cut leaks nothing.
+TEST_F(ServedPool, NoCommitKnowsOfWhatIsReserved) {
+  std::array<Placing, 3> placings{{{.block = 0}, {.block = 1}, {.block = 2}}};
+  ASSERT_TRUE(until_at_hand([&] { return pool->reserve(placings); }));
+  commit();
+  expect_clean();
+  EXPECT_EQ(pool->free_data_blocks(), kData);
+  std::array<Placing, 1> other{{{.block = 7}}};
+  ASSERT_TRUE(until_at_hand([&] { return pool->reserve(other); }));
+  for (const Placing& each : placings) EXPECT_NE(each.data_block, other[0].data_block);
+  ASSERT_TRUE(until_at_hand([&] { return pool->map(1, placings); }));
+  pool->give_back(placings);
+  pool->give_back(other);
+  commit();
+  expect_clean();
+  EXPECT_EQ(blocks_of(1), (std::vector<uint64_t>{0, 1, 2}));
+}
+
+TEST_F(ServedPool, ReservesAllOrNothing) {
+  std::vector<Placing> most(kData);
+  ASSERT_TRUE(until_at_hand([&] { return pool->reserve(most); }));
+  std::array<Placing, 1> one{};
+  EXPECT_EQ(until_at_hand([&] { return pool->reserve(one); }).error().error, ENOSPC);
+  pool->give_back(std::span(most).first(1));
+  std::array<Placing, 2> two{};
+  EXPECT_EQ(until_at_hand([&] { return pool->reserve(two); }).error().error, ENOSPC);
+  EXPECT_TRUE(until_at_hand([&] { return pool->reserve(one); }));
+}
+
+// T6.5: what is unmapped has no other owner before the commit, and before its owner lets it go.
+TEST_F(ServedPool, WhatIsUnmappedIsReserved) {
+  fill(1, 0, kData);
+  commit();
+  std::vector<uint64_t> freed;
+  const std::array<uint64_t, 3> blocks{4, 5, 6};
+  ASSERT_TRUE(until_at_hand([&] { return pool->unmap(1, blocks, freed); }));
+  ASSERT_EQ(freed.size(), 3);
+  commit();
+  expect_clean();
+  std::array<Placing, 1> one{};
+  EXPECT_EQ(until_at_hand([&] { return pool->reserve(one); }).error().error, ENOSPC);
+  pool->free_data(freed[1]);
+  ASSERT_TRUE(until_at_hand([&] { return pool->reserve(one); }));
+  EXPECT_EQ(one[0].data_block, freed[1]);
+}
+
+// T6.13
+TEST_F(ServedPool, SharedBlocksAreNotFreed) {
+  fill(1, 0, 10);
+  ASSERT_TRUE(until_at_hand([&] { return pool->create_snapshot(2, 1); }));
+  std::vector<uint64_t> freed;
+  const std::array<uint64_t, 2> blocks{3, 300};
+  ASSERT_TRUE(until_at_hand([&] { return pool->unmap(1, blocks, freed); }));
+  EXPECT_TRUE(freed.empty());
+  ASSERT_TRUE(until_at_hand([&] { return pool->unmap(2, blocks, freed); }));
+  EXPECT_EQ(freed.size(), 1);
+}
+
+TEST_F(ServedPool, VisitsARange) {
+  fill(1, 100, 1000);
+  fill(1, 4000, 2);
+  reader.forget();
+  commit();
+  open();
+  EXPECT_EQ(blocks_of(1).size(), 1002);
+  EXPECT_EQ(blocks_of(1, 1098, 4001), (std::vector<uint64_t>{1098, 1099, 4000}));
+  EXPECT_TRUE(blocks_of(1, 1100, 4000).empty());
+  EXPECT_TRUE(blocks_of(1, 0, 100).empty());
+}
+
+TEST_F(ServedPool, ARemovalInStepsLeavesNothing) {
+  fill(1, 0, 3000);
+  ASSERT_TRUE(until_at_hand([&] { return pool->create_snapshot(2, 1); }));
+  fill(1, 500, 100);
+  commit();
+  reader.forget();
+  open();
+  std::vector<uint64_t> left;
+  ASSERT_TRUE(until_at_hand([&] { return pool->begin_removal(1, left); }));
+  while (!left.empty()) ASSERT_TRUE(until_at_hand([&] { return pool->continue_removal(left); }));
+  commit();
+  expect_clean();
+  EXPECT_EQ(pool->free_data_blocks(), kData - 3000);
+  EXPECT_EQ(until_at_hand([&] { return pool->details(1); }).error().error, ENODEV);
+}
+
+}  // namespace
+}  // namespace sluice::persistent::test
