@@ -1,4 +1,4 @@
-// Transaction::atomically(): for the files that implement it.
+// Transaction::atomically() and reading(): for the files that implement it.
 #pragma once
 
 #include "persistent/transaction.hpp"
@@ -22,6 +22,14 @@ auto Transaction::atomically(Work work, Kind kind) -> decltype(work()) {
   metadata_.roll_back();
   data_.set_root(data_root);
   superblock_ = superblock;
+  return done;
+}
+
+// Changes nothing, and is possible whatever has happened to a commit: what is in memory is whole.
+template <typename Work>
+auto Transaction::reading(Work work) -> decltype(work()) {
+  auto done = work();
+  blocks_.drop_savepoint();
   return done;
 }
 

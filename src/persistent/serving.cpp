@@ -10,13 +10,23 @@ namespace sluice::persistent {
 
 Result<void> Transaction::visit(uint64_t id, uint64_t begin, uint64_t end,
                                 const TakeMapping& take) {
-  return atomically([&]() -> Result<void> {
+  return reading([&]() -> Result<void> {
     const auto root = root_of(id);
     if (!root) return std::unexpected(root.error());
     const auto visited =
         mappings_.visit(*root, begin, end, [&](uint64_t block, BTree::Value value) {
           return take(block, Mapping::from(load_little_endian<uint64_t>(value, 0)));
         });
+    if (!visited) return std::unexpected(visited.error());
+    return {};
+  });
+}
+
+Result<void> Transaction::visit_devices(const TakeDevice& take) {
+  return reading([&]() -> Result<void> {
+    const auto visited = devices_.visit(
+        superblock_.device_root, 0, UINT64_MAX,
+        [&](uint64_t id, BTree::Value value) { return take(id, load_device_details(value)); });
     if (!visited) return std::unexpected(visited.error());
     return {};
   });

@@ -41,14 +41,15 @@ Transaction::Transaction(BlockReader& reader, const Superblock& superblock)
       devices_(blocks_, metadata_, DeviceDetails::kBytes),
       superblock_(superblock) {}
 
-Result<std::unique_ptr<Transaction>> Transaction::open(BlockReader& reader) {
+Result<std::unique_ptr<Transaction>> Transaction::open(BlockReader& reader, Access access) {
   const auto superblock = load_superblock(reader);
   if (!superblock) return std::unexpected(superblock.error());
-  if (superblock->read_only_compatible != 0) {
+  const bool may_change = access == Access::read_write;
+  if (may_change && superblock->read_only_compatible != 0) {
     return fail(EROFS, fmt::format("it has features without which it must not be written: {:#x}",
                                    superblock->read_only_compatible));
   }
-  if (superblock->needs_check()) {
+  if (may_change && superblock->needs_check()) {
     return fail(EUCLEAN, "the metadata is marked as one that needs a check");
   }
   std::unique_ptr<Transaction> opened(new Transaction(reader, *superblock));
@@ -144,11 +145,11 @@ Result<uint64_t> Transaction::unlist(uint64_t id) {
 }
 
 Result<DeviceDetails> Transaction::details(uint64_t id) {
-  return atomically([&] { return find_details(id); });
+  return reading([&] { return find_details(id); });
 }
 
 Result<std::optional<Mapping>> Transaction::find(uint64_t id, uint64_t block) {
-  return atomically([&]() -> Result<std::optional<Mapping>> {
+  return reading([&]() -> Result<std::optional<Mapping>> {
     const auto root = root_of(id);
     if (!root) return std::unexpected(root.error());
     const auto value = mappings_.find(*root, block);

@@ -24,8 +24,11 @@ namespace sluice::persistent {
 class Transaction {
  public:
   // The reader outlives it. Errors as of read_superblock(); EROFS: features without which it must
-  // not be written; EUCLEAN: it needs a check.
-  static Result<std::unique_ptr<Transaction>> open(BlockReader& reader);
+  // not be written; EUCLEAN: it needs a check. `read_only`: nothing will be changed, neither
+  // matters.
+  enum class Access : uint8_t { read_write, read_only };
+  static Result<std::unique_ptr<Transaction>> open(BlockReader& reader,
+                                                   Access access = Access::read_write);
 
   // A new pool without devices. EINVAL: a size that the format does not have. Nothing is read.
   struct NewPool {
@@ -57,6 +60,8 @@ class Transaction {
   // false. ENODEV.
   using TakeMapping = std::function<bool(uint64_t block, Mapping mapping)>;
   Result<void> visit(uint64_t id, uint64_t begin, uint64_t end, const TakeMapping& take);
+  using TakeDevice = std::function<bool(uint64_t id, const DeviceDetails& details)>;
+  Result<void> visit_devices(const TakeDevice& take);
   struct Placing {
     uint64_t block = 0;
     uint64_t data_block = 0;
@@ -113,6 +118,8 @@ class Transaction {
   enum class Kind : uint8_t { uses, frees };
   template <typename Work>
   auto atomically(Work work, Kind kind = Kind::uses) -> decltype(work());
+  template <typename Work>
+  auto reading(Work work) -> decltype(work());
   Result<void> check_new(uint64_t id);
   Result<uint64_t> root_of(uint64_t id);
   Result<uint64_t> own_root(uint64_t id);

@@ -20,6 +20,7 @@ extern const TargetType kLoopTarget;
 extern const TargetType kQcow2Target;
 extern const TargetType kOverlayTarget;
 extern const TargetType kCryptTarget;
+extern const TargetType kThinTarget;
 extern const TargetType kLinearTarget;
 extern const TargetType kStripeTarget;
 extern const TargetType kMirrorTarget;

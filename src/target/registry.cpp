@@ -10,9 +10,9 @@ namespace {
 
 // One line per target, in display order.
 constexpr const TargetType* kTargets[] = {
-    &kLoopTarget,   &kQcow2Target, &kOverlayTarget, &kNbdTarget,     &kRbdTarget,
-    &kMemTarget,    &kNullTarget,  &kCryptTarget,   &kLinearTarget,  &kStripeTarget,
-    &kMirrorTarget, &kFaultTarget, &kVerifyTarget,  &kExportsTarget,
+    &kLoopTarget,   &kQcow2Target,  &kOverlayTarget, &kNbdTarget,    &kRbdTarget,
+    &kMemTarget,    &kNullTarget,   &kCryptTarget,   &kThinTarget,   &kLinearTarget,
+    &kStripeTarget, &kMirrorTarget, &kFaultTarget,   &kVerifyTarget, &kExportsTarget,
 };
 
 }  // namespace

@@ -1,0 +1,103 @@
+// Pool: a thin pool that is served: where the blocks of its volumes are, and how that changes.
+//
+// Data blocks are reserved, filled, and only then mapped. Lookups of mappings that were used lately
+// take no lock; all others, and all changes, are steps of the one transaction (LiveTransaction).
+//
+// Locks are taken in this order: the range of a volume (Volume::ranges()), the transaction, a block
+// of the cache. Errors that a client sees: ENOSPC, and EIO for all that is wrong with the metadata.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "target/life/life_call.hpp"
+#include "target/thin/live_transaction.hpp"
+#include "target/thin/volume.hpp"
+
+namespace sluice::thin {
+
+class Pool {
+ public:
+  using Placing = persistent::Transaction::Placing;
+
+  // Both targets outlive it.
+  Pool(PoolOptions options, Target& metadata, Target& data);
+
+  // --- Life. Once opened, the block size is known; ENODEV: it has no such volume; EEXIST: it is
+  // served already.
+  Task open(Request& request, LifeCall& call);
+  Task open_volume(Request& request, LifeCall& call, Volume& volume);
+  Task close_volume(Request& request, Volume& volume);
+  // Makes everything durable.
+  Task close(Request& request);
+  // What waits for space fails from now on.
+  void note_end() { is_ending_ = true; }
+
+  // --- Mappings. The caller holds the blocks of the volume.
+  // Shared. Without a lock; nothing: ask load().
+  std::optional<Place> find(const Volume& volume, uint64_t block) const {
+    return mappings_.find(volume.view(), block);
+  }
+  Task load(Request& request, Volume& volume, uint64_t block, MappingCache::Group& group);
+  // Exclusively, for the others. Data blocks for all of the placings, to be filled. ENOSPC.
+  Task reserve(Request& request, std::span<Placing> placings);
+  // Maps them, or gives them back.
+  Task map(Request& request, Volume& volume, std::span<const Placing> placings);
+  Task give_back(Request& request, std::span<const Placing> placings);
+  // Unmaps the mapped blocks from `begin` on, some of them: `begin` becomes the first block that it
+  // has not seen to, or `end`.
+  Task unmap(Request& request, Volume& volume, uint64_t& begin, uint64_t end);
+  // The first mapped block from `begin` on; `end` if there is none before. Nothing is held.
+  Task find_mapped(Request& request, Volume& volume, uint64_t& begin, uint64_t end);
+  // Waits until there may be space again. ENOSPC: the time for it is over.
+  Task wait_for_space(Request& request, std::chrono::steady_clock::time_point deadline);
+
+  // --- Volumes (volumes.cpp). Changes are durable when they return. `why` gets the reason of a
+  // failure.
+  Task create(Request& request, uint64_t id, std::string& why);
+  Task snapshot(Request& request, uint64_t id, uint64_t origin, std::string& why);
+  // EBUSY: it is served.
+  Task remove(Request& request, uint64_t id, std::string& why);
+  struct Entry {
+    uint64_t id = 0;
+    persistent::DeviceDetails details = {};
+    bool is_served = false;
+  };
+  Task list(Request& request, std::vector<Entry>& entries, std::string& why);
+
+  // For its job: commits, and discards what has become free.
+  Task tidy(Request& request);
+
+  LiveTransaction& transaction() { return live_; }
+  const LiveTransaction& transaction() const { return live_; }
+  uint64_t block_bytes() const { return block_bytes_; }
+  Target& data() const { return data_; }
+  const PoolOptions& options() const { return options_; }
+
+ private:
+  Task make_room(Request& request);
+  Task discard(Request& request, std::span<const uint64_t> blocks);
+  Task note_snapshot_time(Request& request, Volume& volume, Error& error);
+  Task take_snapshot(Request& request, uint64_t id, uint64_t origin, Volume* served,
+                     std::string& why);
+  Task remove_steps(Request& request, uint64_t id, Error& error);
+  Task commit_change(Request& request, std::string& why);
+  Volume* served(uint64_t id) const;
+
+  const PoolOptions options_;
+  Target& metadata_;
+  Target& data_;
+  uint64_t block_bytes_ = 0;
+  LiveTransaction live_;
+  MappingCache mappings_;                // changed by the holder of the transaction
+  std::map<uint64_t, Volume*> volumes_;  // likewise
+  std::atomic<bool> is_ending_ = false;
+};
+
+}  // namespace sluice::thin
