@@ -7,6 +7,7 @@
 #include "cli/add_options.hpp"
 #include "cli/command.hpp"
 #include "cli/device_argument.hpp"
+#include "cli/thin/thin.hpp"
 #include "daemon/device_name.hpp"
 #include "frontend/registry.hpp"
 #include "target/registry.hpp"
@@ -150,15 +151,8 @@ Candidates values_of(std::string_view placeholder) {
     words.emplace_back("discard\tgive up what is on a leg");
   } else if (placeholder == "info") {
     words.emplace_back("info\tshow what the header of a volume says");
-  } else if (placeholder == "info|dump|check|create-pool|create|snapshot|delete|restore") {
-    words.emplace_back("info\tshow a pool and its devices");
-    words.emplace_back("dump\tprint all mappings as XML");
-    words.emplace_back("check\tcheck the metadata as a whole");
-    words.emplace_back("create-pool\tmake a pool");
-    words.emplace_back("create\tmake a thin device");
-    words.emplace_back("snapshot\ttake a snapshot of a thin device");
-    words.emplace_back("delete\tdelete a thin device");
-    words.emplace_back("restore\tmake a pool of XML");
+  } else if (placeholder == kThinActionWord) {
+    words = thin_action_words();
   } else if (placeholder == "start|end") {
     words = {"start", "end"};
   } else if (placeholder == "none|writeback") {

@@ -28,6 +28,13 @@ ours_activates() {
     fill one 5
     deactivate one
     clean
+    # Nodes that the kernel shares.
+    sluice thin list --json meta > list.json
+    thin_ls --no-headers --format DEV,MAPPED_BLOCKS,EXCLUSIVE_BLOCKS meta |
+        awk '{ $1 = $1; print }' > theirs.txt
+    listed list.json | cmp - theirs.txt
+    sluice thin delta --from 2 --to 1 --xml meta > ours.xml
+    thin_delta --thin1 2 --thin2 1 meta | cmp - ours.xml
     # A snapshot of ours, of a device of the kernel's, which is of a pool of ours.
     sluice thin snapshot meta 3 1
     sluice thin create meta 4
@@ -96,10 +103,16 @@ metadata_snapshot() {
     thin origin 0
     fill origin 30
     message reserve_metadata_snap
-    sluice thin dump -U -m "$META" > held.xml
+    sluice thin dump -m "$META" > held.xml
     thin_dump -m "$META" | cmp - held.xml
     fill origin 10
-    sluice thin dump -U -m "$META" | cmp - held.xml
+    sluice thin dump -m "$META" | cmp - held.xml
+    sluice thin list -m --json "$META" > list.json
+    thin_ls -m --no-headers --format DEV,MAPPED_BLOCKS,EXCLUSIVE_BLOCKS "$META" |
+        awk '{ $1 = $1; print }' > theirs.txt
+    listed list.json | cmp - theirs.txt
+    sluice thin delta -m --from 0 --to 5 --xml "$META" > ours.xml
+    thin_delta -m --thin1 0 --thin2 5 "$META" | cmp - ours.xml
     deactivate origin
     clean
     sluice thin snapshot meta 9 0
@@ -110,10 +123,17 @@ metadata_snapshot() {
     thin origin 0
     sum origin | cmp - origin.sum
     fill origin 10
-    sluice thin dump -U -m "$META" | cmp - held.xml
+    sluice thin dump -m "$META" | cmp - held.xml
     message release_metadata_snap
     deactivate origin
     clean
+}
+
+# listed FILE: id, mapped and exclusive blocks of each device.
+listed() {
+    python3 -c 'import json, sys
+for each in json.load(open(sys.argv[1])):
+    print(each["id"], each["mapped-blocks"], each["exclusive-blocks"])' "$1"
 }
 
 # --- The pool of `meta` and `data`, with blocks of 64 KiB.

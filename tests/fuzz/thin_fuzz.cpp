@@ -18,7 +18,9 @@
 #include "core/little_endian.hpp"
 #include "image/pool_xml.hpp"
 #include "persistent/check.hpp"
+#include "persistent/delta.hpp"
 #include "persistent/devices.hpp"
+#include "persistent/exclusive.hpp"
 #include "persistent/node.hpp"
 #include "persistent/superblock.hpp"
 #include "persistent/transaction.hpp"
@@ -146,6 +148,29 @@ void check_image(Image& image) {
   require(mapped == result->mapped_blocks || !result->clean(), "other mappings are read");
 }
 
+// What devices have alone, and what differs between the first and the others.
+void compare_devices(Image& image) {
+  const auto superblock = persistent::load_superblock(image);
+  if (!superblock) return;
+  const auto devices = persistent::read_devices(image, *superblock);
+  if (!devices) return;
+  const auto exclusive = persistent::count_exclusive(image, *devices);
+  if (!exclusive) require_sentence(exclusive.error());
+  constexpr size_t kComparedMost = 20;
+  for (const persistent::ThinDevice& device :
+       std::span(*devices).first(std::min(devices->size(), kComparedMost))) {
+    uint64_t end = 0;
+    const auto done = persistent::for_each_difference(
+        image, devices->front().root, device.root, [&](const persistent::DeltaRun& run) {
+          require(run.length > 0 && (end == 0 || run.device_block >= end), "out of order");
+          require(&device != devices->data() || run.difference == persistent::Difference::same,
+                  "a device differs from itself");
+          end = run.device_block + run.length;
+        });
+    if (!done) require_sentence(done.error());
+  }
+}
+
 // Steps that are done leave what they should; others leave no trace. Nothing is written.
 void change_image(Image& image) {
   auto opened = persistent::Transaction::open(image);
@@ -212,6 +237,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (kind == 'i') {
     Image image(input);
     check_image(image);
+    image.begin();
+    compare_devices(image);
     image.begin();
     change_image(image);
   }

@@ -62,6 +62,9 @@ words_and_values() {
     offers '' mirror examine --f
     offers '--keep' mirror discard --k
     offers "$folder/images/a.img" mirror forget x.img y.img "$folder/images/a"
+    offers 'dump delta delete' thin d
+    offers '--force_share --from' thin delta --f
+    offers "$folder/images/a.img" thin list "$folder/images/a"
     offers 'recover' help rec
     offers 'stripe' targets str
     offers "$folder/images/a.img" add -t loop -f "$folder/images/a"

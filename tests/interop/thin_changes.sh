@@ -1,30 +1,14 @@
 #!/usr/bin/env bash
 # sluice thin create-pool, create, snapshot, delete and restore: what they write is right, say
 # thin_check, thin_dump and the check of Sluice.
-# shellcheck source=tests/support/extent.sh
-. "$(dirname "${BASH_SOURCE[0]}")/../support/extent.sh"
+# shellcheck source=tests/interop/lib_thin.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib_thin.sh"
 set -u
 
 main() {
-    local tool each
-    : "${SLUICE:?the program under test}" "${SLUICE_SOURCE_DIR:?the checkout}"
-    for tool in thin_restore thin_dump thin_check qemu-img nbdkit mkfs.ext4 python3; do
-        command -v $tool >/dev/null || { echo "skipped: there is no $tool"; exit 77; }
-    done
-    IMAGES=$SLUICE_SOURCE_DIR/tests/support/thin_images.py
-    SEED=${SLUICE_TEST_SEED:-$RANDOM}
-    echo "# SLUICE_TEST_SEED=$SEED"
-    folder=$(mktemp -d -p /dev/shm 2>/dev/null || mktemp -d) || exit 1
-    trap 'rm -rf "$folder"' EXIT
-    cd "$folder" || exit 1
-    failures=0
-    for each in new_pool devices on_other_disks large_pool what_is_there restored bad_text \
-        pool_of_lvm killed; do
-        # shellcheck disable=SC2254  # a pattern
-        case $each in ${CASES:-*}) $each ;; esac
-        rm -rf -- *
-    done
-    [ "$failures" -eq 0 ] || { echo "$failures problems"; exit 1; }
+    run_thin "thin_restore thin_dump thin_check qemu-img nbdkit mkfs.ext4" \
+        new_pool devices on_other_disks large_pool what_is_there restored bad_text pool_of_lvm \
+        killed
     echo "thin pools are made and changed"
 }
 
@@ -193,26 +177,6 @@ killed() {
         thin 0 "no errors" check meta
     done
     clean meta
-}
-
-# clean METADATA: both checks find nothing.
-clean() {
-    thin 0 "no errors" check "$1"
-    thin_check -q "$1" > theirs.txt 2>&1 || problem "thin_check of $1: $(cat theirs.txt)"
-}
-
-# thin STATUS TEXT ARGUMENT...: runs `sluice thin`, which ends so and says so.
-thin() {
-    local status=0
-    "$SLUICE" thin "${@:3}" > out.txt 2>&1 || status=$?
-    [ $status -eq "$1" ] || problem "thin ${*:3}: status $status: $(head -c 1000 out.txt)"
-    grep -q -- "$2" out.txt || [ -z "$2" ] ||
-        problem "thin ${*:3}: nothing of '$2': $(head -c 1000 out.txt)"
-}
-
-problem() {
-    printf '%s\n' "$*"
-    failures=$((failures + 1))
 }
 
 main

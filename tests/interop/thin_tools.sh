@@ -1,40 +1,14 @@
 #!/usr/bin/env bash
 # sluice thin info, dump and check beside the thin-provisioning tools: on random pools that
 # thin_restore makes, and on the same pools with random damage (T6.20).
-#
-# SLUICE_TEST_SEED repeats a run.
-# shellcheck source=tests/support/extent.sh
-. "$(dirname "${BASH_SOURCE[0]}")/../support/extent.sh"
+# shellcheck source=tests/interop/lib_thin.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib_thin.sh"
 set -u
 
 main() {
-    local tool each
-    : "${SLUICE:?the program under test}" "${SLUICE_SOURCE_DIR:?the checkout}"
-    for tool in thin_restore thin_dump thin_check python3; do
-        command -v $tool >/dev/null || { echo "skipped: there is no $tool"; exit 77; }
-    done
-    IMAGES=$SLUICE_SOURCE_DIR/tests/support/thin_images.py
-    SEED=${SLUICE_TEST_SEED:-$RANDOM}
-    echo "# SLUICE_TEST_SEED=$SEED"
-    folder=$(mktemp -d -p /dev/shm 2>/dev/null || mktemp -d) || exit 1
-    trap 'rm -rf "$folder"' EXIT
-    cd "$folder" || exit 1
-    failures=0
-    for each in pools_and_damage other_sources needs_check wrong_lines; do
-        # shellcheck disable=SC2254  # a pattern
-        case $each in ${CASES:-*}) $each ;; esac
-    done
-    [ "$failures" -eq 0 ] || { echo "$failures problems"; exit 1; }
+    run_thin "thin_restore thin_dump thin_check thin_ls thin_delta" \
+        pools_and_damage lists deltas other_sources needs_check wrong_lines
     echo "metadata of thin pools is shown and checked"
-}
-
-# pool SEED: random metadata in `pool`.
-pool() {
-    python3 "$IMAGES" xml "$1" > pool.xml
-    rm -f pool
-    truncate -s 6M pool
-    thin_restore -q -i pool.xml -o pool > restore.txt 2>&1 ||
-        problem "seed $1: thin_restore: $(cat restore.txt)"
 }
 
 pools_and_damage() {
@@ -65,6 +39,65 @@ damaged() {
     [ $? -le 1 ] || problem "seed $1, $what: the dump does not end well"
 }
 
+# As thin_ls says: the blocks of each device, and those that it shares with no other one.
+lists() {
+    local turn fields=DEV,MAPPED_BLOCKS,EXCLUSIVE_BLOCKS,MAPPED_BYTES,EXCLUSIVE_BYTES
+    for turn in $(up_to 6 60); do
+        pool $((SEED + turn))
+        [ $((turn % 2)) -eq 0 ] || add_snapshots
+        thin_ls --no-headers --format "$fields,TRANSACTION,CREATE_TIME,SNAP_TIME" pool |
+            awk '{ $1 = $1; print }' > theirs.txt
+        thin 0 "" list --json pool
+        python3 - out.txt > ours.txt <<'END'
+import json, sys
+for each in json.load(open(sys.argv[1])):
+    print(each["id"], each["mapped-blocks"], each["exclusive-blocks"], each["mapped-bytes"],
+          each["exclusive-bytes"], each["transaction"], each["creation-time"],
+          each["snapshot-time"])
+END
+        cmp -s theirs.txt ours.txt || problem "seed $((SEED + turn)): thin_ls lists other devices"
+        thin 0 "device" list pool
+    done
+}
+
+# As thin_delta says, of pairs of devices.
+deltas() {
+    local turn from to
+    for turn in $(up_to 6 60); do
+        pool $((SEED + turn))
+        [ $((turn % 2)) -eq 0 ] || add_snapshots
+        for from in $(devices_of pool | shuf -n 3); do
+            for to in $(devices_of pool | shuf -n 3); do
+                thin_delta --thin1 "$from" --thin2 "$to" pool > theirs.txt
+                "$SLUICE" thin delta --from "$from" --to "$to" --xml pool | cmp -s theirs.txt ||
+                    problem "seed $((SEED + turn)): thin_delta $from $to finds something else"
+                "$SLUICE" thin delta --from "$from" --to "$to" pool > text.txt
+                "$SLUICE" thin delta --from "$from" --to "$to" --json pool > json.txt
+                same_delta || problem "seed $((SEED + turn)): $from and $to differ in other forms"
+            done
+        done
+    done
+    thin 1 "needs --to" delta --from 1 pool
+    thin 1 "no thin device 16777215" delta --from 16777215 --to 16777215 pool
+    thin 1 "number from 0" delta --from x --to 1 pool
+}
+
+# The forms in bytes say what theirs.txt says in blocks.
+same_delta() {
+    python3 - <<'END'
+import json, re
+theirs = open("theirs.txt").read()
+block = 512 * int(re.search(r'data_block_size="(\d+)"', theirs)[1])
+names = {"left_only": "removed", "right_only": "added", "different": "changed"}
+wanted = [(int(begin) * block, int(length) * block, names[name]) for name, begin, length in
+          re.findall(r'<(\w+) begin="(\d+)" length="(\d+)"/>', theirs) if name != "same"]
+text = [line.split() for line in open("text.txt")]
+assert [(int(offset), int(length), name) for offset, length, name in text] == wanted
+found = json.load(open("json.txt"))
+assert [(each["offset"], each["length"], each["difference"]) for each in found] == wanted
+END
+}
+
 # Any SPEC is a source.
 other_sources() {
     pool "$SEED"
@@ -88,17 +121,7 @@ other_sources() {
 # The flag alone is no fault, but it is told.
 needs_check() {
     pool "$SEED"
-    python3 - "$IMAGES" <<'END'
-import importlib.util, sys
-sys.dont_write_bytecode = True
-spec = importlib.util.spec_from_file_location("images", sys.argv[1])
-images = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(images)
-image = bytearray(open("pool", "rb").read())
-image[4] |= 1
-images.seal(image, 0, "superblock")
-open("pool", "wb").write(image)
-END
+    with_flags pool 1
     thin 0 "needs a check" check pool
     thin 0 "needs check" info pool
     thin_dump pool > theirs.xml
@@ -110,21 +133,6 @@ wrong_lines() {
     thin 1 "no action 'chek'" chek pool
     thin 1 "needs a SPEC" check
     thin 1 "json" dump --json pool
-}
-
-# thin STATUS TEXT ARGUMENT...: runs `sluice thin`, which ends so and says so.
-thin() {
-    local status=0
-    # shellcheck disable=SC2086  # no argument if it is empty
-    if [ -z "$3" ]; then set -- "$1" "$2"; fi
-    "$SLUICE" thin "${@:3}" > out.txt 2>&1 || status=$?
-    [ $status -eq "$1" ] || problem "thin ${*:3}: status $status: $(head -c 1000 out.txt)"
-    grep -q -- "$2" out.txt || problem "thin ${*:3}: nothing of '$2': $(head -c 1000 out.txt)"
-}
-
-problem() {
-    printf '%s\n' "$*"
-    failures=$((failures + 1))
 }
 
 main

@@ -14,13 +14,6 @@ namespace {
 
 using persistent::Transaction;
 
-Outcome<uint64_t> device_id(const std::string& word) {
-  const auto id = parse_digits(word);
-  if (id && *id <= persistent::kDeviceIdMost) return *id;
-  return failed(fmt::format("the id of a device is a number from 0 to {}, found {}",
-                            persistent::kDeviceIdMost, shown(word)));
-}
-
 // Opens the pool, makes the change, and commits it.
 Outcome<void> change_pool(const CommandLine& line,
                           const std::function<Result<void>(Transaction&)>& change) {
@@ -46,6 +39,19 @@ Outcome<void> change_pool(const CommandLine& line,
 }
 
 }  // namespace
+
+Outcome<uint64_t> device_id(const std::string& word) {
+  const auto id = parse_digits(word);
+  if (id && *id <= persistent::kDeviceIdMost) return *id;
+  return failed(fmt::format("the id of a device is a number from 0 to {}, found {}",
+                            persistent::kDeviceIdMost, shown(word)));
+}
+
+Outcome<uint64_t> option_device_id(const CommandLine& line, std::string_view option) {
+  if (line.has(option)) return device_id(line.text(option));
+  return failed(fmt::format("'sluice thin {}' needs --{} with the id of a device",
+                            line.word().value_or(""), option));
+}
 
 Outcome<void> create_thin_device(const CommandLine& line, const Streams&) {
   const auto id = device_id(thin_words(line)[1]);

@@ -3,7 +3,6 @@
 
 #include "cli/show.hpp"
 #include "cli/thin/thin.hpp"
-#include "persistent/devices.hpp"
 #include "spec/shown.hpp"
 #include "spec/size.hpp"
 
@@ -12,24 +11,13 @@ namespace {
 
 using persistent::SpaceMapRoot;
 using persistent::Superblock;
-using persistent::ThinDevice;
 
 Json space_json(const SpaceMapRoot& space, uint64_t block_bytes) {
   return Json{{"block-bytes", block_bytes}, {"blocks", space.blocks}, {"used", space.allocated}};
 }
 
-Json device_json(const ThinDevice& device) {
-  return Json{{"id", device.id},
-              {"mapped-blocks", device.details.mapped_blocks},
-              {"transaction", device.details.transaction_id},
-              {"creation-time", device.details.creation_time},
-              {"snapshot-time", device.details.snapshotted_time}};
-}
-
-Json info_json(const OpenMetadata& pool, const std::vector<ThinDevice>& devices) {
+Json info_json(const OpenMetadata& pool, const ThinListing& listing) {
   const Superblock& superblock = pool.superblock;
-  Json list = Json::array();
-  for (const ThinDevice& device : devices) list.push_back(device_json(device));
   Json json = Json::object();
   json.set("filename", pool.disk->name());
   json.set("version", superblock.version);
@@ -39,7 +27,7 @@ Json info_json(const OpenMetadata& pool, const std::vector<ThinDevice>& devices)
   json.set("metadata-snapshot", superblock.metadata_snapshot);
   json.set("data", space_json(superblock.data_space_map, superblock.data_block_bytes()));
   json.set("metadata", space_json(superblock.metadata_space_map, persistent::kBlockBytes));
-  json.set("devices", list);
+  json.set("devices", devices_json(listing, superblock.data_block_bytes()));
   return json;
 }
 
@@ -71,20 +59,7 @@ std::string pool_text(const OpenMetadata& pool, bool is_snapshot) {
     text += thin_field("metadata snapshot", fmt::format("block {}", superblock.metadata_snapshot));
   }
   if (superblock.needs_check())
-    text += thin_field("needs check", "yes: 'sluice thin check' does it");
-  return text;
-}
-
-std::string devices_text(const std::vector<ThinDevice>& devices, uint64_t block_bytes) {
-  if (devices.empty()) return "no devices\n";
-  std::string text = fmt::format("{:<10} {:>12} {:>12} {:>12} {:>12}\n", "device", "mapped",
-                                 "transaction", "created at", "snapshot at");
-  for (const ThinDevice& device : devices) {
-    text += fmt::format("{:<10} {:>12} {:>12} {:>12} {:>12}\n", device.id,
-                        describe_size(device.details.mapped_blocks * block_bytes),
-                        device.details.transaction_id, device.details.creation_time,
-                        device.details.snapshotted_time);
-  }
+    text += thin_field("needs check", "yes: 'sluice thin check --clear-needs-check' does it");
   return text;
 }
 
@@ -93,14 +68,14 @@ std::string devices_text(const std::vector<ThinDevice>& devices, uint64_t block_
 Outcome<void> show_thin(const CommandLine& line, const Streams& streams) {
   const auto pool = open_metadata(line);
   if (!pool) return std::unexpected(pool.error());
-  const auto devices = persistent::read_devices(*pool->reader, pool->superblock);
-  if (!devices) return std::unexpected(blame_metadata(*pool->disk, devices.error()));
+  const auto listing = list_thin_devices(*pool);
+  if (!listing) return std::unexpected(listing.error());
   if (line.has("json")) {
-    streams.out << written(info_json(*pool, *devices));
+    streams.out << written(info_json(*pool, *listing));
     return {};
   }
   streams.out << pool_text(*pool, line.has("metadata_snapshot"))
-              << devices_text(*devices, pool->superblock.data_block_bytes());
+              << devices_text(*listing, pool->superblock.data_block_bytes());
   return {};
 }
 
