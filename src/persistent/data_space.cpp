@@ -29,7 +29,35 @@ Result<void> DataSpace::create(uint64_t data_blocks) {
   const auto counts = counts_.create();
   if (!counts) return std::unexpected(counts.error());
   root_ = {.blocks = data_blocks, .index = *index, .counts = *counts};
-  for (uint64_t i = 0; i < root_.bitmaps(); ++i) {
+  return add_bitmaps(0);
+}
+
+// The bits behind the last block of the last bitmap are zeroes; whether they were counted as free
+// depends on who wrote it.
+Result<void> DataSpace::grow(uint64_t data_blocks) {
+  const uint64_t bitmaps = root_.bitmaps();
+  root_.blocks = data_blocks;
+  if (bitmaps != 0) {
+    auto last = find(root_, (bitmaps - 1) * kBlocksOfBitmap);
+    if (!last) return std::unexpected(last.error());
+    const auto bitmap = blocks_.read(last->entry.bitmap, BlockKind::bitmap);
+    if (!bitmap) return std::unexpected(bitmap.error());
+    const uint32_t length = blocks_of_bitmap(root_, last->index);
+    last->entry.none_free_before = find_free(*bitmap, 0, length).value_or(length);
+    last->entry.free = 0;
+    for (uint32_t bit = last->entry.none_free_before; bit < length; ++bit) {
+      if (bitmap_count(*bitmap, bit) == 0) ++last->entry.free;
+    }
+    std::array<std::byte, IndexEntry::kBytes> value;
+    store(last->entry, value);
+    const auto inserted = index_.insert(root_.index, last->index, value);
+    if (!inserted) return std::unexpected(inserted.error());
+  }
+  return add_bitmaps(bitmaps);
+}
+
+Result<void> DataSpace::add_bitmaps(uint64_t first) {
+  for (uint64_t i = first; i < root_.bitmaps(); ++i) {
     const auto bitmap = metadata_.allocate();
     if (!bitmap) return std::unexpected(bitmap.error());
     blocks_.make(*bitmap, BlockKind::bitmap);

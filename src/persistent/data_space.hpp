@@ -23,6 +23,9 @@ class DataSpace final : public ValueReferences {
   // The space map of a data device without mappings.
   Result<void> create(uint64_t data_blocks);
 
+  // There are so many data blocks from now on, at least as many as before.
+  Result<void> grow(uint64_t data_blocks);
+
   // A block that is free in this transaction and in the last one; its count becomes 1. ENOSPC.
   Result<uint64_t> allocate();
 
@@ -55,6 +58,7 @@ class DataSpace final : public ValueReferences {
   };
 
   Result<uint64_t> find_unused();
+  Result<void> add_bitmaps(uint64_t first);
   Result<void> change(uint64_t block, int by);
   Result<void> set(uint64_t block, uint64_t before, uint64_t now);
   Result<Place> find(const SpaceMapRoot& root, uint64_t block);

@@ -53,6 +53,15 @@ Result<void> MetadataSpace::create(uint64_t blocks) {
   return {};
 }
 
+void MetadataSpace::grow(uint64_t blocks) {
+  if (!grown_ && root_.blocks % kBlocksOfBitmap != 0 && blocks != root_.blocks) {
+    grown_ = static_cast<uint32_t>(root_.blocks / kBlocksOfBitmap);
+  }
+  root_.blocks = blocks;
+  before_.resize(root_.bitmaps());
+  used_before_.resize(blocks, false);
+}
+
 // The bitmaps, the index, and the tree of counts, of which all nodes may be copied, and new ones
 // made for all counts that do not fit into bitmaps now or before.
 uint64_t MetadataSpace::held_back() const {
@@ -159,9 +168,9 @@ Result<SpaceMapRoot> MetadataSpace::commit() {
     if (!made) return std::unexpected(made.error());
     counts_root_ = *made;
   }
-  // Those of new metadata.
+  // Those of new blocks.
   for (uint32_t i = 0; i < index_.size(); ++i) {
-    if (index_[i].bitmap != 0) continue;
+    if (index_[i].bitmap != 0 && i != grown_) continue;
     if (auto made = shadow_bitmap(i); !made) return std::unexpected(made.error());
   }
   const auto index_block = allocate();
@@ -267,6 +276,7 @@ void MetadataSpace::begin_transaction(const SpaceMapRoot& root) {
   changes_.clear();
   undo_.clear();
   taken_ = 0;
+  grown_.reset();
   is_committing_ = false;
 }
 

@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <set>
 #include <unordered_map>
 #include <vector>
@@ -27,6 +28,11 @@ class MetadataSpace final : public BlockSpace {
   Result<void> load(const SpaceMapRoot& root);
   // For new metadata: nothing but the superblock is in use, and load() is not called.
   Result<void> create(uint64_t blocks);
+
+  // There are so many blocks from now on, at least as many as before and at most
+  // kMetadataBlocksMost. It is not undone.
+  void grow(uint64_t blocks);
+  uint64_t blocks() const { return root_.blocks; }
 
   // Blocks that are free in both transactions.
   uint64_t free() const { return root_.blocks - root_.allocated - taken_; }
@@ -73,10 +79,11 @@ class MetadataSpace final : public BlockSpace {
   std::vector<bool> used_before_;   // by block
 
   std::unordered_map<uint64_t, Change> changes_;
-  uint64_t taken_ = 0;           // changed blocks that were free before
-  uint64_t in_tree_before_ = 0;  // entries of the tree of counts in the last transaction
-  uint64_t new_in_tree_ = 0;     // and those that the changes add
-  uint64_t cursor_ = 0;          // the search for a free block begins here
+  uint64_t taken_ = 0;             // changed blocks that were free before
+  uint64_t in_tree_before_ = 0;    // entries of the tree of counts in the last transaction
+  uint64_t new_in_tree_ = 0;       // and those that the changes add
+  std::optional<uint32_t> grown_;  // the bitmap that was the last, and has more blocks now
+  uint64_t cursor_ = 0;            // the search for a free block begins here
   struct Undo {
     uint64_t block;
     uint64_t now;

@@ -42,21 +42,30 @@ Transaction::Transaction(BlockReader& reader, const Superblock& superblock)
       superblock_(superblock) {}
 
 Result<std::unique_ptr<Transaction>> Transaction::open(BlockReader& reader, Access access) {
-  const auto superblock = load_superblock(reader);
+  const auto superblock = load_superblock_for(reader, access);
   if (!superblock) return std::unexpected(superblock.error());
-  const bool may_change = access == Access::read_write;
-  if (may_change && superblock->read_only_compatible != 0) {
+  std::unique_ptr<Transaction> opened(new Transaction(reader, *superblock));
+  if (auto loaded = opened->load(); !loaded) return std::unexpected(loaded.error());
+  return opened;
+}
+
+Result<Superblock> Transaction::load_superblock_for(BlockReader& reader, Access access) {
+  auto superblock = load_superblock(reader);
+  if (!superblock || access == Access::read_only) return superblock;
+  if (superblock->read_only_compatible != 0) {
     return fail(EROFS, fmt::format("it has features without which it must not be written: {:#x}",
                                    superblock->read_only_compatible));
   }
-  if (may_change && superblock->needs_check()) {
+  if (superblock->needs_check()) {
     return fail(EUCLEAN, "the metadata is marked as one that needs a check");
   }
-  std::unique_ptr<Transaction> opened(new Transaction(reader, *superblock));
-  auto loaded = opened->metadata_.load(superblock->metadata_space_map);
-  opened->metadata_.keep_reserve(deletion_needs(superblock->data_space_map));
-  if (!loaded) return std::unexpected(loaded.error());
-  return opened;
+  return superblock;
+}
+
+Result<void> Transaction::load() {
+  auto loaded = metadata_.load(superblock_.metadata_space_map);
+  metadata_.keep_reserve(deletion_needs(superblock_.data_space_map));
+  return loaded;
 }
 
 Result<std::unique_ptr<Transaction>> Transaction::create(BlockReader& reader, const NewPool& pool) {
@@ -89,44 +98,6 @@ Result<std::unique_ptr<Transaction>> Transaction::create(BlockReader& reader, co
   transaction.metadata_.keep_reserve(deletion_needs({.blocks = pool.data_blocks}));
   if (auto filled = transaction.atomically(fill); !filled) return std::unexpected(filled.error());
   return made;
-}
-
-Result<void> Transaction::create_device(uint64_t id) {
-  return atomically([&]() -> Result<void> {
-    if (auto checked = check_new(id); !checked) return checked;
-    const auto root = mappings_.create();
-    if (!root) return std::unexpected(root.error());
-    return add_device(id, *root, {});
-  });
-}
-
-// The snapshot has the tree of its origin, which from then on both copy before they change it.
-Result<void> Transaction::create_snapshot(uint64_t id, uint64_t origin) {
-  return atomically([&]() -> Result<void> {
-    if (auto checked = check_new(id); !checked) return checked;
-    auto details = find_details(origin);
-    if (!details) return std::unexpected(details.error());
-    const auto root = root_of(origin);
-    if (!root) return std::unexpected(root.error());
-    if (superblock_.time == kTimeMost) {
-      return fail(EOVERFLOW, "the time of the pool is at its end: no more snapshots can be taken");
-    }
-    ++superblock_.time;
-    details->snapshotted_time = superblock_.time;
-    if (auto set = set_details(origin, *details); !set) return set;
-    if (auto referred = metadata_.increase(*root); !referred) return referred;
-    return add_device(id, *root, *details);
-  });
-}
-
-Result<void> Transaction::remove_device(uint64_t id) {
-  return atomically(
-      [&]() -> Result<void> {
-        const auto root = unlist(id);
-        if (!root) return std::unexpected(root.error());
-        return mappings_.release(*root);
-      },
-      Kind::frees);
 }
 
 // The root of its mappings, whose reference is the caller's now.
@@ -225,6 +196,48 @@ void Transaction::restore_state(uint32_t time, uint64_t transaction_id, uint32_t
   superblock_.flags = flags;
 }
 
+Result<void> Transaction::adopt(uint64_t id, uint64_t block, Mapping mapping) {
+  return atomically([&]() -> Result<void> {
+    const auto root = own_root(id);
+    if (!root) return std::unexpected(root.error());
+    if (auto referred = data_.increase(number_value(mapping.value())); !referred) return referred;
+    const auto put_there = put(id, *root, block, mapping);
+    if (!put_there) return std::unexpected(put_there.error());
+    return {};
+  });
+}
+
+Result<void> Transaction::grow_data(uint64_t blocks) {
+  return atomically([&]() -> Result<void> {
+    if (blocks < data_.root().blocks || blocks > kDataBlocksMost) {
+      return fail(EINVAL,
+                  fmt::format("the pool has {} data blocks, and can have {} at most, not {}",
+                              data_.root().blocks, kDataBlocksMost, blocks));
+    }
+    const uint64_t before = data_.root().blocks;
+    metadata_.keep_reserve(deletion_needs({.blocks = blocks}));
+    auto grown = data_.grow(blocks);
+    if (!grown) metadata_.keep_reserve(deletion_needs({.blocks = before}));
+    return grown;
+  });
+}
+
+// Where the metadata is full there is room for the rest of the transaction at once.
+Result<void> Transaction::grow_metadata(uint64_t blocks) {
+  return atomically([&]() -> Result<void> {
+    const uint64_t most = std::min(blocks_.device_blocks(), kMetadataBlocksMost);
+    const uint64_t before = metadata_.blocks();
+    if (blocks < before || blocks > most) {
+      return fail(EINVAL, fmt::format("the metadata has {} blocks of {} bytes, and can have {} at "
+                                      "most on this device, not {}",
+                                      before, kBlockBytes, std::max(before, most), blocks));
+    }
+    metadata_.grow(blocks);
+    superblock_.metadata_blocks = blocks;
+    return {};
+  });
+}
+
 Result<bool> Transaction::unmap(uint64_t id, uint64_t block) {
   return atomically(
       [&]() -> Result<bool> {
@@ -263,6 +276,33 @@ Result<void> Transaction::commit(BlockWriter& writer) {
   if (auto written = writer.write_superblock(sealed.superblock); !written) return written;
   settle();
   return {};
+}
+
+Result<void> Transaction::seal(Sealed& sealed) {
+  if (failed_) return fail(EIO, "an earlier commit has failed");
+  const auto root = atomically([&] { return metadata_.commit(); });
+  if (!root) return std::unexpected(root.error());
+  failed_ = true;
+  superblock_.metadata_space_map = *root;
+  superblock_.data_space_map = data_.root();
+  sealed.blocks.clear();
+  // A block that was made and is free again has no place in the tree, and is not written.
+  const auto note = [&](uint64_t number, ConstBlock bytes) -> Result<void> {
+    const auto count = metadata_.count(number);
+    if (!count) return std::unexpected(count.error());
+    if (*count != 0) sealed.blocks.push_back({number, bytes});
+    return {};
+  };
+  if (auto noted = blocks_.for_each_new(note); !noted) return noted;
+  write_superblock(superblock_, sealed.superblock);
+  return {};
+}
+
+void Transaction::settle() {
+  blocks_.begin_transaction();
+  metadata_.begin_transaction(superblock_.metadata_space_map);
+  data_.begin_transaction();
+  failed_ = false;
 }
 
 Result<uint64_t> Transaction::root_of(uint64_t id) {

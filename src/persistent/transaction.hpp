@@ -9,10 +9,8 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <optional>
-#include <vector>
 
 #include "persistent/block_writer.hpp"
 #include "persistent/data_space.hpp"
@@ -42,6 +40,9 @@ class Transaction {
   Result<void> create_device(uint64_t id);
   Result<void> create_snapshot(uint64_t id, uint64_t origin);
   Result<void> remove_device(uint64_t id);
+  // The device becomes a new snapshot of another one, and what only it has mapped is free. EINVAL:
+  // of itself.
+  Result<void> roll_back(uint64_t id, uint64_t snapshot);
   Result<DeviceDetails> details(uint64_t id);
 
   // --- Mappings. ENODEV.
@@ -55,35 +56,16 @@ class Transaction {
   // False: the block was not provisioned.
   Result<bool> unmap(uint64_t id, uint64_t block);
 
-  // --- The same for a pool that is served: data blocks are filled before they are mapped.
-  // Calls `take` for each mapped block from `begin` to before `end`, in order, until it returns
-  // false. ENODEV.
-  using TakeMapping = std::function<bool(uint64_t block, Mapping mapping)>;
-  Result<void> visit(uint64_t id, uint64_t begin, uint64_t end, const TakeMapping& take);
-  using TakeDevice = std::function<bool(uint64_t id, const DeviceDetails& details)>;
-  Result<void> visit_devices(const TakeDevice& take);
-  struct Placing {
-    uint64_t block = 0;
-    uint64_t data_block = 0;
-  };
-  // Data blocks for their owner, until settle() or give_back(); no commit knows of them. ENOSPC:
-  // none is reserved.
-  Result<void> reserve(std::span<Placing> placings);
-  // Maps all of them. They stay reserved. ENODEV, ENOSPC: of metadata.
-  Result<void> map(uint64_t id, std::span<const Placing> placings);
-  void give_back(std::span<const Placing> placings);
-  // Unmaps those of the blocks that are mapped; `freed` gets the data blocks that nothing else
-  // uses, which are reserved from then on.
-  Result<void> unmap(uint64_t id, std::span<const uint64_t> blocks, std::vector<uint64_t>& freed);
-  void free_data(uint64_t data_block) { data_.give_back(data_block); }
-  // What is reserved in `before`, which is left in the middle of a removal, is so here.
-  void adopt_reserved(Transaction& before) { data_.adopt_reserved(before.data_); }
+  // A block of one device gets the data block that another one has mapped, in place of its own. The
+  // data is shared from then on, so that both are as if a snapshot had been taken (share_all()).
+  Result<void> adopt(uint64_t id, uint64_t block, Mapping mapping);
+  // A new time, at which the device was taken a snapshot of: what it has mapped is shared, perhaps.
+  Result<void> share_all(uint64_t id);
 
-  // A device is removed in steps, between which nothing else is done. An error of one of them
-  // leaves the transaction as it is in the middle of it: it must not be committed. `left`: parts of
-  // its tree that are to be released.
-  Result<void> begin_removal(uint64_t id, std::vector<uint64_t>& left);
-  Result<void> continue_removal(std::vector<uint64_t>& left);
+  // --- Sizes. EINVAL: fewer blocks than there are, more than the format has, or than the metadata
+  // device.
+  Result<void> grow_data(uint64_t blocks);
+  Result<void> grow_metadata(uint64_t blocks);
 
   // --- What another pool had, for one that is restored.
   // Without mappings. EINVAL, EEXIST as above.
@@ -112,14 +94,17 @@ class Transaction {
   Result<void> seal(Sealed& sealed);
   void settle();
 
- private:
+ protected:
   explicit Transaction(BlockReader& reader, const Superblock& superblock);
+  static Result<Superblock> load_superblock_for(BlockReader& reader, Access access);
+  Result<void> load();
 
   enum class Kind : uint8_t { uses, frees };
   template <typename Work>
   auto atomically(Work work, Kind kind = Kind::uses) -> decltype(work());
   template <typename Work>
   auto reading(Work work) -> decltype(work());
+  Result<uint32_t> next_time();
   Result<void> check_new(uint64_t id);
   Result<uint64_t> root_of(uint64_t id);
   Result<uint64_t> own_root(uint64_t id);

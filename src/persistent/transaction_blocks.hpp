@@ -22,6 +22,7 @@ class TransactionBlocks {
   // The reader outlives it.
   explicit TransactionBlocks(BlockReader& reader) : reader_(reader) {}
 
+  uint64_t device_blocks() const { return reader_.blocks(); }
   // Verified. It is valid until the operation ends; so are the others.
   Result<ConstBlock> read(uint64_t number, BlockKind kind);
   // Made by this transaction: it may be changed where it is.

@@ -192,6 +192,13 @@ void change_image(Image& image) {
       if (auto unmapped = pool.unmap(device, block); !unmapped) require_sentence(unmapped.error());
     }
   }
+  if (auto rolled = pool.roll_back(0, 5); !rolled) require_sentence(rolled.error());
+  const uint64_t data_blocks = pool.superblock().data_space_map.blocks;
+  if (auto grown = pool.grow_metadata(image.blocks()); !grown) require_sentence(grown.error());
+  if (auto grown = pool.grow_data(std::min(data_blocks, persistent::kDataBlocksMost) + 20'000);
+      !grown) {
+    require_sentence(grown.error());
+  }
   if (auto removed = pool.remove_device(5); !removed) require_sentence(removed.error());
 }
 

@@ -38,8 +38,13 @@ void ThinRun::run(int transactions) {
 }
 
 void ThinRun::begin() {
-  auto opened = is_new_ ? Transaction::create(disk_, {.metadata_blocks = shape_.metadata_blocks,
-                                                      .data_blocks = shape_.data_blocks})
+  if (is_new_) {
+    const uint64_t part = shape_.grows ? 10 : 1;
+    pool_.data_blocks = shape_.data_blocks / part;
+    pool_.metadata_blocks = shape_.metadata_blocks / part;
+  }
+  auto opened = is_new_ ? Transaction::create(disk_, {.metadata_blocks = pool_.metadata_blocks,
+                                                      .data_blocks = pool_.data_blocks})
                         : Transaction::open(disk_);
   ASSERT_TRUE(opened) << opened.error().text;
   transaction_ = std::move(*opened);
@@ -51,9 +56,10 @@ void ThinRun::begin() {
 
 void ThinRun::change() {
   const uint64_t what = random_() % 100;
-  if (what < 2 || pool_.empty()) return make_device();
+  if (what < 2 || pool_.devices.empty()) return make_device();
   if (what < 4) return take_snapshot();
   if (what < 5) return remove_device();
+  if (what < 6) return shape_.grows ? grow() : roll_back();
   const uint64_t id = any_device();
   // Runs and scattered blocks.
   const uint64_t block = random_() % shape_.device_blocks;
@@ -66,7 +72,9 @@ void ThinRun::change() {
 }
 
 uint64_t ThinRun::any_device() {
-  return std::next(pool_.begin(), static_cast<std::ptrdiff_t>(random_() % pool_.size()))->first;
+  return std::next(pool_.devices.begin(),
+                   static_cast<std::ptrdiff_t>(random_() % pool_.devices.size()))
+      ->first;
 }
 
 // False: there was no space, and nothing has changed.
@@ -82,21 +90,21 @@ bool ThinRun::done(const Result<void>& result) {
 
 void ThinRun::make_device() {
   const uint64_t id = random_() % (2 * shape_.devices);
-  if (pool_.size() >= shape_.devices) return;
-  if (pool_.contains(id)) {
+  if (pool_.devices.size() >= shape_.devices) return;
+  if (pool_.devices.contains(id)) {
     EXPECT_EQ(transaction_->create_device(id).error().error, EEXIST);
   } else if (done(transaction_->create_device(id))) {
-    pool_[id] = {.snapshotted = transaction_->superblock().time};
+    pool_.devices[id] = {.snapshotted = transaction_->superblock().time};
   }
 }
 
 void ThinRun::take_snapshot() {
   const uint64_t id = random_() % (2 * shape_.devices);
   const uint64_t origin = any_device();
-  if (pool_.size() >= shape_.devices || pool_.contains(id)) return;
+  if (pool_.devices.size() >= shape_.devices || pool_.devices.contains(id)) return;
   if (!done(transaction_->create_snapshot(id, origin))) return;
-  pool_[origin].snapshotted = transaction_->superblock().time;
-  pool_[id] = pool_[origin];
+  pool_.devices[origin].snapshotted = transaction_->superblock().time;
+  pool_.devices[id] = pool_.devices[origin];
 }
 
 void ThinRun::remove_device() {
@@ -109,8 +117,30 @@ void ThinRun::remove_device() {
   }
   ASSERT_TRUE(removed) << removed.error().text;
   ++counts_.changes;
-  pool_.erase(id);
+  pool_.devices.erase(id);
   EXPECT_EQ(transaction_->remove_device(3 * shape_.devices).error().error, ENODEV);
+}
+
+void ThinRun::roll_back() {
+  const uint64_t id = any_device();
+  const uint64_t snapshot = any_device();
+  if (id == snapshot) {
+    EXPECT_EQ(transaction_->roll_back(id, snapshot).error().error, EINVAL);
+    return;
+  }
+  if (!done(transaction_->roll_back(id, snapshot))) return;
+  pool_.devices[snapshot].snapshotted = transaction_->superblock().time;
+  pool_.devices[id] = pool_.devices[snapshot];
+}
+
+void ThinRun::grow() {
+  const uint64_t data = pool_.data_blocks + random_() % (shape_.data_blocks / 20);
+  EXPECT_EQ(transaction_->grow_data(pool_.data_blocks - 1).error().error, EINVAL);
+  EXPECT_EQ(transaction_->grow_metadata(shape_.metadata_blocks + 1).error().error, EINVAL);
+  if (data <= shape_.data_blocks && done(transaction_->grow_data(data))) pool_.data_blocks = data;
+  const uint64_t metadata = pool_.metadata_blocks + random_() % (shape_.metadata_blocks / 20);
+  if (metadata > shape_.metadata_blocks) return;
+  if (done(transaction_->grow_metadata(metadata))) pool_.metadata_blocks = metadata;
 }
 
 // The block was free in this transaction, and is in the last one: its content there is needed after
@@ -118,33 +148,35 @@ void ThinRun::remove_device() {
 void ThinRun::provision(uint64_t id, uint64_t block) {
   const auto data_block = transaction_->provision(id, block);
   if (!done(data_block ? Result<void>() : std::unexpected(data_block.error()))) return;
-  EXPECT_LT(*data_block, shape_.data_blocks);
+  EXPECT_LT(*data_block, pool_.data_blocks);
   if (random_() % 16 == 0) {
     EXPECT_FALSE(is_in_use(pool_, *data_block)) << *data_block;
     EXPECT_FALSE(is_in_use(committed_, *data_block)) << *data_block;
   }
-  pool_[id].mappings[block] = {.data_block = *data_block, .time = transaction_->superblock().time};
+  pool_.devices[id].mappings[block] = {.data_block = *data_block,
+                                       .time = transaction_->superblock().time};
 }
 
 void ThinRun::unmap(uint64_t id, uint64_t block) {
   const auto unmapped = transaction_->unmap(id, block);
   if (!done(unmapped ? Result<void>() : std::unexpected(unmapped.error()))) return;
-  EXPECT_EQ(*unmapped, pool_[id].mappings.erase(block) == 1);
+  EXPECT_EQ(*unmapped, pool_.devices[id].mappings.erase(block) == 1);
 }
 
 void ThinRun::look_up(uint64_t id, uint64_t block) {
   const auto found = transaction_->find(id, block);
   ASSERT_TRUE(found) << found.error().text;
-  const Mappings& mappings = pool_[id].mappings;
+  const Mappings& mappings = pool_.devices[id].mappings;
   const auto expected = mappings.find(block);
   ASSERT_EQ(found->has_value(), expected != mappings.end()) << id << " " << block;
   if (!*found) return;
   EXPECT_EQ(**found, expected->second);
-  EXPECT_EQ(transaction_->is_shared(id, **found), expected->second.time < pool_[id].snapshotted);
+  EXPECT_EQ(transaction_->is_shared(id, **found),
+            expected->second.time < pool_.devices[id].snapshotted);
 }
 
 bool ThinRun::is_in_use(const Pool& pool, uint64_t data_block) const {
-  return std::ranges::any_of(pool, [&](const auto& device) {
+  return std::ranges::any_of(pool.devices, [&](const auto& device) {
     return std::ranges::any_of(device.second.mappings, [&](const auto& mapping) {
       return mapping.second.data_block == data_block;
     });
@@ -189,10 +221,14 @@ void ThinRun::examine(const VolatileBlocks::Bytes& left, bool may_be_new) {
   ASSERT_TRUE(checked->clean()) << checked->sentences.front();
   const Pool found = read(blocks);
   const auto same = [&](const Pool& expected) {
-    return std::ranges::equal(found, expected, [](const auto& one, const auto& other) {
-      return one.first == other.first && one.second.snapshotted == other.second.snapshotted &&
-             one.second.mappings == other.second.mappings;
-    });
+    return found.data_blocks == expected.data_blocks &&
+           found.metadata_blocks == expected.metadata_blocks &&
+           std::ranges::equal(found.devices, expected.devices,
+                              [](const auto& one, const auto& other) {
+                                return one.first == other.first &&
+                                       one.second.snapshotted == other.second.snapshotted &&
+                                       one.second.mappings == other.second.mappings;
+                              });
   };
   EXPECT_TRUE(same(committed_) || (may_be_new && same(pool_))) << "another state is on the device";
   if (random_() % shape_.judge_each == 0) judge(left);
@@ -207,11 +243,14 @@ void ThinRun::judge(const VolatileBlocks::Bytes& left) {
 ThinRun::Pool ThinRun::read(persistent::BlockReader& reader) {
   Pool pool;
   const auto superblock = persistent::load_superblock(reader);
+  pool.data_blocks = superblock->data_space_map.blocks;
+  pool.metadata_blocks = superblock->metadata_space_map.blocks;
+  EXPECT_EQ(superblock->metadata_blocks, pool.metadata_blocks);
   const auto devices = persistent::read_devices(reader, *superblock);
   EXPECT_TRUE(devices) << devices.error().text;
   if (!devices) return pool;
   for (const persistent::ThinDevice& device : *devices) {
-    Device& found = pool[device.id];
+    Device& found = pool.devices[device.id];
     found.snapshotted = device.details.snapshotted_time;
     const auto done =
         persistent::for_each_run(reader, device.root, [&](const persistent::MappedRun& run) {

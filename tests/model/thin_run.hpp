@@ -1,9 +1,10 @@
 // ThinRun: the metadata of a pool under random changes, checked against an oracle.
 //
-// Devices are made, removed and taken snapshots of, blocks provisioned and unmapped, and now and
-// then a transaction is committed, during which the power is cut at any write or flush. What is on
-// the device then is exactly the last committed state, or, from the write of the superblock on, the
-// new one, without a fault or a leak. That is examined here, and of some cuts by `thin_check`.
+// Devices are made, removed, rolled back and taken snapshots of, both devices grow, blocks
+// provisioned and unmapped, and now and then a transaction is committed, during which the power is
+// cut at any write or flush. What is on the device then is exactly the last committed state, or,
+// from the write of the superblock on, the new one, without a fault or a leak. That is examined
+// here, and of some cuts by `thin_check`.
 #pragma once
 
 #include <map>
@@ -34,6 +35,7 @@ class ThinRun {
     uint64_t devices = 6;     // at a time
     size_t cuts_each = 7;     // of so many events one is a cut
     size_t judge_each = 40;   // of so many cuts thin_check examines one
+    bool grows = false;       // begins with a tenth of the blocks; and no device is rolled back
     uint64_t fails_each = 0;  // of so many writes and flushes one fails; 0: none does
   };
 
@@ -48,13 +50,19 @@ class ThinRun {
     Mappings mappings = {};
     uint32_t snapshotted = 0;  // the time of it
   };
-  using Pool = std::map<uint64_t, Device>;
+  struct Pool {
+    std::map<uint64_t, Device> devices = {};
+    uint64_t data_blocks = 0;
+    uint64_t metadata_blocks = 0;
+  };
 
   void begin();
   void change();
   void make_device();
   void remove_device();
   void take_snapshot();
+  void roll_back();
+  void grow();
   void provision(uint64_t id, uint64_t block);
   void unmap(uint64_t id, uint64_t block);
   void look_up(uint64_t id, uint64_t block);

@@ -55,6 +55,14 @@ TEST(ThinModel, ManySnapshots) {
   run_pools({.metadata_blocks = 2000, .device_blocks = 800, .devices = 40}, 2, 40);
 }
 
+// Also of metadata that is full, and beyond one bitmap (T6.9).
+TEST(ThinModel, BothDevicesGrow) {
+  run_pools({.metadata_blocks = 600, .data_blocks = 60000, .device_blocks = 50000, .grows = true},
+            2, 40);
+  run_pools({.metadata_blocks = 18000, .data_blocks = 60000, .cuts_each = 300, .grows = true}, 1,
+            40);
+}
+
 TEST(ThinModel, AFailedCommitIsTheLast) { run_pools({.cuts_each = 20, .fails_each = 60}, 30, 40); }
 
 }  // namespace

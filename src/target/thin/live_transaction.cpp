@@ -14,7 +14,7 @@ namespace sluice::thin {
 namespace {
 
 using persistent::kBlockBytes;
-using persistent::Transaction;
+using persistent::ServedTransaction;
 
 constexpr uint64_t kCacheBlocksLeast = 256;
 constexpr uint64_t kCacheBlocksMost = 1 << 24;
@@ -67,11 +67,11 @@ Task LiveTransaction::close(Request& request) {
 }
 
 Task LiveTransaction::load(Request& request, Error& error) {
-  std::unique_ptr<Transaction> opened;
-  const auto access =
-      options_.writable ? Transaction::Access::read_write : Transaction::Access::read_only;
+  std::unique_ptr<ServedTransaction> opened;
+  const auto access = options_.writable ? ServedTransaction::Access::read_write
+                                        : ServedTransaction::Access::read_only;
   const auto step = [&]() -> Result<void> {
-    auto made = Transaction::open(*reader_, access);
+    auto made = ServedTransaction::open(*reader_, access);
     if (!made) return std::unexpected(std::move(made.error()));
     opened = std::move(*made);
     return {};

@@ -19,7 +19,7 @@
 #include <vector>
 
 #include "core/health.hpp"
-#include "persistent/transaction.hpp"
+#include "persistent/served_transaction.hpp"
 #include "ring/async_mutex.hpp"
 #include "target/target.hpp"
 #include "target/thin/cached_reader.hpp"
@@ -40,8 +40,8 @@ class LiveTransaction {
 
   AsyncMutex& mutex() { return mutex_; }
   bool is_open() const { return transaction_ != nullptr; }
-  persistent::Transaction& operator*() { return *transaction_; }
-  persistent::Transaction* operator->() { return transaction_.get(); }
+  persistent::ServedTransaction& operator*() { return *transaction_; }
+  persistent::ServedTransaction* operator->() { return transaction_.get(); }
 
   Task read(Request& request, Step step, Error& error);
   // A step that changes something. EROFS.
@@ -91,7 +91,7 @@ class LiveTransaction {
   std::unique_ptr<CachedReader> reader_;
 
   AsyncMutex mutex_;  // guards what follows
-  std::unique_ptr<persistent::Transaction> transaction_;
+  std::unique_ptr<persistent::ServedTransaction> transaction_;
   persistent::Sealed sealed_;
   std::vector<uint64_t> freed_;    // data blocks, by this transaction
   std::vector<uint64_t> dropped_;  // by those before: to be discarded, then free

@@ -24,7 +24,7 @@ namespace sluice::thin {
 
 class Pool {
  public:
-  using Placing = persistent::Transaction::Placing;
+  using Placing = persistent::ServedTransaction::Placing;
 
   // Both targets outlive it.
   Pool(PoolOptions options, Target& metadata, Target& data);

@@ -11,7 +11,7 @@
 #include <utility>
 
 #include "core/health.hpp"
-#include "persistent/transaction.hpp"
+#include "persistent/served_transaction.hpp"
 
 namespace sluice::thin {
 

@@ -174,5 +174,77 @@ TEST(ThinTransaction, DamageStopsAStepAsAWhole) {
   expect_clean(device);
 }
 
+// The volume is what the snapshot is, and what only it had mapped is free.
+TEST(ThinTransaction, ADeviceIsRolledBack) {
+  VolatileBlocks device = empty_device(512);
+  auto made = Transaction::create(device, {.metadata_blocks = 512, .data_blocks = 1000});
+  ASSERT_TRUE(made) << made.error().text;
+  Transaction& transaction = **made;
+  ASSERT_TRUE(transaction.create_device(1));
+  for (uint64_t block = 0; block < 300; ++block) ASSERT_TRUE(transaction.provision(1, block));
+  ASSERT_TRUE(transaction.create_snapshot(2, 1));
+  ASSERT_TRUE(transaction.commit(device));
+  const uint64_t free = transaction.free_data_blocks();
+  for (uint64_t block = 250; block < 400; ++block) ASSERT_TRUE(transaction.provision(1, block));
+  ASSERT_TRUE(transaction.commit(device));
+  EXPECT_EQ(transaction.roll_back(1, 3).error().error, ENODEV);
+  EXPECT_EQ(transaction.roll_back(3, 1).error().error, ENODEV);
+  EXPECT_EQ(transaction.roll_back(1, 1).error().error, EINVAL);
+  transaction.set_transaction_id(9);
+  ASSERT_TRUE(transaction.roll_back(1, 2));
+  ASSERT_TRUE(transaction.commit(device));
+  expect_clean(device);
+  EXPECT_EQ(transaction.free_data_blocks(), free);
+  EXPECT_EQ(*transaction.find(1, 260), *transaction.find(2, 260));
+  EXPECT_EQ(*transaction.find(1, 350), std::nullopt);
+  EXPECT_TRUE(*transaction.is_shared(1, **transaction.find(1, 260)));
+  EXPECT_TRUE(*transaction.is_shared(2, **transaction.find(2, 260)));
+  EXPECT_EQ(
+      *transaction.details(1),
+      (DeviceDetails{
+          .mapped_blocks = 300, .transaction_id = 9, .creation_time = 2, .snapshotted_time = 2}));
+}
+
+// It gets what the metadata needs for it, or nothing.
+TEST(ThinTransaction, APoolGrows) {
+  VolatileBlocks device = empty_device(400);
+  auto made = Transaction::create(device, {.metadata_blocks = 40, .data_blocks = 100});
+  ASSERT_TRUE(made) << made.error().text;
+  Transaction& transaction = **made;
+  ASSERT_TRUE(transaction.create_device(1));
+  for (uint64_t block = 0; block < 100; ++block) ASSERT_TRUE(transaction.provision(1, block));
+  EXPECT_EQ(transaction.provision(1, 100).error().error, ENOSPC);
+  EXPECT_EQ(transaction.grow_data(99).error().error, EINVAL);
+  EXPECT_EQ(transaction.grow_data(kDataBlocksMost + 1).error().error, EINVAL);
+  EXPECT_EQ(transaction.grow_data(1'000'000).error().error, ENOSPC);
+  EXPECT_EQ(transaction.grow_metadata(401).error().error, EINVAL);
+  EXPECT_EQ(transaction.grow_metadata(39).error().error, EINVAL);
+  ASSERT_TRUE(transaction.grow_metadata(400));
+  ASSERT_TRUE(transaction.grow_data(1'000'000));
+  EXPECT_EQ(transaction.free_data_blocks(), 999'900);
+  ASSERT_TRUE(transaction.provision(1, 100));
+  ASSERT_TRUE(transaction.commit(device));
+  expect_clean(device);
+  const auto superblock = load_superblock(device);
+  EXPECT_EQ(superblock->data_space_map.blocks, 1'000'000);
+  EXPECT_EQ(superblock->metadata_space_map.blocks, 400);
+}
+
+// A block of a bitmap that another program has counted as free, though it was beyond the end.
+TEST(ThinTransaction, APoolOfAnotherProgramGrows) {
+  VolatileBlocks device(golden("kernel.txt", 512));
+  auto opened = Transaction::open(device);
+  ASSERT_TRUE(opened) << opened.error().text;
+  Transaction& transaction = **opened;
+  const uint64_t blocks = transaction.superblock().data_space_map.blocks;
+  const uint64_t free = transaction.free_data_blocks();
+  ASSERT_TRUE(transaction.grow_data(blocks + 10));
+  EXPECT_EQ(transaction.free_data_blocks(), free + 10);
+  for (uint64_t i = 0; i < free + 10; ++i) ASSERT_TRUE(transaction.provision(1, 5000 + i)) << i;
+  EXPECT_EQ(transaction.provision(1, 4000).error().error, ENOSPC);
+  ASSERT_TRUE(transaction.commit(device));
+  expect_clean(device);
+}
+
 }  // namespace
 }  // namespace sluice::persistent::test

@@ -1,4 +1,5 @@
-// Transaction: what a pool that is served needs.
+#include "persistent/served_transaction.hpp"
+
 #include <gtest/gtest.h>
 
 #include <array>
@@ -8,13 +9,12 @@
 
 #include "model/volatile_blocks.hpp"
 #include "persistent/check.hpp"
-#include "persistent/transaction.hpp"
 
 namespace sluice::persistent::test {
 namespace {
 
 using sluice::test::VolatileBlocks;
-using Placing = Transaction::Placing;
+using Placing = ServedTransaction::Placing;
 
 // A reader that has nothing at hand the first time.
 class Forgetful final : public BlockReader {
@@ -51,7 +51,8 @@ struct ServedPool : testing::Test {
   }
   void open() {
     pool.reset();
-    pool = std::move(*until_at_hand([&] { return Transaction::open(reader); }));
+    pool = std::move(*until_at_hand(
+        [&] { return ServedTransaction::open(reader, Transaction::Access::read_write); }));
   }
   void commit() {
     Sealed sealed;
@@ -90,7 +91,7 @@ struct ServedPool : testing::Test {
 
   VolatileBlocks device{VolatileBlocks::Bytes(1024 * kBlockBytes)};
   Forgetful reader{device};
-  std::unique_ptr<Transaction> pool;
+  std::unique_ptr<ServedTransaction> pool;
 };
 
 // T6.14: a power cut leaks nothing.

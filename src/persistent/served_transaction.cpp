@@ -1,4 +1,5 @@
-// Transaction: what a pool that is served needs.
+#include "persistent/served_transaction.hpp"
+
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -8,8 +9,17 @@
 
 namespace sluice::persistent {
 
-Result<void> Transaction::visit(uint64_t id, uint64_t begin, uint64_t end,
-                                const TakeMapping& take) {
+Result<std::unique_ptr<ServedTransaction>> ServedTransaction::open(BlockReader& reader,
+                                                                   Access access) {
+  const auto superblock = load_superblock_for(reader, access);
+  if (!superblock) return std::unexpected(superblock.error());
+  std::unique_ptr<ServedTransaction> opened(new ServedTransaction(reader, *superblock));
+  if (auto loaded = opened->load(); !loaded) return std::unexpected(loaded.error());
+  return opened;
+}
+
+Result<void> ServedTransaction::visit(uint64_t id, uint64_t begin, uint64_t end,
+                                      const TakeMapping& take) {
   return reading([&]() -> Result<void> {
     const auto root = root_of(id);
     if (!root) return std::unexpected(root.error());
@@ -22,7 +32,7 @@ Result<void> Transaction::visit(uint64_t id, uint64_t begin, uint64_t end,
   });
 }
 
-Result<void> Transaction::visit_devices(const TakeDevice& take) {
+Result<void> ServedTransaction::visit_devices(const TakeDevice& take) {
   return reading([&]() -> Result<void> {
     const auto visited = devices_.visit(
         superblock_.device_root, 0, UINT64_MAX,
@@ -32,7 +42,7 @@ Result<void> Transaction::visit_devices(const TakeDevice& take) {
   });
 }
 
-Result<void> Transaction::reserve(std::span<Placing> placings) {
+Result<void> ServedTransaction::reserve(std::span<Placing> placings) {
   if (failed_) return fail(EIO, "the last commit has failed: the pool must be opened again");
   for (size_t i = 0; i < placings.size(); ++i) {
     const auto found = atomically([&] { return data_.reserve(); });
@@ -45,11 +55,11 @@ Result<void> Transaction::reserve(std::span<Placing> placings) {
   return {};
 }
 
-void Transaction::give_back(std::span<const Placing> placings) {
+void ServedTransaction::give_back(std::span<const Placing> placings) {
   for (const Placing& placing : placings) data_.give_back(placing.data_block);
 }
 
-Result<void> Transaction::map(uint64_t id, std::span<const Placing> placings) {
+Result<void> ServedTransaction::map(uint64_t id, std::span<const Placing> placings) {
   return atomically([&]() -> Result<void> {
     for (const Placing& placing : placings) {
       auto root = own_root(id);
@@ -63,8 +73,8 @@ Result<void> Transaction::map(uint64_t id, std::span<const Placing> placings) {
   });
 }
 
-Result<void> Transaction::unmap(uint64_t id, std::span<const uint64_t> blocks,
-                                std::vector<uint64_t>& freed) {
+Result<void> ServedTransaction::unmap(uint64_t id, std::span<const uint64_t> blocks,
+                                      std::vector<uint64_t>& freed) {
   std::vector<uint64_t> unused;
   const auto unmap_all = [&]() -> Result<void> {
     for (const uint64_t block : blocks) {
@@ -88,7 +98,7 @@ Result<void> Transaction::unmap(uint64_t id, std::span<const uint64_t> blocks,
   return {};
 }
 
-Result<void> Transaction::begin_removal(uint64_t id, std::vector<uint64_t>& left) {
+Result<void> ServedTransaction::begin_removal(uint64_t id, std::vector<uint64_t>& left) {
   uint64_t root = 0;
   auto begun = atomically(
       [&]() -> Result<void> {
@@ -102,7 +112,7 @@ Result<void> Transaction::begin_removal(uint64_t id, std::vector<uint64_t>& left
   return begun;
 }
 
-Result<void> Transaction::continue_removal(std::vector<uint64_t>& left) {
+Result<void> ServedTransaction::continue_removal(std::vector<uint64_t>& left) {
   std::vector<uint64_t> below;
   const uint64_t number = left.back();
   auto done = atomically([&] { return mappings_.release_node(number, below); }, Kind::frees);
@@ -110,33 +120,6 @@ Result<void> Transaction::continue_removal(std::vector<uint64_t>& left) {
   left.pop_back();
   left.insert(left.end(), below.begin(), below.end());
   return {};
-}
-
-Result<void> Transaction::seal(Sealed& sealed) {
-  if (failed_) return fail(EIO, "an earlier commit has failed");
-  const auto root = atomically([&] { return metadata_.commit(); });
-  if (!root) return std::unexpected(root.error());
-  failed_ = true;
-  superblock_.metadata_space_map = *root;
-  superblock_.data_space_map = data_.root();
-  sealed.blocks.clear();
-  // A block that was made and is free again has no place in the tree, and is not written.
-  const auto note = [&](uint64_t number, ConstBlock bytes) -> Result<void> {
-    const auto count = metadata_.count(number);
-    if (!count) return std::unexpected(count.error());
-    if (*count != 0) sealed.blocks.push_back({number, bytes});
-    return {};
-  };
-  if (auto noted = blocks_.for_each_new(note); !noted) return noted;
-  write_superblock(superblock_, sealed.superblock);
-  return {};
-}
-
-void Transaction::settle() {
-  blocks_.begin_transaction();
-  metadata_.begin_transaction(superblock_.metadata_space_map);
-  data_.begin_transaction();
-  failed_ = false;
 }
 
 }  // namespace sluice::persistent
