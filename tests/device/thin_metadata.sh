@@ -13,6 +13,8 @@ main() {
     run_case "a pool of Sluice" ours_activates
     run_case "a pool of the kernel" theirs_is_changed
     run_case "a metadata snapshot" metadata_snapshot
+    run_case "a pool that grows, and is rolled back" grown_and_rolled_back
+    run_case "a pool that needs a check" needs_check
     finish
 }
 
@@ -129,6 +131,70 @@ metadata_snapshot() {
     clean
 }
 
+grown_and_rolled_back() {
+    truncate -s 2M meta
+    truncate -s 256M data
+    activate
+    message create_thin 0
+    thin origin 0
+    fill origin 10
+    message create_snap 1 0
+    cp origin.sum second.sum
+    fill origin 10
+    deactivate origin
+    truncate -s 8M meta
+    truncate -s 512M data
+    sluice thin grow --metadata-size 8M --data-size 512M meta
+    clean
+    activate 1048576
+    [[ $(dmsetup status pool) == *" "*/2048" "*/8192" "* ]] || fail "sizes: $(dmsetup status pool)"
+    thin origin 0
+    sum origin | cmp - origin.sum
+    fill origin 30
+    deactivate origin
+    clean
+    sluice thin rollback meta 0 1
+    clean
+    activate 1048576
+    thin origin 0
+    thin second 1
+    sum origin | cmp - second.sum
+    fill origin 10
+    sum second | cmp - second.sum
+    deactivate origin second
+    clean
+}
+
+# The kernel does not activate such a pool either, and does again.
+needs_check() {
+    truncate -s 2M meta
+    truncate -s 256M data
+    sluice thin create-pool meta data > /dev/null
+    flag meta
+    ! sluice thin create meta 1 2> error.txt || fail "it is written to"
+    grep -q "clear-needs-check" error.txt
+    activate
+    ! dmsetup message pool 0 "create_thin 1" 2> /dev/null || fail "the kernel writes to it"
+    deactivate
+    sluice thin check --clear-needs-check meta > check.txt
+    activate
+    message create_thin 1
+    deactivate
+    clean
+}
+
+# flag METADATA: as the kernel marks a pool that needs a check.
+flag() {
+    python3 -c 'import sys
+sys.path.insert(0, sys.argv[1])
+sys.dont_write_bytecode = True
+import thin_images
+image = bytearray(open(sys.argv[2], "rb").read())
+image[4] |= 1
+thin_images.seal(image, 0, "superblock")
+open(sys.argv[2], "wb").write(image)' "$SLUICE_SOURCE_DIR/tests/support" "$1"
+}
+
 # listed FILE: id, mapped and exclusive blocks of each device.
 listed() {
     python3 -c 'import json, sys
@@ -138,11 +204,12 @@ for each in json.load(open(sys.argv[1])):
 
 # --- The pool of `meta` and `data`, with blocks of 64 KiB.
 
+# activate [SECTORS]: with a data device of so many.
 activate() {
     META=$(losetup -f --show meta)
     DATA=$(losetup -f --show data)
     trap deactivate_rest EXIT
-    dmsetup create --noudevsync pool --table "0 524288 thin-pool $META $DATA 128 0"
+    dmsetup create --noudevsync pool --table "0 ${1:-524288} thin-pool $META $DATA 128 0"
     dmsetup mknodes pool
 }
 

@@ -8,7 +8,7 @@ set -u
 main() {
     run_thin "thin_restore thin_dump thin_check qemu-img nbdkit mkfs.ext4" \
         new_pool devices on_other_disks large_pool what_is_there restored bad_text pool_of_lvm \
-        killed
+        rolled_back merged grown needs_check killed
     echo "thin pools are made and changed"
 }
 
@@ -159,6 +159,132 @@ pool_of_lvm() {
     thin 1 "pool of LVM" delete meta 1
     thin_dump meta | grep -q 'transaction="7"' || problem "another transaction id"
     clean meta
+}
+
+# The device is what the snapshot is, in one transaction.
+rolled_back() {
+    truncate -s 2M meta
+    pool_of_text 1 '<single_mapping origin_block="0" data_block="5" time="0"/>' 2 \
+        '<single_mapping origin_block="7" data_block="6" time="0"/>'
+    thin 1 "snapshot of itself" rollback meta 1 1
+    thin 1 "no thin device 3" rollback meta 1 3
+    thin 1 "no thin device 3" rollback meta 3 1
+    thin 0 "" rollback meta 1 2
+    clean meta
+    mappings_are 1 "7 6 1" 2 "7 6 1"
+    thin 0 "1 of 100 blocks" info meta
+    thin 0 "" delete meta 2
+    mappings_are 1 "7 6 1"
+    clean meta
+}
+
+# A snapshot of an external origin, and the origin, both in one pool.
+merged() {
+    local range='<range_mapping origin_begin="0" data_begin="10" length="4" time="0"/>'
+    local upper='<range_mapping origin_begin="2" data_begin="30" length="3" time="0"/>'
+    truncate -s 2M meta
+    pool_of_text 1 "$range" 2 "$upper"
+    thin 1 "needs --snapshot" merge --origin 1 meta
+    thin 1 "no thin device 9" merge --origin 1 --snapshot 9 meta
+    thin 1 "with itself" merge --origin 1 --snapshot 1 meta
+    thin 0 "" merge --origin 1 --snapshot 2 meta
+    clean meta
+    mappings_are 1 "0 10 2" 1 "2 30 3"
+    thin 0 "5 of 100 blocks" info meta
+    rm meta
+    truncate -s 2M meta
+    pool_of_text 1 "$range" 2 "$upper"
+    thin 0 "" merge --rebase --origin 1 --snapshot 2 meta
+    clean meta
+    mappings_are 1 "0 10 4" 2 "0 10 2" 2 "2 30 3"
+    # What both have is shared, says the time.
+    thin_dump meta | grep -c 'snap_time="2"' | grep -qx 1 || problem "not shared"
+}
+
+# pool_of_text [ID MAPPING]...: a pool of 100 blocks in `meta`, whose devices have these mappings.
+pool_of_text() {
+    local mapped
+    {
+        echo '<superblock uuid="" time="0" transaction="0" version="2" data_block_size="128"'
+        echo 'nr_data_blocks="100">'
+        while [ $# -gt 0 ]; do
+            mapped=$(grep -o 'length="[0-9]*' <<< "$2" | grep -o '[0-9]*$' || echo 1)
+            echo "<device dev_id=\"$1\" mapped_blocks=\"$mapped\" transaction=\"0\""
+            echo "creation_time=\"0\" snap_time=\"0\">$2</device>"
+            shift 2
+        done
+        echo '</superblock>'
+    } > pool.xml
+    thin 0 "" restore -i pool.xml meta
+}
+
+# mappings_are [ID "BLOCK DATA LENGTH"]...: these are the runs of `meta`.
+mappings_are() {
+    thin_dump meta > dump.xml
+    python3 - "$@" <<'END' || problem "other mappings than $*: $(cat dump.xml)"
+import re, sys
+found, device = [], None
+for line in open("dump.xml"):
+    numbers = re.findall(r'="(\d+)"', line)
+    if "<device" in line:
+        device = numbers[0]
+    elif "single" in line:
+        found += [device, f"{numbers[0]} {numbers[1]} 1"]
+    elif "range" in line:
+        found += [device, " ".join(numbers[:3])]
+assert found == sys.argv[1:], found
+END
+}
+
+# Sizes, as far as there is room (T6.9).
+grown() {
+    truncate -s 2M meta
+    truncate -s 64M data
+    thin 0 "" create-pool meta data
+    thin 1 "needs --data-size" grow meta
+    thin 1 "multiple of 64k" grow --data-size 100k meta
+    thin 1 "multiple of 4k" grow --metadata-size 2049k meta
+    thin 1 "has 1024 data blocks" grow --data-size 32M meta
+    thin 1 "has 512 blocks of 4096 bytes" grow --metadata-size 4M meta
+    thin 1 "metadata is full" grow --data-size 20T meta
+    clean meta
+    truncate -s 200M meta
+    thin 0 "" grow --data-size 20T --metadata-size 200M meta
+    clean meta
+    thin 0 "0 of 335544320 blocks" info meta
+    thin 0 "of 51200 blocks" info meta
+    thin 0 "" create meta 1
+    thin 0 "" grow --data-size 21T meta
+    clean meta
+    pool "$SEED"
+    thin 1 "pool of LVM" grow --data-size 100T pool
+}
+
+# Nothing is changed before a check that finds nothing (T6.3).
+needs_check() {
+    truncate -s 2M meta
+    truncate -s 64M data
+    thin 0 "" create-pool meta data
+    thin 0 "" create meta 1
+    with_flags meta 1
+    cp meta before
+    for change in "create meta 2" "snapshot meta 2 1" "delete meta 1" "rollback meta 1 2" \
+        "merge --origin 1 --snapshot 2 meta" "grow --data-size 128M meta"; do
+        # shellcheck disable=SC2086  # words
+        thin 1 "needs a check: run 'sluice thin check --clear-needs-check'" $change
+    done
+    cmp -s meta before || problem "a pool that needs a check was written"
+    thin 0 "marked as one that needs a check" check meta
+    cmp -s meta before || problem "a check has written"
+    thin 1 "not with -U" check -U --clear-needs-check meta
+    thin 0 "is cleared" check --clear-needs-check meta
+    clean meta
+    thin 0 "" create meta 2
+    # Not with faults.
+    with_flags meta 1
+    python3 "$IMAGES" leak "$SEED" meta leaky > /dev/null
+    thin 3 "stays" check --clear-needs-check leaky
+    thin 0 "needs check" info leaky
 }
 
 # At any moment: there is the pool before, or the one after (T6.10).

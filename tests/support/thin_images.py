@@ -3,6 +3,7 @@
 
   thin_images.py xml SEED              prints a pool for thin_restore
   thin_images.py damage SEED IN OUT    copies an image and damages a block of it that is in use
+  thin_images.py leak SEED IN OUT      copies an image, and counts a free data block as used
 
 Damage is a flipped byte, fields that are made wrong with a right checksum, a block in another
 place, or one of zeroes. What was done is printed.
@@ -23,7 +24,7 @@ def main(arguments):
         return
     with open(arguments[2], "rb") as file:
         image = bytearray(file.read())
-    print(damage(chance, image))
+    print(damage(chance, image) if arguments[0] == "damage" else leak(chance, image))
     with open(arguments[3], "wb") as file:
         file.write(image)
 
@@ -97,6 +98,17 @@ def damage(chance, image):
     image[place:place + size] = value.to_bytes(size, "little")
     seal(image, number, kind)
     return f"{size} bytes at {place - start} of block {number} ({kind}) are {value}"
+
+
+def leak(chance, image):
+    """In the first bitmap of the data, which the root of the index leads to if it is a leaf."""
+    index = struct.unpack_from("<Q", image, 80)[0] * BLOCK
+    bitmap = struct.unpack_from("<Q", image, index + 32 + 8 * 168)[0]
+    start = bitmap * BLOCK + 16
+    bits = start + chance.choice([at for at in range(20) if image[start + at] == 0])
+    image[bits] = 2
+    seal(image, bitmap, "bitmap")
+    return f"a data block of bitmap {bitmap} leaked"
 
 
 def field_of(chance, image, start, kind):

@@ -4,10 +4,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 
 #include "cli/image/progress.hpp"
 #include "cli/show.hpp"
 #include "cli/thin/thin.hpp"
+#include "image/metadata_writer.hpp"
 #include "spec/shown.hpp"
 
 namespace sluice::cli {
@@ -55,8 +57,32 @@ std::string thin_check_text(const CheckResult& result) {
   text +=
       fmt::format("{} of {} data blocks, {} of {} metadata blocks used\n", result.used_data_blocks,
                   result.data_blocks, result.used_metadata_blocks, result.metadata_blocks);
-  if (result.needs_check) text += "the pool is marked as one that needs a check\n";
   return text;
+}
+
+std::string mark_text(const CheckResult& result, bool cleared) {
+  if (cleared) return "the mark that the pool needs a check is cleared\n";
+  if (!result.needs_check) return {};
+  return fmt::format("the pool is marked as one that needs a check{}\n",
+                     result.clean() ? "" : ", and stays so: 'sluice thin repair' makes a new one");
+}
+
+// One block, as a commit ends with.
+Outcome<void> clear_needs_check(image::OpenDisk& disk, image::MetadataReader& reader) {
+  auto superblock = persistent::load_superblock(reader);
+  if (!superblock) return std::unexpected(blame_metadata(disk, superblock.error()));
+  if (superblock->read_only_compatible != 0) {
+    return failed(
+        fmt::format("{} has features without which it must not be written", shown(disk.name())));
+  }
+  superblock->flags &= ~persistent::Superblock::kNeedsCheck;
+  alignas(8) std::array<std::byte, persistent::kBlockBytes> block;
+  persistent::write_superblock(*superblock, block);
+  image::MetadataWriter writer(disk, reader);
+  if (auto written = writer.write_superblock(block); !written) {
+    return std::unexpected(blame_metadata(disk, written.error()));
+  }
+  return {};
 }
 
 // As `sluice check`. The report has told the reason.
@@ -70,7 +96,12 @@ Outcome<void> thin_exit_of(const CheckResult& result) {
 }  // namespace
 
 Outcome<void> check_thin(const CommandLine& line, const Streams& streams) {
-  const auto disk = open_thin_disk(line, thin_words(line)[0], ThinAccess::read);
+  const bool clears = line.has("clear-needs-check");
+  if (clears && line.has("force_share")) {
+    return failed("--clear-needs-check changes the pool, and goes not with -U");
+  }
+  const auto disk =
+      open_thin_disk(line, thin_words(line)[0], clears ? ThinAccess::write : ThinAccess::read);
   if (!disk) return std::unexpected(disk.error());
   image::MetadataReader reader(**disk);
   Result<CheckResult> result;
@@ -81,8 +112,14 @@ Outcome<void> check_thin(const CommandLine& line, const Streams& streams) {
     progress.tell(1, 1);
   }
   if (!result) return std::unexpected(blame_metadata(**disk, result.error()));
+  bool cleared = false;
+  if (clears && result->needs_check && result->clean()) {
+    if (auto written = clear_needs_check(**disk, reader); !written) return written;
+    cleared = true;
+    result->needs_check = false;
+  }
   streams.out << (line.has("json") ? written(thin_check_json(**disk, *result))
-                                   : thin_check_text(*result));
+                                   : thin_check_text(*result) + mark_text(*result, cleared));
   return thin_exit_of(*result);
 }
 

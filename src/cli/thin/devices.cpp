@@ -1,7 +1,7 @@
 // `sluice thin create`, `snapshot` and `delete`.
 #include <fmt/format.h>
 
-#include <functional>
+#include <algorithm>
 
 #include "cli/thin/thin.hpp"
 #include "cli/values.hpp"
@@ -10,13 +10,24 @@
 #include "spec/shown.hpp"
 
 namespace sluice::cli {
-namespace {
 
+using persistent::BlockReader;
 using persistent::Transaction;
 
-// Opens the pool, makes the change, and commits it.
-Outcome<void> change_pool(const CommandLine& line,
-                          const std::function<Result<void>(Transaction&)>& change) {
+Outcome<uint64_t> device_id(const std::string& word) {
+  const auto id = parse_digits(word);
+  if (id && *id <= persistent::kDeviceIdMost) return *id;
+  return failed(fmt::format("the id of a device is a number from 0 to {}, found {}",
+                            persistent::kDeviceIdMost, shown(word)));
+}
+
+Outcome<uint64_t> option_device_id(const CommandLine& line, std::string_view option) {
+  if (line.has(option)) return device_id(line.text(option));
+  return failed(fmt::format("'sluice thin {}' needs --{} with the id of a device",
+                            line.word().value_or(""), option));
+}
+
+Outcome<void> change_pool(const CommandLine& line, const ThinChange& change) {
   const auto disk = open_thin_disk(line, thin_words(line)[0], ThinAccess::write);
   if (!disk) return std::unexpected(disk.error());
   image::MetadataReader reader(**disk);
@@ -32,31 +43,20 @@ Outcome<void> change_pool(const CommandLine& line,
                     "--force",
                     shown((*disk)->name()), transaction_id));
   }
-  auto changed = change(**pool);
-  if (changed) changed = (*pool)->commit(writer);
-  if (!changed) return std::unexpected(blame_metadata(**disk, changed.error()));
+  const auto blame = [&](const Error& error) {
+    return std::unexpected(blame_metadata(**disk, error));
+  };
+  const auto changed = change(**pool, reader);
+  if (!changed) return blame(changed.error());
+  if (auto committed = (*pool)->commit(writer); !committed) return blame(committed.error());
   return {};
-}
-
-}  // namespace
-
-Outcome<uint64_t> device_id(const std::string& word) {
-  const auto id = parse_digits(word);
-  if (id && *id <= persistent::kDeviceIdMost) return *id;
-  return failed(fmt::format("the id of a device is a number from 0 to {}, found {}",
-                            persistent::kDeviceIdMost, shown(word)));
-}
-
-Outcome<uint64_t> option_device_id(const CommandLine& line, std::string_view option) {
-  if (line.has(option)) return device_id(line.text(option));
-  return failed(fmt::format("'sluice thin {}' needs --{} with the id of a device",
-                            line.word().value_or(""), option));
 }
 
 Outcome<void> create_thin_device(const CommandLine& line, const Streams&) {
   const auto id = device_id(thin_words(line)[1]);
   if (!id) return std::unexpected(id.error());
-  return change_pool(line, [&](Transaction& pool) { return pool.create_device(*id); });
+  return change_pool(line,
+                     [&](Transaction& pool, BlockReader&) { return pool.create_device(*id); });
 }
 
 Outcome<void> snapshot_thin_device(const CommandLine& line, const Streams&) {
@@ -64,13 +64,24 @@ Outcome<void> snapshot_thin_device(const CommandLine& line, const Streams&) {
   if (!id) return std::unexpected(id.error());
   const auto origin = device_id(thin_words(line)[2]);
   if (!origin) return std::unexpected(origin.error());
-  return change_pool(line, [&](Transaction& pool) { return pool.create_snapshot(*id, *origin); });
+  return change_pool(
+      line, [&](Transaction& pool, BlockReader&) { return pool.create_snapshot(*id, *origin); });
 }
 
 Outcome<void> delete_thin_device(const CommandLine& line, const Streams&) {
   const auto id = device_id(thin_words(line)[1]);
   if (!id) return std::unexpected(id.error());
-  return change_pool(line, [&](Transaction& pool) { return pool.remove_device(*id); });
+  return change_pool(line,
+                     [&](Transaction& pool, BlockReader&) { return pool.remove_device(*id); });
+}
+
+Outcome<void> roll_back_thin_device(const CommandLine& line, const Streams&) {
+  const auto id = device_id(thin_words(line)[1]);
+  if (!id) return std::unexpected(id.error());
+  const auto snapshot = device_id(thin_words(line)[2]);
+  if (!snapshot) return std::unexpected(snapshot.error());
+  return change_pool(
+      line, [&](Transaction& pool, BlockReader&) { return pool.roll_back(*id, *snapshot); });
 }
 
 }  // namespace sluice::cli

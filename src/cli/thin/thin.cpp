@@ -45,7 +45,7 @@ constexpr ThinAction kThinTable[] = {
     {"check",
      "check the metadata as a whole",
      {"SPEC"},
-     {"force_share", "progress", "json"},
+     {"clear-needs-check", "force_share", "progress", "json"},
      check_thin},
     {"create-pool", "make a pool", {"SPEC", "DATA"}, {"block", "force"}, create_pool},
     {"create", "make a thin device", {"SPEC", "ID"}, {"force"}, create_thin_device},
@@ -54,7 +54,22 @@ constexpr ThinAction kThinTable[] = {
      {"SPEC", "ID", "ORIGIN"},
      {"force"},
      snapshot_thin_device},
+    {"rollback",
+     "make a thin device a new snapshot of another",
+     {"SPEC", "ID", "SNAPSHOT"},
+     {"force"},
+     roll_back_thin_device},
+    {"merge",
+     "merge a snapshot into its origin",
+     {"SPEC"},
+     {"origin", "snapshot", "rebase", "force"},
+     merge_thin_devices},
     {"delete", "delete a thin device", {"SPEC", "ID"}, {"force"}, delete_thin_device},
+    {"grow",
+     "make the data or the metadata of a pool larger",
+     {"SPEC"},
+     {"data-size", "metadata-size", "force"},
+     grow_pool},
     {"restore", "make a pool of XML", {"SPEC"}, {"input", "force"}, restore_pool},
 };
 
@@ -70,6 +85,12 @@ constexpr ThinOption kThinOptions[] = {
     {'b', "block", "SIZE", "of the data, 64k to 1G in steps of 64k (64k)"},
     {0, "from", "ID", "the first of two devices"},
     {0, "to", "ID", "the second"},
+    {0, "origin", "ID", "the device below"},
+    {0, "snapshot", "ID", "the device whose blocks are above those of the origin"},
+    {0, "rebase", "", "into the snapshot; the origin stays"},
+    {0, "data-size", "SIZE", "of the data device from now on"},
+    {0, "metadata-size", "SIZE", "of the metadata from now on, at most what SPEC has"},
+    {0, "clear-needs-check", "", "if there are no errors, the pool may be changed again"},
     {'i', "input", "FILE", "the XML; the standard input by default"},
     {0, "force", "", "overwrite what is there, or change a pool of LVM"},
     {'p', "progress", "", "show how far it is"},
@@ -163,11 +184,14 @@ constinit const Command kThinCommand = {
         "list [-m] [-U] [--json] SPEC\n"
         "dump [-m] [-U] SPEC\n"
         "delta --from ID --to ID [-m] [-U] [--json|--xml] SPEC\n"
-        "check [-U] [-p] [--json] SPEC\n"
+        "check [--clear-needs-check] [-U] [-p] [--json] SPEC\n"
         "create-pool [-b SIZE] [--force] SPEC DATA\n"
         "create [--force] SPEC ID\n"
         "snapshot [--force] SPEC ID ORIGIN\n"
+        "rollback [--force] SPEC ID SNAPSHOT\n"
+        "merge --origin ID --snapshot ID [--rebase] [--force] SPEC\n"
         "delete [--force] SPEC ID\n"
+        "grow [--data-size SIZE] [--metadata-size SIZE] [--force] SPEC\n"
         "restore [-i FILE] [--force] SPEC",
     .summary = "Show, check or change the metadata of a thin pool, also one of LVM.",
     .declare = declare_thin,

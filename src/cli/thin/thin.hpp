@@ -1,6 +1,7 @@
 // The actions of `sluice thin`.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -13,6 +14,7 @@
 #include "image/metadata_reader.hpp"
 #include "image/open_disk.hpp"
 #include "persistent/devices.hpp"
+#include "persistent/transaction.hpp"
 #include "spec/json_value.hpp"
 
 namespace sluice::cli {
@@ -27,6 +29,9 @@ Outcome<void> restore_pool(const CommandLine& line, const Streams& streams);
 Outcome<void> create_thin_device(const CommandLine& line, const Streams& streams);
 Outcome<void> snapshot_thin_device(const CommandLine& line, const Streams& streams);
 Outcome<void> delete_thin_device(const CommandLine& line, const Streams& streams);
+Outcome<void> roll_back_thin_device(const CommandLine& line, const Streams& streams);
+Outcome<void> merge_thin_devices(const CommandLine& line, const Streams& streams);
+Outcome<void> grow_pool(const CommandLine& line, const Streams& streams);
 
 // What the help calls an action.
 inline constexpr std::string_view kThinActionWord = "ACTION";
@@ -68,6 +73,12 @@ enum class ThinAccess : uint8_t {
 Outcome<std::unique_ptr<image::OpenDisk>> open_thin_disk(const CommandLine& line,
                                                          const std::string& word,
                                                          ThinAccess access);
+// Opens the pool of the first word, makes the change and commits it: as a whole, or not at all. A
+// pool of LVM is refused without --force.
+using ThinChange =
+    std::function<Result<void>(persistent::Transaction& pool, persistent::BlockReader& reader)>;
+Outcome<void> change_pool(const CommandLine& line, const ThinChange& change);
+
 // Refuses a disk that holds something known, unless --force is given. A thin pool counts.
 Outcome<void> check_is_unused(const CommandLine& line, image::OpenDisk& disk);
 
