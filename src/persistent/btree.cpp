@@ -270,23 +270,27 @@ Result<void> BTree::shrink_root(Node& root) {
   return {};
 }
 
-Result<void> BTree::release_node(uint64_t number, std::vector<uint64_t>& left) {
+Result<void> BTree::release_node(uint64_t number, std::vector<uint64_t>& left,
+                                 std::vector<uint64_t>* values) {
   const auto count = space_.count(number);
   if (!count) return std::unexpected(count.error());
   if (*count != 1) return space_.decrease(number);
   const auto node = open(number);
   if (!node) return std::unexpected(node.error());
-  const bool is_leaf = node->is_leaf();
   std::vector<uint64_t> children;
+  std::vector<uint64_t> left_values;
   for (uint32_t i = 0; i < node->entries(); ++i) {
-    if (!is_leaf) {
+    if (!node->is_leaf()) {
       children.push_back(node->value64(i));
+    } else if (values != nullptr) {
+      left_values.push_back(node->value64(i));
     } else if (references_ != nullptr) {
       if (auto released = references_->decrease(node->value(i)); !released) return released;
     }
   }
   if (auto released = space_.decrease(number); !released) return released;
   left.insert(left.end(), children.begin(), children.end());
+  if (values != nullptr) values->insert(values->end(), left_values.begin(), left_values.end());
   return {};
 }
 

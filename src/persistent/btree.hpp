@@ -60,8 +60,10 @@ class BTree {
   Result<bool> remove(uint64_t& root, uint64_t key);
   // Gives up one reference to a root, and with the last one all that the tree has.
   Result<void> release(uint64_t root);
-  // The same for one node alone: `left` gets its children if they have to be released as well.
-  Result<void> release_node(uint64_t number, std::vector<uint64_t>& left);
+  // The same for one node alone: `left` gets its children if they have to be released as well, and
+  // `values`, unless it is null, those of a leaf, as numbers, instead of their being released.
+  Result<void> release_node(uint64_t number, std::vector<uint64_t>& left,
+                            std::vector<uint64_t>* values = nullptr);
 
  private:
   struct Shadow {

@@ -98,27 +98,70 @@ Result<void> ServedTransaction::unmap(uint64_t id, std::span<const uint64_t> blo
   return {};
 }
 
-Result<void> ServedTransaction::begin_removal(uint64_t id, std::vector<uint64_t>& left) {
-  uint64_t root = 0;
-  auto begun = atomically(
-      [&]() -> Result<void> {
-        const auto found = unlist(id);
-        if (!found) return std::unexpected(found.error());
-        root = *found;
-        return {};
-      },
-      Kind::frees);
-  if (begun) left.push_back(root);
-  return begun;
+Result<void> ServedTransaction::take_metadata_snapshot() {
+  return atomically([&]() -> Result<void> {
+    if (superblock_.metadata_snapshot != 0) {
+      return fail(EEXIST, "there is a metadata snapshot already: release it first");
+    }
+    const auto place = metadata_.allocate();
+    if (!place) return std::unexpected(place.error());
+    for (const uint64_t root : {superblock_.mapping_root, superblock_.device_root}) {
+      if (auto referred = metadata_.increase(root); !referred) return referred;
+    }
+    Superblock snapshot = superblock_;
+    snapshot.data_space_map = {};  // it goes on without the snapshot
+    write_superblock(snapshot, blocks_.make(*place, BlockKind::superblock), *place);
+    superblock_.metadata_snapshot = *place;
+    return {};
+  });
 }
 
-Result<void> ServedTransaction::continue_removal(std::vector<uint64_t>& left) {
+Result<void> ServedTransaction::begin_metadata_removal(Removal& removal) {
+  const auto begin = [&]() -> Result<Superblock> {
+    const uint64_t place = superblock_.metadata_snapshot;
+    if (place == 0) return fail(ENOENT, "there is no metadata snapshot");
+    const auto block = blocks_.read(place, BlockKind::superblock);
+    if (!block) return std::unexpected(block.error());
+    auto snapshot = read_superblock(*block, place);
+    if (!snapshot) return snapshot;
+    if (auto released = metadata_.decrease(place); !released) {
+      return std::unexpected(released.error());
+    }
+    superblock_.metadata_snapshot = 0;
+    return snapshot;
+  };
+  const auto snapshot = atomically(begin, Kind::frees);
+  if (!snapshot) return std::unexpected(snapshot.error());
+  removal.devices_.push_back(snapshot->device_root);
+  removal.roots_.push_back(snapshot->mapping_root);
+  return {};
+}
+
+Result<void> ServedTransaction::begin_removal(uint64_t id, Removal& removal) {
+  const auto root = atomically([&] { return unlist(id); }, Kind::frees);
+  if (!root) return std::unexpected(root.error());
+  removal.mappings_.push_back(*root);
+  return {};
+}
+
+Result<void> ServedTransaction::continue_removal(Removal& removal) {
+  if (!removal.devices_.empty()) return release_next(devices_, removal.devices_);
+  if (!removal.roots_.empty()) return release_next(roots_, removal.roots_, &removal.mappings_);
+  return release_next(mappings_, removal.mappings_);
+}
+
+// `values` gets those of a leaf that is gone, which are roots with one reference too many.
+Result<void> ServedTransaction::release_next(BTree& tree, std::vector<uint64_t>& nodes,
+                                             std::vector<uint64_t>* values) {
   std::vector<uint64_t> below;
-  const uint64_t number = left.back();
-  auto done = atomically([&] { return mappings_.release_node(number, below); }, Kind::frees);
-  if (!done) return done;
-  left.pop_back();
-  left.insert(left.end(), below.begin(), below.end());
+  std::vector<uint64_t> roots;
+  const auto release = [&] {
+    return tree.release_node(nodes.back(), below, values == nullptr ? nullptr : &roots);
+  };
+  if (auto released = atomically(release, Kind::frees); !released) return released;
+  nodes.pop_back();
+  nodes.insert(nodes.end(), below.begin(), below.end());
+  if (values != nullptr) values->insert(values->end(), roots.begin(), roots.end());
   return {};
 }
 

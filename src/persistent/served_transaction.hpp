@@ -46,14 +46,35 @@ class ServedTransaction final : public Transaction {
   // What is reserved in `before`, which is given up, is so here.
   void adopt_reserved(ServedTransaction& before) { data_.adopt_reserved(before.data_); }
 
-  // --- A device is removed in steps, between which nothing else is done. An error of one of them
-  // leaves the transaction as it is in the middle of it: it must not be committed. `left`: parts of
-  // its tree that are to be released.
-  Result<void> begin_removal(uint64_t id, std::vector<uint64_t>& left);
-  Result<void> continue_removal(std::vector<uint64_t>& left);
+  // --- The metadata snapshot: the pool as it was when it was taken, for tools that read it while
+  // the pool is served. There is one at most. EEXIST. Begin it with nothing uncommitted.
+  Result<void> take_metadata_snapshot();
+
+  // --- A device, or the metadata snapshot, is removed in steps, between which nothing else is
+  // done. An error of one of them leaves the transaction as it is in the middle of it: it must not
+  // be committed.
+  class Removal {
+   public:
+    bool is_done() const { return devices_.empty() && roots_.empty() && mappings_.empty(); }
+
+   private:
+    friend class ServedTransaction;
+    // Nodes that have one reference too many: of the tree of devices, of the tree of their roots,
+    // and of mappings.
+    std::vector<uint64_t> devices_;
+    std::vector<uint64_t> roots_;
+    std::vector<uint64_t> mappings_;
+  };
+  // ENODEV; ENOENT: there is no metadata snapshot.
+  Result<void> begin_removal(uint64_t id, Removal& removal);
+  Result<void> begin_metadata_removal(Removal& removal);
+  Result<void> continue_removal(Removal& removal);
 
  private:
   using Transaction::Transaction;
+
+  Result<void> release_next(BTree& tree, std::vector<uint64_t>& nodes,
+                            std::vector<uint64_t>* values = nullptr);
 };
 
 }  // namespace sluice::persistent

@@ -45,7 +45,11 @@ void ThinVolumeRun::maybe_start_verb() {
     state_.snapshots.erase(chosen);
     verb_->call.verb.target = "delete";
   }
-  verb_->call.verb.set("id", verb.id);
+  if (verb.takes) {
+    verb_->call.verb.set("id", verb.id);
+  } else {
+    verb_->call.verb.set("id", std::to_string(verb.id));
+  }
   verb_->task.emplace(served_->volumes[0]->control(verb_->life.request, verb_->call));
 }
 

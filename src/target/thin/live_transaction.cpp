@@ -42,6 +42,7 @@ Task LiveTransaction::open(Request& request, Error& error) {
   cache_ = std::move(*cache);
   reader_ = std::make_unique<CachedReader>(*cache_);
   read_only_ = false;
+  is_out_of_metadata_ = false;
   Task loading = load(request, error);
   const Status loaded = co_await loading;
   if (!loaded.ok()) {
@@ -241,6 +242,15 @@ Status LiveTransaction::stop_changes(std::string reason) {
     reason_ = std::move(reason);
   }
   return Status::from_errno(EIO);
+}
+
+Status LiveTransaction::stop_for_metadata() {
+  is_out_of_metadata_ = !is_read_only();
+  return stop_changes("there is no space for metadata: let its device grow, then resize");
+}
+
+void LiveTransaction::resume_with_metadata() {
+  if (std::exchange(is_out_of_metadata_, false)) read_only_ = false;
 }
 
 std::string LiveTransaction::reason() const {

@@ -68,6 +68,9 @@ class LiveTransaction {
   bool is_read_only() const { return read_only_.load(std::memory_order_relaxed); }
   // No changes any more. Returns EIO.
   Status stop_changes(std::string reason);
+  // Until resume_with_metadata(): there is more space for it. Both for the holder.
+  Status stop_for_metadata();
+  void resume_with_metadata();
   std::string reason() const;
   // How often there may have come to be more space.
   uint64_t space_made() const { return space_made_.load(); }
@@ -93,6 +96,7 @@ class LiveTransaction {
   AsyncMutex mutex_;  // guards what follows
   std::unique_ptr<persistent::ServedTransaction> transaction_;
   persistent::Sealed sealed_;
+  bool is_out_of_metadata_ = false;
   std::vector<uint64_t> freed_;    // data blocks, by this transaction
   std::vector<uint64_t> dropped_;  // by those before: to be discarded, then free
   Status last_commit_;

@@ -40,13 +40,21 @@ Task Pool::open(Request& request, LifeCall& call) {
   block_bytes_ = superblock.data_block_bytes();
   const uint64_t blocks = superblock.data_space_map.blocks;
   const uint64_t there = data_.geometry().size_bytes / block_bytes_;
-  if (there >= blocks) co_return kOk;
+  Status status;
+  if (there >= blocks) {
+    Task noting = note_ids(request);
+    status = co_await noting;
+    if (status.ok()) co_return status;
+    call.why = "the list of its volumes cannot be read";
+  } else {
+    status = call.fail(
+        EINVAL, fmt::format("the pool has {} data blocks of {} bytes, and the data device only {}: "
+                            "give the device that belongs to it",
+                            blocks, block_bytes_, there));
+  }
   Task closing = live_.close(request);
   std::ignore = co_await closing;
-  co_return call.fail(
-      EINVAL, fmt::format("the pool has {} data blocks of {} bytes, and the data device only {}: "
-                          "give the device that belongs to it",
-                          blocks, block_bytes_, there));
+  co_return status;
 }
 
 Task Pool::open_volume(Request& request, LifeCall& call, Volume& volume) {
@@ -140,7 +148,7 @@ Task Pool::map(Request& request, Volume& volume, std::span<const Placing> placin
   }
   live_->give_back(placings);
   // What was committed can be read, and blocks that are mapped can be written (T6.2).
-  if (status.error() == ENOSPC) co_return live_.stop_changes("there is no space for metadata");
+  if (status.error() == ENOSPC) co_return live_.stop_for_metadata();
   if (!status.ok()) co_return status;
   for (const Placing& placing : placings) {
     mappings_.change(volume.view(), placing.block, Place(placing.data_block, false));
@@ -204,6 +212,9 @@ Task Pool::find_mapped(Request& request, Volume& volume, uint64_t& begin, uint64
 
 Task Pool::wait_for_space(Request& request, std::chrono::steady_clock::time_point deadline) {
   const uint64_t made = live_.space_made();
+  Task growing = grow_by_itself(request);
+  if (const Status status = co_await growing; !status.ok()) co_return status;
+  if (live_.space_made() != made) co_return kOk;
   live_.note_full();
   while (live_.space_made() == made) {
     if (is_ending_.load() || std::chrono::steady_clock::now() >= deadline) {
@@ -222,6 +233,8 @@ Task Pool::tidy(Request& request) {
     Task flushing = live_.flush_changes(request);
     if (const Status status = co_await flushing; !status.ok()) co_return status;
   }
+  Task growing = grow_by_itself(request);
+  if (const Status status = co_await growing; !status.ok()) co_return status;
   std::vector<uint64_t> blocks;
   {
     AsyncMutex::Hold hold(live_.mutex(), *request.ring);

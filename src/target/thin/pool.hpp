@@ -11,6 +11,7 @@
 #include <chrono>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <span>
 #include <string>
@@ -64,15 +65,29 @@ class Pool {
   Task snapshot(Request& request, uint64_t id, uint64_t origin, std::string& why);
   // EBUSY: it is served.
   Task remove(Request& request, uint64_t id, std::string& why);
+  // Of the metadata, for tools: the pool as it is now. EEXIST; ENOENT.
+  Task take_metadata_snapshot(Request& request, std::string& why);
+  Task release_metadata_snapshot(Request& request, std::string& why);
   struct Entry {
     uint64_t id = 0;
     persistent::DeviceDetails details = {};
     bool is_served = false;
   };
   Task list(Request& request, std::vector<Entry>& entries, std::string& why);
+  // Of all volumes. Any thread.
+  std::vector<uint64_t> ids() const;
+  // Which of the blocks from `first` on are not the same block in both volumes. ENODEV.
+  Task compare(Request& request, uint64_t one, uint64_t other, uint64_t first,
+               std::vector<bool>& differs);
 
-  // For its job: commits, and discards what has become free.
+  // For its job: commits, discards what has become free, and has the devices grow.
   Task tidy(Request& request);
+
+  // --- Growth (growing.cpp). The devices follow what is behind them. Control path, any thread but
+  // the control reactor's; some devices may have grown when it fails.
+  Result<void> follow_devices();
+  // Uses what the devices have more than before.
+  Task grow(Request& request, std::string& why);
 
   LiveTransaction& transaction() { return live_; }
   const LiveTransaction& transaction() const { return live_; }
@@ -82,12 +97,16 @@ class Pool {
 
  private:
   Task make_room(Request& request);
+  Task grow_by_itself(Request& request);
+  bool extend(Target& device, uint64_t bytes);
   Task discard(Request& request, std::span<const uint64_t> blocks);
   Task note_snapshot_time(Request& request, Volume& volume, Error& error);
   Task take_snapshot(Request& request, uint64_t id, uint64_t origin, Volume* served,
                      std::string& why);
-  Task remove_steps(Request& request, uint64_t id, Error& error);
+  Task remove_steps(Request& request, Step begin, persistent::ServedTransaction::Removal& removal,
+                    std::string& why);
   Task commit_change(Request& request, std::string& why);
+  Task note_ids(Request& request);
   Volume* served(uint64_t id) const;
 
   const PoolOptions options_;
@@ -98,6 +117,11 @@ class Pool {
   MappingCache mappings_;                // changed by the holder of the transaction
   std::map<uint64_t, Volume*> volumes_;  // likewise
   std::atomic<bool> is_ending_ = false;
+  mutable std::mutex ids_mutex_;
+  std::vector<uint64_t> ids_;  // guarded by ids_mutex_
+  std::mutex growing_;         // of the devices
+  AsyncMutex growing_by_itself_;
+  bool cannot_grow_ = false;  // guarded by it: this was said
 };
 
 }  // namespace sluice::thin

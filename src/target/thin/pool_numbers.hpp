@@ -35,14 +35,15 @@ struct PoolNumbers {
     metadata_free.store(transaction.free_metadata_blocks(), std::memory_order_relaxed);
   }
 
-  // Of what less than so many percent are free: "data", "metadata"; null: of nothing.
+  // Whether less than so many percent are free.
+  bool is_data_low(uint32_t percent) const { return is_low(data_free, data_blocks, percent); }
+  bool is_metadata_low(uint32_t percent) const {
+    return is_low(metadata_free, metadata_blocks, percent);
+  }
+  // "data", "metadata"; null: neither.
   const char* low_on(uint32_t percent) const {
-    const auto is_low = [&](const Number& free, const Number& all) {
-      return free.load(std::memory_order_relaxed) * 100 <
-             all.load(std::memory_order_relaxed) * percent;
-    };
-    if (is_low(data_free, data_blocks)) return "data";
-    return is_low(metadata_free, metadata_blocks) ? "metadata" : nullptr;
+    if (is_data_low(percent)) return "data";
+    return is_metadata_low(percent) ? "metadata" : nullptr;
   }
 
   void tell(Health& health) const {
@@ -59,6 +60,12 @@ struct PoolNumbers {
     add("blocks_copied", copied, counter);
     add("blocks_unmapped", unmapped, counter);
     add("commits", commits, counter);
+  }
+
+ private:
+  static bool is_low(const Number& free, const Number& all, uint32_t percent) {
+    return free.load(std::memory_order_relaxed) * 100 <
+           all.load(std::memory_order_relaxed) * percent;
   }
 };
 

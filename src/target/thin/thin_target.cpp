@@ -3,15 +3,19 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstring>
 #include <utility>
 
+#include "core/log.hpp"
 #include "ring/ring.hpp"
+#include "target/life/control_reactor.hpp"
 
 namespace sluice::thin {
 namespace {
 
 constexpr uint32_t kIoBytesMax = 4 << 20;
 constexpr size_t kOriginIndex = 2;
+constexpr std::chrono::seconds kGrowMost{20};
 
 }  // namespace
 
@@ -57,6 +61,13 @@ Task ThinTarget::start(Request& request, LifeCall& call) {
     Task opening = pool_->open(request, call);
     if (const Status status = co_await opening; !status.ok()) co_return status;
   }
+  if (has_pool_ && call.purpose == LifeCall::Purpose::serve && pool_->options().writable) {
+    std::string why;
+    Task growing = pool_->grow(request, why);
+    if (const Status status = co_await growing; !status.ok()) {
+      log().warn("{}: it does not use all of its devices: {}", pool_->options().name, why);
+    }
+  }
   Task joining = pool_->open_volume(request, call, volume_);
   if (const Status status = co_await joining; !status.ok()) {
     std::string why = std::move(call.why);
@@ -69,6 +80,7 @@ Task ThinTarget::start(Request& request, LifeCall& call) {
   block_bytes_ = pool_->block_bytes();
   geometry_.io_opt_bytes = static_cast<uint32_t>(block_bytes_);
   geometry_.discard_granularity_bytes = static_cast<uint32_t>(block_bytes_);
+  if (call.purpose == LifeCall::Purpose::serve) control_ = call.control;
   if (has_pool_ && call.jobs != nullptr && pool_->options().writable) {
     housekeeping_ = std::make_unique<Housekeeping>(*pool_);
     call.jobs->start(*housekeeping_, *request.ring);
@@ -77,6 +89,7 @@ Task ThinTarget::start(Request& request, LifeCall& call) {
 }
 
 Task ThinTarget::stop(Request& request, LifeCall&) {
+  control_ = nullptr;
   Task leaving = pool_->close_volume(request, volume_);
   Status status = co_await leaving;
   if (has_pool_) {
@@ -111,9 +124,28 @@ Task ThinTarget::do_submit(Request& request) {
   return Status::from_errno(EOPNOTSUPP);
 }
 
-// Of the volume: there is nothing behind it that would have a size.
+// The size of the volume is the user's choice. Without one the pool grows with its devices.
 Result<uint64_t> ThinTarget::do_resize(std::optional<uint64_t> wanted) {
-  return wanted.value_or(geometry_.size_bytes);
+  if (wanted) return *wanted;
+  if (has_pool_) {
+    if (auto followed = pool_->follow_devices(); !followed) {
+      return std::unexpected(followed.error());
+    }
+    if (auto grown = grow_pool(); !grown) return std::unexpected(grown.error());
+  }
+  return uint64_t{geometry_.size_bytes};
+}
+
+Result<void> ThinTarget::grow_pool() {
+  if (control_ == nullptr) return {};  // the next start uses the new sizes
+  // What goes on after the deadline has its own text.
+  const auto why = std::make_shared<std::string>();
+  const Status grown =
+      control_->perform([pool = pool_, why](Request& request) { return pool->grow(request, *why); },
+                        ControlReactor::Clock::now() + kGrowMost);
+  if (grown.ok()) return {};
+  return fail(grown.error(), fmt::format("the pool cannot grow: {}",
+                                         why->empty() ? std::strerror(grown.error()) : *why));
 }
 
 }  // namespace sluice::thin

@@ -13,6 +13,7 @@
 
 #include "target/control_call.hpp"
 #include "target/life/jobs.hpp"
+#include "target/status_contexts.hpp"
 #include "target/thin/pool.hpp"
 
 namespace sluice::thin {
@@ -32,7 +33,7 @@ struct NewBlock {
   uint64_t data_block = 0;
 };
 
-class ThinTarget final : public Target {
+class ThinTarget final : public Target, private StatusContexts {
  public:
   // Children: the metadata device and the data device of the pool and, if there is one, the
   // external origin; or none, if another target of the stack has the pool.
@@ -49,6 +50,7 @@ class ThinTarget final : public Target {
   Task stop(Request& request, LifeCall& call) override;
   void note_end() override { pool_->note_end(); }
   Task control(Request& request, ControlCall& call) override;
+  StatusContexts* status_contexts() override { return this; }
   Health health() const override;
   std::string swap_risk() const override;
 
@@ -58,6 +60,7 @@ class ThinTarget final : public Target {
   Task do_submit(Request& request) override;
   Task do_extents(Request& request, Extents& found) override;
   Result<uint64_t> do_resize(std::optional<uint64_t> wanted) override;
+  Result<void> grow_pool();
 
   // --- Lookups (reading.cpp). The caller holds the range.
   bool try_look_up(uint64_t offset, uint64_t length, Run& run) const;
@@ -88,6 +91,10 @@ class ThinTarget final : public Target {
   Task write_zeroes(Request& request);
   Task extents_of_origin(Request& request, Extents& found);
 
+  // --- How it differs from other volumes (delta.cpp).
+  std::vector<std::string> contexts() const override;
+  Task context_status(Request& request, const std::string& context, StatusRuns& found) override;
+
   // --- Verbs (verbs.cpp).
   Task change_pool(Request& request, ControlCall& call);
   Task list(Request& request, ControlCall& call);
@@ -101,6 +108,7 @@ class ThinTarget final : public Target {
   Target* const origin_;  // null: none
   Volume volume_;
   uint64_t block_bytes_ = 0;
+  ControlReactor* control_ = nullptr;  // while it is served
   std::unique_ptr<Housekeeping> housekeeping_;
 };
 

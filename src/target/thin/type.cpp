@@ -1,6 +1,7 @@
 // thin: opens a volume of a thin pool, and with the first one the pool.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <map>
 #include <mutex>
 #include <utility>
@@ -47,6 +48,9 @@ constexpr OptionSyntax kThinOptions[] = {
      .fallback = "20",
      .maximum = 100,
      .help = "free blocks in percent, below which the pool is degraded"},
+    {.name = "autogrow",
+     .kind = OptionKind::size,
+     .help = "by so much the data file grows when the pool is low, and its metadata as needed"},
     {.name = "cache",
      .kind = OptionKind::size,
      .fallback = "32M",
@@ -101,6 +105,7 @@ Result<PoolOptions> read_options(const Spec& spec) {
   options.zeroes_blocks = !spec.has("zero") || spec.flag("zero");
   options.low_water_percent =
       static_cast<uint32_t>(spec.number("low_water", options.low_water_percent));
+  options.autogrow_bytes = spec.number("autogrow", 0);
   if (spec.has("discards")) {
     const std::string text = spec.text("discards");
     if (text == "passdown") {
@@ -126,6 +131,12 @@ Result<PoolOptions> read_options(const Spec& spec) {
   return options;
 }
 
+// Such targets grow on the control path only.
+bool has_living(const Target& target) {
+  return target.is_living() ||
+         std::ranges::any_of(target.children(), [](const auto& each) { return has_living(*each); });
+}
+
 Result<std::shared_ptr<Pool>> open_pool(const Spec& spec, Target::Children& children,
                                         const OpenContext& context) {
   auto options = read_options(spec);
@@ -136,6 +147,11 @@ Result<std::shared_ptr<Pool>> open_pool(const Spec& spec, Target::Children& chil
   const bool only_reads = spec.flag("read_only") && !spec.has("pool");
   options->writable = !only_reads && !context.read_only() && !metadata.geometry().read_only &&
                       !data.geometry().read_only;
+  if (options->autogrow_bytes != 0 && (has_living(metadata) || has_living(data))) {
+    return fail(EINVAL,
+                "thin: autogrow needs a pool on plain files: let the devices grow, and use "
+                "sluice resize");
+  }
   auto pool = std::make_shared<Pool>(std::move(*options), metadata, data);
   if (spec.has("pool")) {
     if (auto added = Pools::add(spec.text("pool"), pool); !added) {
@@ -153,7 +169,7 @@ Result<std::unique_ptr<Target>> open_thin(const Spec& spec, Target::Children&& c
                 "volume=ID, size=SIZE)");
   }
   for (const std::string_view option :
-       {"discards", "zero", "no_space_timeout", "low_water", "cache"}) {
+       {"discards", "zero", "no_space_timeout", "low_water", "autogrow", "cache"}) {
     if (!children.empty() || !spec.has(option)) continue;
     return fail(EINVAL, fmt::format("thin: {} is the pool's: give it to the volume that has the "
                                     "pool's devices",

@@ -1,7 +1,12 @@
 // ThinTarget: the user's commands, on the control reactor.
 #include "target/thin/verbs.hpp"
 
+#include <fmt/format.h>
+
+#include <charconv>
 #include <utility>
+
+#include "spec/shown.hpp"
 
 #include "target/thin/thin_target.hpp"
 
@@ -15,12 +20,23 @@ Task ThinTarget::control(Request& request, ControlCall& call) {
 
 Task ThinTarget::change_pool(Request& request, ControlCall& call) {
   const std::string& verb = call.verb.target;
-  const uint64_t id = call.verb.number("id", 0);
+  uint64_t id = call.verb.number("id", 0);
+  if (verb == kCreate || verb == kDelete) {
+    const std::string text = call.verb.text("id");
+    const auto parsed = std::from_chars(text.data(), text.data() + text.size(), id);
+    const bool is_whole = parsed.ptr == text.data() + text.size();
+    if (parsed.ec != std::errc() || !is_whole || id > persistent::kDeviceIdMost) {
+      co_return call.fail(EINVAL, fmt::format("the id of a volume is a number up to {}, not {}",
+                                              persistent::kDeviceIdMost, shown(text)));
+    }
+  }
   std::string why;
-  Task changing = verb == kCreate ? pool_->create(request, id, why)
-                  : verb == kSnapshot
-                      ? pool_->snapshot(request, id, call.verb.number("origin", volume_.id()), why)
-                      : pool_->remove(request, id, why);
+  const uint64_t origin = call.verb.number("origin", volume_.id());
+  Task changing = verb == kCreate     ? pool_->create(request, id, why)
+                  : verb == kSnapshot ? pool_->snapshot(request, id, origin, why)
+                  : verb == kDelete   ? pool_->remove(request, id, why)
+                  : verb == kReserve  ? pool_->take_metadata_snapshot(request, why)
+                                      : pool_->release_metadata_snapshot(request, why);
   const Status changed = co_await changing;
   if (!changed.ok()) co_return call.fail(changed.error(), std::move(why));
   co_return kOk;

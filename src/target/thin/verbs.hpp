@@ -10,13 +10,11 @@ inline constexpr std::string_view kCreate = "create";
 inline constexpr std::string_view kSnapshot = "snapshot";
 inline constexpr std::string_view kDelete = "delete";
 inline constexpr std::string_view kList = "list";
+inline constexpr std::string_view kReserve = "reserve-metadata-snapshot";
+inline constexpr std::string_view kRelease = "release-metadata-snapshot";
 
 inline constexpr OptionSyntax kVolumeOption[] = {
-    {.name = "id",
-     .kind = OptionKind::count,
-     .required = true,
-     .maximum = persistent::kDeviceIdMost,
-     .help = "of the volume"},
+    {.name = "id", .required = true, .help = "of the volume"},
 };
 
 inline constexpr OptionSyntax kSnapshotOptions[] = {
@@ -45,6 +43,8 @@ inline constexpr TargetSyntax kVerbs[] = {
      .leaf_option = "id",
      .options = kVolumeOption},
     {.name = kList, .summary = "list the volumes of the pool"},
+    {.name = kReserve, .summary = "keep the metadata as it is now, for tools that read it (-m)"},
+    {.name = kRelease, .summary = "give up what reserve-metadata-snapshot has kept"},
 };
 
 }  // namespace sluice::thin

@@ -41,11 +41,63 @@ Task Pool::create(Request& request, uint64_t id, std::string& why) {
   co_return co_await committing;
 }
 
+// What they have changed is durable then.
 Task Pool::commit_change(Request& request, std::string& why) {
   Task committing = live_.commit(request);
   const Status status = co_await committing;
-  if (!status.ok()) why = live_.reason();
+  if (!status.ok()) {
+    why = live_.reason();
+    co_return status;
+  }
+  Task noting = note_ids(request);
+  std::ignore = co_await noting;  // they are a list for users
+  co_return kOk;
+}
+
+Task Pool::note_ids(Request& request) {
+  std::vector<uint64_t> ids;
+  const auto step = [&] {
+    ids.clear();
+    return live_->visit_devices([&](uint64_t id, const persistent::DeviceDetails&) {
+      ids.push_back(id);
+      return true;
+    });
+  };
+  Error error;
+  Task reading = live_.read(request, step, error);
+  const Status status = co_await reading;
+  const std::scoped_lock guard(ids_mutex_);
+  if (status.ok()) ids_ = std::move(ids);
   co_return status;
+}
+
+std::vector<uint64_t> Pool::ids() const {
+  const std::scoped_lock guard(ids_mutex_);
+  return ids_;
+}
+
+Task Pool::compare(Request& request, uint64_t one, uint64_t other, uint64_t first,
+                   std::vector<bool>& differs) {
+  AsyncMutex::Hold hold(live_.mutex(), *request.ring);
+  co_await hold;
+  std::vector<uint64_t> places(differs.size());  // of `one`; 0: not mapped
+  const auto step = [&]() -> Result<void> {
+    places.assign(differs.size(), 0);
+    const auto note = [&](uint64_t block, persistent::Mapping mapping) {
+      places[block - first] = mapping.data_block + 1;
+      return true;
+    };
+    if (auto seen = live_->visit(one, first, first + places.size(), note); !seen) return seen;
+    for (size_t i = 0; i < places.size(); ++i) differs[i] = places[i] != 0;
+    const auto match = [&](uint64_t block, persistent::Mapping mapping) {
+      differs[block - first] = places[block - first] != mapping.data_block + 1;
+      return true;
+    };
+    return live_->visit(other, first, first + places.size(), match);
+  };
+  Error error;
+  Task reading = live_.read(request, step, error);
+  co_return co_await reading;
 }
 
 Task Pool::snapshot(Request& request, uint64_t id, uint64_t origin, std::string& why) {
@@ -100,10 +152,23 @@ Task Pool::remove(Request& request, uint64_t id, std::string& why) {
   }
   Task committing = commit_change(request, why);
   if (const Status status = co_await committing; !status.ok()) co_return status;
+  persistent::ServedTransaction::Removal removal;
+  const auto begin = [&] { return live_->begin_removal(id, removal); };
+  Task removing = remove_steps(request, begin, removal, why);
+  co_return co_await removing;
+}
+
+Task Pool::remove_steps(Request& request, Step begin,
+                        persistent::ServedTransaction::Removal& removal, std::string& why) {
   Error error;
-  Task removing = remove_steps(request, id, error);
-  const Status removed = co_await removing;
-  if (removed.ok()) {
+  Task beginning = live_.change(request, begin, error);
+  Status status = co_await beginning;
+  const auto step = [&] { return live_->continue_removal(removal); };
+  while (status.ok() && !removal.is_done()) {
+    Task removing = live_.change(request, step, error);
+    status = co_await removing;
+  }
+  if (status.ok()) {
     Task ending = commit_change(request, why);
     co_return co_await ending;
   }
@@ -112,20 +177,34 @@ Task Pool::remove(Request& request, uint64_t id, std::string& why) {
   if (const Status reloaded = co_await reloading; !reloaded.ok()) {
     co_return live_.stop_changes(fmt::format("after a failed removal: {}", error.text));
   }
-  co_return removed;
+  co_return status;
 }
 
-Task Pool::remove_steps(Request& request, uint64_t id, Error& error) {
-  std::vector<uint64_t> left;
-  const auto begin = [&] { return live_->begin_removal(id, left); };
-  Task beginning = live_.change(request, begin, error);
-  if (const Status status = co_await beginning; !status.ok()) co_return status;
-  const auto step = [&] { return live_->continue_removal(left); };
-  while (!left.empty()) {
-    Task removing = live_.change(request, step, error);
-    if (const Status status = co_await removing; !status.ok()) co_return status;
+Task Pool::take_metadata_snapshot(Request& request, std::string& why) {
+  AsyncMutex::Hold hold(live_.mutex(), *request.ring);
+  co_await hold;
+  Task committing = commit_change(request, why);
+  if (const Status status = co_await committing; !status.ok()) co_return status;
+  const auto step = [&] { return live_->take_metadata_snapshot(); };
+  Error error;
+  Task taking = live_.change(request, step, error);
+  if (const Status status = co_await taking; !status.ok()) {
+    why = std::move(error.text);
+    co_return status;
   }
-  co_return kOk;
+  Task ending = commit_change(request, why);
+  co_return co_await ending;
+}
+
+Task Pool::release_metadata_snapshot(Request& request, std::string& why) {
+  AsyncMutex::Hold hold(live_.mutex(), *request.ring);
+  co_await hold;
+  Task committing = commit_change(request, why);
+  if (const Status status = co_await committing; !status.ok()) co_return status;
+  persistent::ServedTransaction::Removal removal;
+  const auto begin = [&] { return live_->begin_metadata_removal(removal); };
+  Task removing = remove_steps(request, begin, removal, why);
+  co_return co_await removing;
 }
 
 Task Pool::list(Request& request, std::vector<Entry>& entries, std::string& why) {

@@ -9,6 +9,7 @@
 
 #include "model/volatile_blocks.hpp"
 #include "persistent/check.hpp"
+#include "persistent/devices.hpp"
 
 namespace sluice::persistent::test {
 namespace {
@@ -82,6 +83,15 @@ struct ServedPool : testing::Test {
     });
     EXPECT_TRUE(visited);
     return found;
+  }
+  template <typename Begin>
+  void remove(Begin begin) {
+    ServedTransaction::Removal removal;
+    ASSERT_TRUE(until_at_hand([&] { return begin(removal); }));
+    while (!removal.is_done()) {
+      ASSERT_TRUE(until_at_hand([&] { return pool->continue_removal(removal); }));
+    }
+    commit();
   }
   void expect_clean() {
     const auto result = check(device, {});
@@ -171,13 +181,41 @@ TEST_F(ServedPool, ARemovalInStepsLeavesNothing) {
   commit();
   reader.forget();
   open();
-  std::vector<uint64_t> left;
-  ASSERT_TRUE(until_at_hand([&] { return pool->begin_removal(1, left); }));
-  while (!left.empty()) ASSERT_TRUE(until_at_hand([&] { return pool->continue_removal(left); }));
-  commit();
+  remove([&](auto& removal) { return pool->begin_removal(1, removal); });
   expect_clean();
   EXPECT_EQ(pool->free_data_blocks(), kData - 3000);
   EXPECT_EQ(until_at_hand([&] { return pool->details(1); }).error().error, ENODEV);
+}
+
+// A device that has been removed since is in it, until it is released.
+TEST_F(ServedPool, AMetadataSnapshotIsTakenAndReleased) {
+  fill(1, 0, 1000);
+  ASSERT_TRUE(until_at_hand([&] { return pool->create_snapshot(2, 1); }));
+  commit();
+  ASSERT_TRUE(until_at_hand([&] { return pool->take_metadata_snapshot(); }));
+  EXPECT_EQ(until_at_hand([&] { return pool->take_metadata_snapshot(); }).error().error, EEXIST);
+  commit();
+  expect_clean();
+  fill(1, 100, 50);
+  for (const uint64_t id : {1U, 2U}) {
+    remove([&](auto& removal) { return pool->begin_removal(id, removal); });
+  }
+  expect_clean();
+  EXPECT_EQ(pool->free_data_blocks(), kData - 1000);
+  const auto superblock = load_superblock(device);
+  ASSERT_TRUE(superblock);
+  const auto snapshot = load_snapshot(device, *superblock);
+  ASSERT_TRUE(snapshot) << snapshot.error().text;
+  const auto devices = read_devices(device, *snapshot);
+  ASSERT_TRUE(devices) << devices.error().text;
+  ASSERT_EQ(devices->size(), 2);
+  EXPECT_EQ(devices->front().details.mapped_blocks, 1000);
+  remove([&](auto& removal) { return pool->begin_metadata_removal(removal); });
+  expect_clean();
+  EXPECT_EQ(pool->free_data_blocks(), kData);
+  ServedTransaction::Removal none;
+  EXPECT_EQ(until_at_hand([&] { return pool->begin_metadata_removal(none); }).error().error,
+            ENOENT);
 }
 
 }  // namespace
