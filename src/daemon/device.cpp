@@ -163,6 +163,7 @@ Result<std::unique_ptr<Device>> Device::recover(const DeviceRecord& record) {
     if (auto free = check_not_served(record); !free) return std::unexpected(free.error());
     OpenContext context(record.read_only, record.forced);
     context.let_clients_address_bytes(serves_bytes(record));
+    context.set_outlives_server(true);
     return Stack::open(record.spec, context);
   });
   if (!stack) return std::unexpected(stack.error());
@@ -191,6 +192,7 @@ Result<std::unique_ptr<Device>> Device::take_over(DeviceOffer offer) {
   OpenContext context(record.read_only,
                       {.files = std::move(offer.files), .missing = std::move(offer.missing)});
   context.let_clients_address_bytes(serves_bytes(record));
+  context.set_outlives_server(record.recovery != to_string(Recovery::none));
   auto stack = Stack::open(record.spec, context);
   if (!stack) return std::unexpected(stack.error());
   if (auto fits = check_fits((*stack)->geometry(), record); !fits) {

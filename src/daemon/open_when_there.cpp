@@ -41,6 +41,7 @@ Result<std::unique_ptr<Stack>> open_when_there(const ServeOptions& options, bool
   while (true) {
     OpenContext context(options.read_only, options.force);
     context.let_clients_address_bytes(to_the_byte);
+    context.set_outlives_server(options.frontend.recovery != Recovery::none);
     auto stack = Stack::open(options.spec, context);
     if (stack || !may_appear(stack.error())) return stack;
     const nanoseconds left = options.wait - nanoseconds(Clock::now() - begin);

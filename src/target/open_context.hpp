@@ -33,6 +33,11 @@ class OpenContext {
 
   void set_read_only(bool read_only) { read_only_ = read_only; }
 
+  // The device goes on when this process is killed, with the next server: whatever was acknowledged
+  // must be in files by then, whether flushed or not.
+  bool outlives_server() const { return outlives_server_; }
+  void set_outlives_server(bool yes) { outlives_server_ = yes; }
+
   // Open files even if loop devices of the kernel have them open.
   bool force() const { return force_; }
 
@@ -95,6 +100,7 @@ class OpenContext {
 
   bool read_only_;
   bool force_ = false;
+  bool outlives_server_ = false;
   bool clients_address_bytes_ = false;
   bool opens_disk_ = false;
   bool inherits_ = false;

@@ -110,8 +110,7 @@ class Stack {
   // How long its reactors look for requests before they sleep (IdlePoll). Set it before any.
   void set_idle_poll(std::chrono::nanoseconds time) { idle_poll_ = time; }
   std::chrono::nanoseconds idle_poll() const { return idle_poll_; }
-  // Opens the same stack again: the spec with the sizes changed by resize(). Empty for a tree built
-  // by the program.
+  // Opens the same stack again, with the present sizes. Empty for a tree built by the program.
   const Spec& spec() const { return spec_; }
 
   // See Disk; for all disks.
@@ -143,6 +142,7 @@ class Stack {
   Spec spec_;
   const bool may_link_;
   std::chrono::nanoseconds idle_poll_{};
+  bool outlives_server_ = false;  // see OpenContext
   StackLife life_;
   std::unique_ptr<ControlReactor> control_;  // while it is started
 };

@@ -139,6 +139,7 @@ Result<std::unique_ptr<Stack>> Stack::open(const Spec& spec, OpenContext& contex
   if (!context.all_inherited()) return fail(EINVAL, "there are more files than the spec names");
   auto stack = std::make_unique<Stack>(std::move(*root));
   stack->spec_ = spec;
+  stack->outlives_server_ = context.outlives_server();
   return stack;
 }
 
@@ -151,6 +152,7 @@ Result<Target::Children> Stack::open_children(std::string_view path, const Spec&
   OpenContext context = options.files ? OpenContext(read_only, {.files = std::move(*options.files)})
                                       : OpenContext(read_only);
   const bool are_open = node != known.end() && brings_open_files(node->type, verb.target);
+  context.set_outlives_server(outlives_server_);
   context.set_locks_later(are_open);
   context.set_opens_image(are_open);
   Target::Children children;

@@ -133,11 +133,20 @@ make_stack() {
         loop) STACK=(-t loop -f disk) ;;
         buffered) STACK=(-t loop -f disk --buffered_io) ;;
         stripe) STACK=(-t stripe -f leg0 -f leg1 -f leg2 -f leg3 --chunk 64k) ;;
+        qcow2) STACK=(qcow2:disk.qcow2) ;;
+        thin) STACK=("thin(meta, disk, volume=1, size=$size)") ;;
         *) fail "no stack $1" ;;
     esac
     case $1 in
         loop|buffered) truncate -s "$size" disk ;;
         stripe) for leg in 0 1 2 3; do truncate -s $((${size%M} / 4))M leg$leg; done ;;
+        qcow2) sluice create -f qcow2 disk.qcow2 "$size" > create.txt ;;
+        thin)
+            truncate -s "$size" disk
+            truncate -s 4M meta
+            sluice thin create-pool meta disk > create.txt
+            sluice thin create meta 1
+            ;;
     esac
 }
 

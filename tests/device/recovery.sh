@@ -11,7 +11,8 @@ main() {
     for mode in $MODES; do
         run_case "reissue: nobody notices a kill, mode $mode" nobody_notices "$mode" loop
     done
-    for stack in buffered stripe; do
+    # Tables that are in memory until a flush, too.
+    for stack in buffered stripe qcow2 thin; do
         run_case "reissue: nobody notices a kill, $stack" nobody_notices auto $stack
     done
     for mode in auto register user_copy copy; do

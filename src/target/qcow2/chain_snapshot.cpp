@@ -184,7 +184,8 @@ Image::Options Chain::options_for(const std::string& path) const {
   return {.name = path,
           .writable = true,
           .cache_bytes = spec_.number("cache", kCacheBytes),
-          .compress = spec_.flag("compress")};
+          .compress = spec_.flag("compress"),
+          .outlives_server = active().outlives_server()};
 }
 
 void Chain::put_above(std::unique_ptr<Target> storage, const Header& header,

@@ -123,7 +123,8 @@ Task Qcow2Target::write_streams(Request& request, std::span<const std::byte> mem
   }
   Task dropping = drop_replaced(request, change, stored);
   std::ignore = co_await dropping;  // the data is written; what cannot be dropped is leaked
-  co_return kOk;
+  Task keeping = image_.keep(request, stored);
+  co_return co_await keeping;
 }
 
 // Allocates space for the streams and writes them. One request at a time: streams share blocks of

@@ -155,6 +155,10 @@ Task Image::store_entries(Request& request, uint64_t offset, std::span<const L2E
   co_return kOk;
 }
 
+Task Image::keep(Request& request, BlockVersion stored) {
+  return options_.outlives_server ? cache_->make_durable(request, stored) : Task(kOk);
+}
+
 // Makes a table, or a copy of one that belongs to a snapshot as well.
 Task Image::prepare_table(Request& request, uint64_t offset) {
   try_again();
@@ -196,7 +200,7 @@ Task Image::prepare_table(Request& request, uint64_t offset) {
   store_big_endian(l1.bytes(), entry % block_bytes_, place.offset | kCopied);
   const BlockVersion linked = l1.publish();
   metadata_->add(place.offset);
-  if (old_table != 0) {
+  if (old_table != 0 || options_.outlives_server) {
     // As long as the disk leads to the old table, it leads to all clusters of that as well: no
     // reference to one of them may be dropped. After a failure nobody knows where it leads, so that
     // the new place is not used again.

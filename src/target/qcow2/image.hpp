@@ -34,10 +34,11 @@ class Image {
   struct Options {
     std::string name = {};  // for messages
     bool writable = false;
-    uint64_t cache_bytes = 0;   // for blocks of tables
-    bool compress = false;      // whole clusters are compressed when they are written
-    std::string snapshot = {};  // name or id; empty: the disk as it is now
-    bool has_bitmaps = false;   // its bitmaps are read; always if writable
+    uint64_t cache_bytes = 0;      // for blocks of tables
+    bool compress = false;         // whole clusters are compressed when they are written
+    std::string snapshot = {};     // name or id; empty: the disk as it is now
+    bool has_bitmaps = false;      // its bitmaps are read; always if writable
+    bool outlives_server = false;  // see OpenContext
   };
 
   // `data`: where guest data is, which is `storage` except with an external data file.
@@ -60,6 +61,10 @@ class Image {
   // After prepare_table(). `counted`: refcounts that the entries rely on.
   Task store_entries(Request& request, uint64_t offset, std::span<const L2Entry> entries,
                      std::span<const BlockVersion> counted, BlockVersion& stored);
+  // Before a write whose entries were stored is acknowledged. Waits if the device outlives its
+  // server.
+  Task keep(Request& request, BlockVersion stored);
+  bool outlives_server() const { return options_.outlives_server; }
   // Whether the entry for `offset`, which has a table, was found to agree with the refcounts. If it
   // is not known, ask for the clusters of the range, whose entries are in one block. EIO: no.
   bool is_counted(uint64_t offset) const;

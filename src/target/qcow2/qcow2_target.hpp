@@ -76,6 +76,7 @@ class Qcow2Target final : public Target, public StatusContexts {
   // Null: none.
   Target* backing() const { return backing_; }
   const Header& header() const { return image_.header(); }
+  bool outlives_server() const { return image_.outlives_server(); }
   bool has_bitmaps() const { return !image_.bitmaps().all().empty(); }
   // Takes the place of another target, which is attached to the same reactors.
   void join_reactors_of(const Qcow2Target& other) { reactors_ = other.reactors_.load(); }

@@ -254,7 +254,8 @@ class ChainOpener {
                              .cache_bytes = spec_.number("cache", kCacheBytes),
                              .compress = i == 0 && spec_.flag("compress"),
                              .snapshot = i == 0 ? spec_.text("snapshot") : std::string(),
-                             .has_bitmaps = i == 0 && !spec_.has("snapshot")};
+                             .has_bitmaps = i == 0 && !spec_.has("snapshot"),
+                             .outlives_server = context_.outlives_server()};
       auto target =
           std::make_unique<Qcow2Target>(std::move(options), level.header,
                                         Qcow2Target::Parts{.storage = std::move(level.storage),

@@ -150,7 +150,8 @@ Task Qcow2Target::change_clusters(Request& request) {
   }
   Task dropping = drop_replaced(request, change, stored);
   std::ignore = co_await dropping;  // the data is written; what cannot be dropped is leaked
-  co_return kOk;
+  Task keeping = image_.keep(request, stored);
+  co_return co_await keeping;
 }
 
 // Makes a table for the change, and reads what it has now.

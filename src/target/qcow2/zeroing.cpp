@@ -129,7 +129,9 @@ Task Qcow2Target::store_unmapped(Request& request, Change& change) {
   if (const Status status = co_await storing; !status.ok()) co_return status;
   Task dropping = drop_replaced(request, change, stored);
   std::ignore = co_await dropping;  // what cannot be dropped is leaked
-  co_return kOk;
+  if (request.op == Op::discard) co_return kOk;
+  Task keeping = image_.keep(request, stored);
+  co_return co_await keeping;
 }
 
 L2Entry Qcow2Target::unmapped(const L2Entry& old, const Request& request) const {

@@ -68,7 +68,7 @@ Task ThinTarget::write_zeroes(Request& request) {
   }
   Task unmapping = unmap(request, first, last);
   const Status unmapped = co_await unmapping;
-  if (!unmapped.ok() || !request.fua) co_return unmapped;
+  if (!unmapped.ok() || (!request.fua && !pool_->options().outlives_server)) co_return unmapped;
   Task flushing = pool_->transaction().flush(request);
   co_return co_await flushing;
 }

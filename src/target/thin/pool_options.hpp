@@ -22,6 +22,7 @@ struct PoolOptions {
   bool zeroes_blocks = true;  // what a write does not cover of a new block
   std::chrono::nanoseconds no_space_timeout = std::chrono::seconds(60);  // 0: writes fail at once
   uint32_t low_water_percent = 20;  // of free data or metadata blocks
+  bool outlives_server = false;     // see OpenContext
   uint64_t autogrow_bytes = 0;      // of the data device, at the low water; 0: it does not grow
 };
 

@@ -152,6 +152,7 @@ Result<std::shared_ptr<Pool>> open_pool(const Spec& spec, Target::Children& chil
                 "thin: autogrow needs a pool on plain files: let the devices grow, and use "
                 "sluice resize");
   }
+  options->outlives_server = context.outlives_server();
   auto pool = std::make_shared<Pool>(std::move(*options), metadata, data);
   if (spec.has("pool")) {
     if (auto added = Pools::add(spec.text("pool"), pool); !added) {

@@ -23,7 +23,8 @@ Request transfer(const Request& parent, Op op, uint64_t offset, View data) {
 
 }  // namespace
 
-// FUA: a mapping that is not durable needs a commit, and then the whole is as good as flushed.
+// FUA: a mapping that is not durable needs a commit, and then the whole is as good as flushed. So
+// does a new mapping of a device that goes on when its server is killed.
 Task ThinTarget::write(Request& request) {
   bool written = false;
   Task in_place = write_in_place(request, written);
@@ -32,7 +33,7 @@ Task ThinTarget::write(Request& request) {
   if (!written) {
     Task writing = write_new(request);
     status = co_await writing;
-    if (!status.ok() || !request.fua) co_return status;
+    if (!status.ok() || (!request.fua && !pool_->options().outlives_server)) co_return status;
   } else if (pool_->transaction().is_committed()) {
     co_return status;
   }
