@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -18,7 +19,9 @@ constexpr size_t kFileBytesMax = 4096;
 
 }  // namespace
 
+// Of all the process: the contexts of OpenSSL and the memory of libcryptsetup hold keys too.
 Result<Secret> Secret::map(size_t size, int flags, int file) {
+  prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
   const size_t whole = (std::max<size_t>(size, 1) + kPageBytes - 1) / kPageBytes * kPageBytes;
   void* const place = mmap(nullptr, whole, PROT_READ | PROT_WRITE, flags, file, 0);
   if (place == MAP_FAILED) return fail(errno, "there is no memory for a key");

@@ -1,5 +1,8 @@
 // Secret: the bytes of a passphrase or a key, with their length: locked in memory as far as the
-// process may, in no core file, wiped at the end. It is never printed.
+// process may, wiped at the end. It is never printed.
+//
+// A process that has had one is not dumpable any more (PR_SET_DUMPABLE): it leaves no core file,
+// and other processes of its user cannot look into its memory, or take its descriptors.
 //
 // A value that can be moved, not copied by accident. Control path.
 #pragma once
