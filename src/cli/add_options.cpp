@@ -142,7 +142,9 @@ Outcome<AddRequest> with_spec(const CommandLine& line, AddRequest request, Spec 
     return failed(fmt::format("cannot determine the current directory: {}", error.message()));
   }
   name_standard_input(spec);
-  make_paths_absolute(spec, target_vocabulary(), here.native());
+  if (auto made = make_paths_absolute(spec, target_vocabulary(), here.native()); !made) {
+    return failed(made.error());
+  }
   if (auto read = read_passphrases(spec); !read) return std::unexpected(read.error());
   make_paths_absolute(request.serve.frontend, here);
   request.serve.spec = line.has("snapshot") ? overlay_spec(std::move(spec)) : std::move(spec);
@@ -317,6 +319,9 @@ void add_target_option(CommandLine& line, const OptionSyntax& option) {
       break;
     case OptionKind::path:
       info.value = "FILE";
+      break;
+    case OptionKind::spec:
+      info.value = "SPEC";
       break;
     case OptionKind::flag:
       break;

@@ -67,6 +67,7 @@ Outcome<OptionValue> read_option_value(const OptionSyntax& option, const std::st
       return failed(fmt::format("--{} takes yes or no, found {}", option.name, shown(text)));
     case OptionKind::text:
     case OptionKind::path:
+    case OptionKind::spec:
       break;
   }
   return text;

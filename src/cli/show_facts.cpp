@@ -161,6 +161,8 @@ std::string_view kind_name(OptionKind kind) {
       return "text";
     case OptionKind::path:
       return "path";
+    case OptionKind::spec:
+      return "spec";
   }
   return "";
 }

@@ -10,6 +10,7 @@
 #include <string_view>
 
 #include "daemon/whole_number.hpp"
+#include "target/registry.hpp"
 
 namespace sluice {
 namespace {
@@ -21,11 +22,20 @@ std::optional<int> named_descriptor(std::string_view path) {
   return std::nullopt;
 }
 
+bool is_spec(std::string_view target, std::string_view option) {
+  const TargetType* const type = find_target_type(target);
+  if (type == nullptr) return false;
+  const auto found = std::ranges::find(type->syntax.options, option, &OptionSyntax::name);
+  return found != type->syntax.options.end() && found->kind == OptionKind::spec;
+}
+
 void find_named(const Spec& spec, std::vector<int>& found) {
   for (const auto& [name, value] : spec.options) {
     const auto* const text = std::get_if<std::string>(&value);
     if (text == nullptr) continue;
     if (const auto number = named_descriptor(*text)) found.push_back(*number);
+    if (!is_spec(spec.target, name)) continue;
+    if (const auto written = parse_spec(*text, target_vocabulary())) find_named(*written, found);
   }
   for (const Spec& child : spec.children) find_named(child, found);
 }

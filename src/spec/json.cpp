@@ -155,6 +155,7 @@ Result<OptionValue> read_option(const OptionSyntax& option, const JsonValue& jso
       break;
     case OptionKind::text:
     case OptionKind::path:
+    case OptionKind::spec:
       if (auto bytes = bytes_of(json)) return *std::move(bytes);
       break;
   }
@@ -176,6 +177,7 @@ std::unexpected<Error> wrong_type(const OptionSyntax& option, const JsonValue& j
       break;
     case OptionKind::text:
     case OptionKind::path:
+    case OptionKind::spec:
       wanted = "a text in double quotes, or {\"hex\":\"...\"} for bytes that are not UTF-8";
       break;
   }

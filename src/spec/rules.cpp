@@ -122,6 +122,7 @@ Result<OptionValue> read_value(const OptionSyntax& option, std::string_view text
       return read_flag(option, text, location);
     case OptionKind::text:
     case OptionKind::path:
+    case OptionKind::spec:
       break;
   }
   return std::string(text);

@@ -9,6 +9,9 @@
 namespace sluice {
 namespace {
 
+Result<void> make_written_absolute(std::string& text, std::string_view option,
+                                   std::span<const TargetSyntax> vocabulary,
+                                   std::string_view directory);
 const OptionValue* find_value(const Spec& spec, std::string_view option);
 template <typename Value>
 Value value_or(const Spec& spec, std::string_view option, Value fallback);
@@ -67,8 +70,15 @@ Result<void> make_paths_absolute(Spec& spec, std::span<const TargetSyntax> vocab
     for (auto& [name, value] : spec.options) {
       const OptionSyntax* option = find_option(*target, name);
       auto* path = std::get_if<std::string>(&value);
-      if (option == nullptr || option->kind != OptionKind::path || path == nullptr) continue;
-      if (path->empty() || path->starts_with('/')) continue;
+      if (option == nullptr || path == nullptr) continue;
+      if (option->kind == OptionKind::spec) {
+        if (auto made = make_written_absolute(*path, name, vocabulary, directory); !made) {
+          return made;
+        }
+      }
+      if (option->kind != OptionKind::path || path->empty() || path->starts_with('/')) {
+        continue;
+      }
       *path = fmt::format("{}{}{}", directory, directory.ends_with('/') ? "" : "/", *path);
     }
   }
@@ -79,6 +89,18 @@ Result<void> make_paths_absolute(Spec& spec, std::span<const TargetSyntax> vocab
 }
 
 namespace {
+
+Result<void> make_written_absolute(std::string& text, std::string_view option,
+                                   std::span<const TargetSyntax> vocabulary,
+                                   std::string_view directory) {
+  auto spec = parse_spec(text, vocabulary);
+  if (!spec) {
+    return fail(spec.error().error, fmt::format("option '{}': {}", option, spec.error().text));
+  }
+  if (auto made = make_paths_absolute(*spec, vocabulary, directory); !made) return made;
+  text = to_text(*spec, vocabulary);
+  return {};
+}
 
 const OptionValue* find_value(const Spec& spec, std::string_view option) {
   for (const auto& [name, value] : spec.options) {

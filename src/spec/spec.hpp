@@ -66,8 +66,9 @@ std::string to_text(const Spec& spec, std::span<const TargetSyntax> vocabulary);
 std::string to_json(const Spec& spec, std::span<const TargetSyntax> vocabulary);
 JsonValue spec_json(const Spec& spec, std::span<const TargetSyntax> vocabulary);
 
-// Makes every option of kind path absolute, so that the Spec means the same in another directory.
-// Joins only: symbolic links and ".." are left to the kernel. EINVAL: `directory` is not absolute.
+// Makes every option of kind path absolute, also those of the specs in its options, so that the
+// Spec means the same in another directory. Joins only: symbolic links and ".." are left to the
+// kernel. EINVAL: `directory` is not absolute, or an option of kind spec holds none.
 Result<void> make_paths_absolute(Spec& spec, std::span<const TargetSyntax> vocabulary,
                                  std::string_view directory);
 

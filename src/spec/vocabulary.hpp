@@ -20,6 +20,7 @@ enum class OptionKind : uint8_t {
   flag,   // yes/no, true/false, on/off, 1/0; the bare name means yes
   text,   // free text
   path,   // a file name; relative ones are made absolute when the Spec is stored
+  spec,   // another spec, in text, for a target that opens it itself; its paths likewise
 };
 
 // Every member has an initializer, so that tables name only the members they need.

@@ -6,6 +6,7 @@
 #include "cli/crypt/volume_facts.hpp"
 #include "image/open_disk.hpp"
 #include "spec/shown.hpp"
+#include "target/crypt/options.hpp"
 #include "target/registry.hpp"
 
 namespace sluice::cli {
@@ -20,12 +21,10 @@ void declare_crypt(CommandLine& line, std::span<const std::string>) {
 }
 
 // Of crypt(...) the header, which needs no passphrase.
-Spec holder_of(const Spec& spec) {
+Result<Spec> holder_of(const Spec& spec) {
   if (spec.target != "crypt") return spec;
   if (!spec.has("header")) return spec.children.front();
-  Spec file{.target = "loop"};
-  file.set("file", spec.text("header"));
-  return file;
+  return crypt::read_header_spec(spec.text("header"));
 }
 
 Outcome<void> run_crypt(const CommandLine& line, const Streams& streams) {
@@ -39,7 +38,9 @@ Outcome<void> run_crypt(const CommandLine& line, const Streams& streams) {
   const auto spec = parse_spec(word, target_vocabulary());
   if (!spec) return failed(spec.error());
   spdlog::set_level(spdlog::level::warn);  // not how the files are opened
-  auto disk = image::OpenDisk::open(holder_of(*spec), {.name = word, .unlocked = true});
+  const auto holder = holder_of(*spec);
+  if (!holder) return failed(holder.error());
+  auto disk = image::OpenDisk::open(*holder, {.name = word, .unlocked = true});
   if (!disk) return failed(disk.error());
   const uint64_t size = (*disk)->size_bytes() / (*disk)->block_bytes() * (*disk)->block_bytes();
   const auto volume = crypt::Volume::load(

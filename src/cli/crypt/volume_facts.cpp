@@ -20,14 +20,9 @@ std::string line_of(std::string_view name, std::string_view value) {
   return fmt::format("  {:<14} {}\n", name, value);
 }
 
-std::vector<std::string> tokens_of(const Volume& volume) {
+std::vector<std::string> token_types(const Volume& volume) {
   std::vector<std::string> types;
-  const JsonValue* const tokens = volume.metadata().find("tokens");
-  if (tokens == nullptr || !tokens->is_object()) return types;
-  for (const JsonValue& token : tokens->items) {
-    const JsonValue* const type = token.find("type");
-    types.push_back(type != nullptr && type->is_text() ? type->text : "?");
-  }
+  for (const auto& token : crypt::tokens_of(volume.metadata())) types.push_back(token.type);
   return types;
 }
 
@@ -71,7 +66,9 @@ std::string volume_text(const std::string& name, const Volume& volume) {
   for (const Keyslot& slot : volume.keyslots()) {
     text += line_of(fmt::format("keyslot {}", slot.number), slot_text(slot));
   }
-  for (const std::string& type : tokens_of(volume)) text += line_of("token", safe(type));
+  for (const auto& token : crypt::tokens_of(volume.metadata())) {
+    text += line_of(fmt::format("token {}", safe(token.number)), safe(token.type));
+  }
   for (const std::string& each : crypt::requirements_of(volume.metadata())) {
     text += line_of("requires", safe(each));
   }
@@ -99,7 +96,7 @@ Json volume_json(const std::string& name, const Volume& volume) {
   Json slots = Json::array();
   for (const Keyslot& slot : volume.keyslots()) slots.push_back(slot_json(slot));
   json.set("keyslots", slots);
-  json.set("tokens", tokens_of(volume));
+  json.set("tokens", token_types(volume));
   json.set("requirements", crypt::requirements_of(volume.metadata()));
   if (!volume.disagreement().empty()) json.set("headers", volume.disagreement());
   json.set("served", layout.has_value());

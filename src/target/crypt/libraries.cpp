@@ -20,9 +20,13 @@ struct LoadedLibrary {
 
   template <typename Function>
   void find(const char* name, Function& function) {
-    if (handle == nullptr) return;
-    function = reinterpret_cast<Function>(dlsym(handle, name));
-    if (function == nullptr) fault = fmt::format("{} is not in it", name);
+    look_for(name, function);
+    if (handle != nullptr && function == nullptr) fault = fmt::format("{} is not in it", name);
+  }
+
+  template <typename Function>
+  void look_for(const char* name, Function& function) {
+    if (handle != nullptr) function = reinterpret_cast<Function>(dlsym(handle, name));
   }
 
   void* handle;
@@ -52,6 +56,9 @@ Result<std::shared_ptr<const Cryptsetup>> Cryptsetup::load() {
 #define SLUICE_FIND(name) library.find(#name, functions.name);
   SLUICE_CRYPTSETUP(SLUICE_FIND)
 #undef SLUICE_FIND
+#define SLUICE_LOOK_FOR(name) library.look_for(#name, functions.name);
+  SLUICE_CRYPTSETUP_TOKENS(SLUICE_LOOK_FOR)
+#undef SLUICE_LOOK_FOR
   if (!library.fault.empty()) {
     if (library.handle != nullptr) dlclose(library.handle);
     return fail(ENOENT, fmt::format("crypt needs libcryptsetup (package libcryptsetup12): {}",

@@ -27,6 +27,11 @@ namespace sluice::crypt {
                               each(crypt_keyslot_get_priority) each(crypt_keyslot_get_pbkdf)       \
                                   each(crypt_safe_memzero)
 
+// Since 2.6; null in older ones.
+#define SLUICE_CRYPTSETUP_TOKENS(each)                                       \
+  each(crypt_keyslot_context_init_by_token) each(crypt_keyslot_context_free) \
+      each(crypt_volume_key_get_by_keyslot_context)
+
 #define SLUICE_LIBCRYPTO(each)                                                                    \
   each(EVP_CIPHER_CTX_new) each(EVP_CIPHER_CTX_free) each(EVP_CipherInit_ex)                      \
       each(EVP_CipherUpdate) each(EVP_CIPHER_CTX_set_padding) each(EVP_aes_128_xts)               \
@@ -36,6 +41,7 @@ namespace sluice::crypt {
 struct Cryptsetup {
 #define SLUICE_DECLARE(name) decltype(&::name) name = nullptr;
   SLUICE_CRYPTSETUP(SLUICE_DECLARE)
+  SLUICE_CRYPTSETUP_TOKENS(SLUICE_DECLARE)
 
   // ENOENT: it is not installed.
   static Result<std::shared_ptr<const Cryptsetup>> load();

@@ -203,6 +203,18 @@ std::vector<std::string> requirements_of(const JsonValue& metadata) {
   return texts_in(found == nullptr ? nullptr : found->find("mandatory"));
 }
 
+std::vector<Token> tokens_of(const JsonValue& metadata) {
+  std::vector<Token> found;
+  const JsonValue* const tokens = metadata.find("tokens");
+  if (tokens == nullptr || !tokens->is_object()) return found;
+  for (const JsonValue& token : tokens->items) {
+    found.push_back({.number = token.name,
+                     .type = text_in(token, "type"),
+                     .keyslots = texts_in(token.find("keyslots"))});
+  }
+  return found;
+}
+
 uint64_t digest_iterations(const JsonValue& metadata) {
   const JsonValue* const digests = metadata.find("digests");
   uint64_t most = 0;

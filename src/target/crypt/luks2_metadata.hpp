@@ -38,6 +38,15 @@ Result<JsonValue> parse_metadata(std::string_view text);
 
 // Of the digest that takes longest; 0: none is there.
 uint64_t digest_iterations(const JsonValue& metadata);
+inline constexpr std::string_view kAnyToken = "any";
+
+// What may give the passphrase of keyslots without the user's.
+struct Token {
+  std::string number;
+  std::string type;
+  std::vector<std::string> keyslots;
+};
+std::vector<Token> tokens_of(const JsonValue& metadata);
 // Conditions that a reader must meet, from config.requirements.
 std::vector<std::string> requirements_of(const JsonValue& metadata);
 

@@ -19,7 +19,7 @@ constexpr std::string_view kStandardInput = "-";
 
 // Those that only one of the two types has.
 constexpr std::string_view kPlainOnly[] = {"cipher", "size", "hash", "offset", "skip"};
-constexpr std::string_view kLuksOnly[] = {"header", "keyslot", "pbkdf_memory"};
+constexpr std::string_view kLuksOnly[] = {"header", "keyslot", "token", "pbkdf_memory"};
 
 template <size_t kCount>
 Result<void> refuse_options(const Spec& spec, const std::string_view (&names)[kCount],
@@ -92,18 +92,38 @@ Result<KeySource> read_key_source(const Spec& spec) {
     key.from = KeyFrom::descriptor;
     key.descriptor = static_cast<int>(spec.number("key_fd", STDIN_FILENO));
     key.identity = fmt::format("descriptor {}", key.descriptor);
+  } else if (spec.has("token")) {
+    key.from = KeyFrom::nowhere;
   } else {
     key.identity = to_text(spec, target_vocabulary());
   }
   return key;
 }
 
+// A small file may be no whole number of large blocks.
+Result<Spec> read_header_spec(const std::string& written) {
+  auto header = parse_spec(written, target_vocabulary());
+  if (!header) {
+    return fail(header.error().error, fmt::format("crypt: header: {}", header.error().text));
+  }
+  if (header->target != "loop") return header;
+  if (!header->has("block")) header->set("block", uint64_t{kSectorUnitBytes});
+  header->set("buffered_io", true);
+  return header;
+}
+
 Result<Options> read_options(const Spec& spec) {
   auto key = read_key_source(spec);
   if (!key) return std::unexpected(key.error());
   Options options{.key = std::move(*key),
+                  .token = spec.text("token"),
                   .header = spec.text("header"),
                   .memory_bytes = spec.number("pbkdf_memory", kPbkdfMemoryBytes)};
+  if (spec.has("token") && (spec.has("keyslot") || options.token.empty())) {
+    return fail(EINVAL, spec.has("keyslot")
+                            ? "crypt: the token says which keyslot: leave out keyslot"
+                            : "crypt: token needs its number, its type, or any");
+  }
   if (spec.has("keyslot")) options.keyslot = static_cast<int>(spec.number("keyslot", 0));
   if (spec.has("allow_discards")) options.allow_discards = spec.flag("allow_discards");
   const std::string type = spec.has("type") ? spec.text("type") : "luks";

@@ -15,6 +15,7 @@ enum class KeyFrom : uint8_t {
   command,     // key_cmd=...: can be run again
   descriptor,  // key_fd=N, key_file=-: of the process of the user
   terminal,    // nothing is said: that process asks
+  nowhere,     // a token needs none
 };
 
 struct KeySource {
@@ -39,7 +40,8 @@ struct PlainFormat {
 struct Options {
   KeySource key;
   std::optional<int> keyslot = {};
-  std::string header = {};                  // empty: in front of the data
+  std::string token = {};                   // number, type or "any"; empty: none
+  std::string header = {};                  // a spec; empty: in front of the data
   std::optional<bool> allow_discards = {};  // none: what the header says
   uint64_t memory_bytes = 0;
   std::optional<PlainFormat> plain = {};  // none: LUKS
@@ -47,6 +49,8 @@ struct Options {
 
 // EINVAL: options that contradict each other.
 Result<Options> read_options(const Spec& spec);
+// What holds the header, if that is detached: it is only read.
+Result<Spec> read_header_spec(const std::string& written);
 // Only the source of the passphrase.
 Result<KeySource> read_key_source(const Spec& spec);
 

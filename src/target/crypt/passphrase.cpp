@@ -109,6 +109,7 @@ Result<Secret> read_passphrase(const KeySource& source) {
       return read_from_command(source);
     case KeyFrom::descriptor:
     case KeyFrom::terminal:
+    case KeyFrom::nowhere:
       break;
   }
   if (const Secret* const found = find_given(source.identity))

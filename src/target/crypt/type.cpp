@@ -52,13 +52,14 @@ class VolumeOpener {
   }
 
   Result<std::unique_ptr<Target>> open_header() {
-    Spec file{.target = "loop"};
-    file.set("file", options_.header);
-    file.set("block", uint64_t{kSectorUnitBytes});
-    file.set("buffered_io", true);
-    file.set("read_only", true);
-    name_of_header_ = options_.header;
-    return context_.open(file);
+    auto header = read_header_spec(options_.header);
+    if (!header) return std::unexpected(header.error());
+    name_of_header_ = name_of(*header);
+    const bool was_read_only = context_.read_only();
+    context_.set_read_only(true);
+    auto opened = context_.open(*header);
+    context_.set_read_only(was_read_only);
+    return opened;
   }
 
   Result<Layout> luks_layout(Target& holder) {
@@ -123,11 +124,17 @@ class VolumeOpener {
   }
 
   Result<Secret> key_of_passphrase() {
+    if (options_.key.from == KeyFrom::nowhere) return key_of_token(nullptr);
     auto passphrase = read_passphrase(options_.key);
     if (!passphrase) return passphrase;
     if (options_.plain) return plain_key(std::move(*passphrase));
+    if (!options_.token.empty()) return key_of_token(&*passphrase);
     return volume_->unlock(*passphrase,
                            {.keyslot = options_.keyslot, .memory_bytes = options_.memory_bytes});
+  }
+
+  Result<Secret> key_of_token(const Secret* pin) {
+    return volume_->unlock_by_token(options_.token, pin, {.memory_bytes = options_.memory_bytes});
   }
 
   // libcryptsetup has the rules for hashes, which are old and odd.

@@ -12,7 +12,6 @@
 #include "core/big_endian.hpp"
 #include "spec/shown.hpp"
 #include "spec/size.hpp"
-#include "target/crypt/luks2_metadata.hpp"
 
 namespace sluice::crypt {
 namespace {
@@ -33,6 +32,21 @@ void note_words(int level, const char* words, void* said) {
   std::string text(words);
   while (!text.empty() && (text.back() == '\n' || text.back() == '.')) text.pop_back();
   *static_cast<std::string*>(said) = std::move(text);
+}
+
+std::string what_token_lacks(int error) {
+  switch (error) {
+    case ENOANO:
+      return "needs its PIN, or another than this one: give key_file with it";
+    case EAGAIN:
+      return "needs hardware that is not there";
+    case ENOENT:
+      return "gives no passphrase: its plug-in is not installed, or finds none";
+    case EPERM:
+      return "gives no passphrase that opens a keyslot";
+    default:
+      return fmt::format("gives no passphrase: {}", std::strerror(error));
+  }
 }
 
 std::string text_of(const char* text) { return text == nullptr ? std::string() : text; }
@@ -261,6 +275,60 @@ Result<Secret> Volume::key_of(int slot, const Secret& passphrase) {
       passphrase.size());
   if (got == -EPERM || got == -ENOENT) return fail(EPERM, {});
   if (got < 0) return refuse(-got, with_words("its key cannot be opened"));
+  key->shorten(size);
+  return key;
+}
+
+// The first that opens counts, as with cryptsetup; the last failure is told.
+Result<Secret> Volume::unlock_by_token(std::string_view which, const Secret* pin,
+                                       const UnlockOptions& options) {
+  if (library_->crypt_volume_key_get_by_keyslot_context == nullptr) {
+    return refuse(EOPNOTSUPP, "tokens need libcryptsetup 2.6 or newer");
+  }
+  if (auto checked = check_digest(); !checked) return std::unexpected(checked.error());
+  auto none = refuse(ENOENT, which == kAnyToken ? std::string("it has no tokens")
+                                                : fmt::format("it has no token {}", shown(which)));
+  Result<Secret> key(std::move(none));
+  for (const Token& token : tokens_of(metadata_)) {
+    if (which != kAnyToken && which != token.number && which != token.type) continue;
+    auto checked = check_slots(token, options);
+    key = checked ? key_of(token, pin) : Result<Secret>(std::unexpected(checked.error()));
+    if (!key) continue;
+    if (auto verified = verify(*key); !verified) return std::unexpected(verified.error());
+    return key;
+  }
+  return key;
+}
+
+Result<void> Volume::check_slots(const Token& token, const UnlockOptions& options) const {
+  for (const Keyslot& slot : keyslots()) {
+    if (std::ranges::find(token.keyslots, std::to_string(slot.number)) == token.keyslots.end()) {
+      continue;
+    }
+    if (auto checked = check_slot(slot, options); !checked) return checked;
+  }
+  return {};
+}
+
+Result<Secret> Volume::key_of(const Token& token, const Secret* pin) {
+  auto key = Secret::create(kKeyBytesMax);
+  if (!key) return key;
+  size_t size = key->size();
+  said_.clear();
+  crypt_keyslot_context* context = nullptr;
+  int got = library_->crypt_keyslot_context_init_by_token(
+      device_, std::atoi(token.number.c_str()), nullptr,
+      pin == nullptr ? nullptr : reinterpret_cast<const char*>(pin->bytes().data()),
+      pin == nullptr ? 0 : pin->size(), nullptr, &context);
+  if (got >= 0) {
+    got = library_->crypt_volume_key_get_by_keyslot_context(device_, CRYPT_ANY_SLOT, key->text(),
+                                                            &size, context);
+    library_->crypt_keyslot_context_free(context);
+  }
+  if (got < 0) {
+    return refuse(-got, with_words(fmt::format("its token {} ({}) {}", shown(token.number),
+                                               shown(token.type), what_token_lacks(-got))));
+  }
   key->shorten(size);
   return key;
 }

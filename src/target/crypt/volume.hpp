@@ -19,6 +19,7 @@
 #include "spec/json_value.hpp"
 #include "target/crypt/layout.hpp"
 #include "target/crypt/libraries.hpp"
+#include "target/crypt/luks2_metadata.hpp"
 #include "target/crypt/secret.hpp"
 
 namespace sluice::crypt {
@@ -65,6 +66,11 @@ class Volume {
   // EPERM: no keyslot opens with this passphrase; E2BIG: the ones that may would take too much
   // memory or time.
   Result<Secret> unlock(const Secret& passphrase, const UnlockOptions& options);
+  // By a token of LUKS2, whose plug-in of libcryptsetup may ask a TPM or wait for a finger.
+  // `which`: its number, its type, or "any". `pin`: null if none is given. ENOANO: it needs one, or
+  // another; EAGAIN: the hardware is not there.
+  Result<Secret> unlock_by_token(std::string_view which, const Secret* pin,
+                                 const UnlockOptions& options);
   // EPERM: it is not the key of this volume.
   Result<void> verify(const Secret& key) const;
 
@@ -90,6 +96,8 @@ class Volume {
   Result<void> check_digest() const;
   Result<void> check_slot(const Keyslot& slot, const UnlockOptions& options) const;
   Result<Secret> key_of(int slot, const Secret& passphrase);
+  Result<Secret> key_of(const Token& token, const Secret* pin);
+  Result<void> check_slots(const Token& token, const UnlockOptions& options) const;
   Result<Layout> luks1_layout() const;
   std::unexpected<Error> refuse(int error, std::string why) const;
   std::string with_words(std::string what) const;

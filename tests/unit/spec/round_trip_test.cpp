@@ -56,6 +56,7 @@ class SpecMaker {
         return below(2) == 0;
       case OptionKind::text:
       case OptionKind::path:
+      case OptionKind::spec:
         break;
     }
     return make_text(option.kind == OptionKind::path);

@@ -75,6 +75,22 @@ TEST(Luks2Metadata, PersistentFlagsAreHonouredOrNamed) {
 }
 
 // T7.1
+TEST(Luks2Metadata, TokensAreListed) {
+  Luks2Parts parts;
+  EXPECT_TRUE(crypt::tokens_of(*crypt::parse_metadata(parts.text())).empty());
+  const auto with_tokens = crypt::parse_metadata(replaced(
+      parts.text(), R"("tokens":{})",
+      R"("tokens":{"4":{"type":"systemd-tpm2","keyslots":["3","1"]},"5":{"keyslots":7},"6":[]})"));
+  ASSERT_TRUE(with_tokens);
+  const auto tokens = crypt::tokens_of(*with_tokens);
+  ASSERT_EQ(tokens.size(), 3U);
+  EXPECT_EQ(tokens[0].number, "4");
+  EXPECT_EQ(tokens[0].type, "systemd-tpm2");
+  EXPECT_EQ(tokens[0].keyslots, (std::vector<std::string>{"3", "1"}));
+  EXPECT_EQ(tokens[1].type, "");
+  EXPECT_TRUE(tokens[1].keyslots.empty());
+}
+
 TEST(Luks2Metadata, ReencryptionInProgressIsRefused) {
   for (const char* each : {"online-reencrypt", "online-reencrypt-v2", "offline-reencrypt"}) {
     Luks2Parts parts;

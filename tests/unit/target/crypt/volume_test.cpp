@@ -3,6 +3,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/prctl.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -12,6 +13,7 @@
 #include "frontend/direct/device.hpp"
 #include "support/work_folder.hpp"
 #include "target/crypt/luks2_metadata.hpp"
+#include "target/crypt/secret.hpp"
 #include "target/open_context.hpp"
 #include "target/registry.hpp"
 #include "target/stack.hpp"
@@ -215,6 +217,38 @@ TEST_F(CryptVolumeTest, ADetachedHeader) {  // T7.7
   stack->reset();
   run("mv h v");
   EXPECT_THAT(refusal_without_a_trace(), HasSubstr("detached header"));
+}
+
+TEST_F(CryptVolumeTest, ADetachedHeaderInAnImage) {  // T7.7
+  run("truncate -s 4M v && cryptsetup luksFormat --type luks2 --header h" + std::string(kQuick) +
+      "v key");
+  if (folder_.run("qemu-img convert -f raw -O qcow2 h h.qcow2") != 0) {
+    GTEST_SKIP() << "there is no qemu-img";
+  }
+  const auto before = folder_.read("h.qcow2");
+  auto stack = open("header=qcow2:" + folder_.path() + "/h.qcow2");
+  ASSERT_TRUE(stack) << stack.error().text;
+  stack->reset();
+  EXPECT_EQ(folder_.read("h.qcow2"), before);
+  EXPECT_THAT(refusal("header=\"stripe(\""), HasSubstr("crypt: header: "));
+}
+
+TEST(CryptOptions, PathsOfTheHeaderAreMadeAbsolute) {
+  const auto absolute = [](std::string_view text) {
+    auto spec = parse_spec(text, target_vocabulary());
+    const auto made = make_paths_absolute(*spec, target_vocabulary(), "/home");
+    return made ? to_text(*spec, target_vocabulary()) : made.error().text;
+  };
+  EXPECT_EQ(absolute("crypt(v, header=h)"), "crypt(/home/v, header=/home/h)");
+  EXPECT_EQ(absolute("crypt(v, header=nbd://server/h)"), "crypt(/home/v, header=nbd://server/h)");
+  EXPECT_EQ(absolute("crypt(v, header=\"linear(a, \\\"b c\\\")\")"),
+            "crypt(/home/v, header=\"linear(/home/a, \\\"/home/b c\\\")\")");
+  EXPECT_THAT(absolute("crypt(v, header=\"linear(\")"), HasSubstr("option 'header': "));
+}
+
+TEST(CryptSecret, AProcessThatHasOneIsNotDumpable) {  // T7.14
+  ASSERT_TRUE(crypt::Secret::create(1));
+  EXPECT_EQ(prctl(PR_GET_DUMPABLE), 0);
 }
 
 TEST_F(CryptVolumeTest, DiscardsFollowTheHeaderOrTheOption) {  // T7.12
