@@ -55,6 +55,10 @@ void check_header(const sluice::qcow2::Header& header, uint64_t file_bytes) {
                 header.refcount_table_clusters * header.cluster_bytes(), header, file_bytes);
   require_table("snapshots", header.snapshots_offset, header.snapshots * uint64_t{40}, header,
                 file_bytes);
+  if (header.encryption) {
+    require_table("LUKS header", header.encryption->offset, header.encryption->bytes, header,
+                  file_bytes);
+  }
   if (!header.bitmaps) return;
   require_table("bitmaps", header.bitmaps->directory_offset, header.bitmaps->directory_bytes,
                 header, file_bytes);

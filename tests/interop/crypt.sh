@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Target crypt: volumes of cryptsetup and QEMU are read and written, and read back by these and by
 # nbdkit, byte for byte; keys from everywhere, and nowhere else; upgrades, deaths, file systems.
-# T7.x are the traps of LUKS. T7.17, LUKS inside qcow2, is refused by target qcow2.
+# T7.x are the traps of LUKS; T7.17, LUKS inside qcow2, is in qcow2_encrypted.sh.
 # shellcheck source=tests/interop/lib_qcow2_disk.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib_qcow2_disk.sh"
 

@@ -186,8 +186,11 @@ refuses_bad_images() {
     poke image.qcow2 196608 8000000100000000
     not_opened L1 qcow2:image.qcow2
     $fresh
-    poke image.qcow2 32 00000002
+    poke image.qcow2 32 00000001
     not_opened encrypted qcow2:image.qcow2
+    $fresh
+    poke image.qcow2 32 00000002
+    not_opened 'LUKS header' qcow2:image.qcow2
     truncate -s 16M image.qcow2
     not_opened 'qcow2' qcow2:image.qcow2
     # T4.16: an entry that leads to the header is noticed at use, and the image marked.

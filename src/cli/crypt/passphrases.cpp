@@ -16,16 +16,18 @@ namespace {
 
 constexpr std::string_view kCryptType = "crypt";
 
+std::string name_of(const Spec& spec) {
+  return spec.target == "loop" ? spec.text("file") : to_text(spec, target_vocabulary());
+}
+
 Outcome<void> read_for(const Spec& spec) {
   const auto source = crypt::read_key_source(spec);
   if (!source) return failed(source.error());
   if (source->identity.empty() || crypt::is_given(source->identity)) return {};
-  const Spec& child = spec.children.front();
-  const std::string name =
-      child.target == "loop" ? child.text("file") : to_text(child, target_vocabulary());
   auto passphrase =
       source->from == crypt::KeyFrom::terminal
-          ? ask_on_terminal(fmt::format("Passphrase for {}: ", printable(name, 200)))
+          ? ask_on_terminal(
+                fmt::format("Passphrase for {}: ", printable(name_of(spec.children.front()), 200)))
           : crypt::read_key_bytes(source->descriptor,
                                   fmt::format("descriptor {}", source->descriptor), *source);
   if (!passphrase) return failed(passphrase.error());
@@ -36,7 +38,7 @@ Outcome<void> read_for(const Spec& spec) {
 }  // namespace
 
 void name_standard_input(Spec& spec) {
-  if (spec.target == kCryptType && spec.text("key_file") == "-") {
+  if (spec.text("key_file") == "-") {
     std::erase_if(spec.options, [](const auto& option) { return option.first == "key_file"; });
     spec.set("key_fd", uint64_t{0});
   }
@@ -44,7 +46,7 @@ void name_standard_input(Spec& spec) {
 }
 
 Outcome<void> read_passphrases(const Spec& spec) {
-  if (spec.target == kCryptType) {
+  if (spec.target == kCryptType || crypt::names_key(spec)) {
     if (auto read = read_for(spec); !read) return read;
   }
   for (const Spec& child : spec.children) {

@@ -82,7 +82,7 @@ Outcome<Qcow2Facts> read_qcow2_facts(const ImageFile& file) {
   };
   const auto size = qcow2::image_bytes(descriptor);
   if (!size) return refuse(size.error());
-  const auto header = qcow2::read_image_header(descriptor);
+  const auto header = qcow2::read_any_header(descriptor);
   if (!header) return refuse(header.error());
   auto snapshots = qcow2::read_snapshots(descriptor, *header, *size);
   if (!snapshots) return refuse(snapshots.error());

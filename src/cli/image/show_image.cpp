@@ -65,6 +65,7 @@ Json image_json(const ImageFacts& facts) {
   json.set("dirty-flag", facts.qcow2 && facts.qcow2->header.has(qcow2::kDirty));
   if (!facts.qcow2) return json;
   const qcow2::Header& header = facts.qcow2->header;
+  if (header.encryption) json.set("encrypted", true);
   json.set("cluster-size", header.cluster_bytes());
   if (!header.backing_name.empty()) {
     json.set("backing-filename", bytes_json(header.backing_name));
@@ -85,7 +86,8 @@ namespace {
 
 std::string qcow2_text(const Qcow2Facts& facts) {
   const qcow2::Header& header = facts.header;
-  std::string text = fmt::format("cluster_size: {}\n", header.cluster_bytes());
+  std::string text = header.encryption ? "encrypted: yes\n" : "";
+  text += fmt::format("cluster_size: {}\n", header.cluster_bytes());
   if (header.has(qcow2::kDirty)) text += "cleanly shut down: no\n";
   if (!header.backing_name.empty()) {
     text += fmt::format("backing file: {}\n", whole(header.backing_name));
@@ -105,6 +107,7 @@ std::string qcow2_text(const Qcow2Facts& facts) {
     text += fmt::format("    data file: {}\n    data file raw: {}\n", whole(header.data_file_name),
                         yes_no((header.autoclear & qcow2::kRawExternalData) != 0));
   }
+  if (header.encryption) text += "    encrypt:\n        format: luks\n";
   return text + bitmaps_text(facts.bitmaps);
 }
 
@@ -152,6 +155,7 @@ Json specific_json(const Qcow2Facts& facts) {
     json.set("data-file", bytes_json(header.data_file_name));
     json.set("data-file-raw", (header.autoclear & qcow2::kRawExternalData) != 0);
   }
+  if (header.encryption) json.set("encrypt", {{"format", "luks"}});
   if (!facts.bitmaps.empty()) json.set("bitmaps", bitmaps_json(facts.bitmaps));
   return json;
 }

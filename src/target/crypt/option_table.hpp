@@ -1,13 +1,15 @@
-// The words of target crypt in a spec.
+// The words of target crypt in a spec, and of others that open encrypted data.
 #pragma once
 
+#include "spec/joined.hpp"
 #include "spec/vocabulary.hpp"
 
 namespace sluice::crypt {
 
 inline constexpr uint64_t kPbkdfMemoryBytes = uint64_t{1} << 30;  // cryptsetup's own limit
 
-inline constexpr OptionSyntax kCryptOptions[] = {
+// Where the key comes from.
+inline constexpr OptionSyntax kKeyOptions[] = {
     {.name = "key_file",
      .kind = OptionKind::path,
      .help = "the passphrase: all bytes of this file; -: of the standard input"},
@@ -29,6 +31,15 @@ inline constexpr OptionSyntax kCryptOptions[] = {
      .kind = OptionKind::count,
      .maximum = 31,
      .help = "the only keyslot to try; all if not given"},
+    {.name = "pbkdf_memory",
+     .kind = OptionKind::size,
+     .fallback = "1G",
+     .minimum = 32 << 10,
+     .maximum = uint64_t{4} << 30,
+     .help = "memory that opening a keyslot may take"},
+};
+
+inline constexpr OptionSyntax kVolumeOptions[] = {
     {.name = "token",
      .help = "the token of LUKS2 that gives the key: its number or type, or any; a key_file, "
              "key_fd or key_cmd is then its PIN"},
@@ -38,12 +49,6 @@ inline constexpr OptionSyntax kCryptOptions[] = {
     {.name = "allow_discards",
      .kind = OptionKind::flag,
      .help = "pass discards on, which shows where data is; as the header says if not given"},
-    {.name = "pbkdf_memory",
-     .kind = OptionKind::size,
-     .fallback = "1G",
-     .minimum = 32 << 10,
-     .maximum = uint64_t{4} << 30,
-     .help = "memory that opening a keyslot may take"},
     {.name = "type",
      .fallback = "luks",
      .help = "luks, or plain: without a header, so that a wrong passphrase is not noticed"},
@@ -63,5 +68,7 @@ inline constexpr OptionSyntax kCryptOptions[] = {
      .fallback = "0",
      .help = "of plain: what precedes the data in the numbers of its sectors"},
 };
+
+inline constexpr auto kCryptOptions = joined(kKeyOptions, kVolumeOptions);
 
 }  // namespace sluice::crypt

@@ -70,6 +70,10 @@ Result<PlainFormat> read_plain(const Spec& spec, const KeySource& key) {
 
 }  // namespace
 
+bool names_key(const Spec& spec) {
+  return spec.has("key_file") || spec.has("key_fd") || spec.has("key_cmd");
+}
+
 Result<KeySource> read_key_source(const Spec& spec) {
   const int ways = int{spec.has("key_file")} + int{spec.has("key_fd")} + int{spec.has("key_cmd")};
   if (ways > 1) {

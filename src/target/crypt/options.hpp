@@ -51,6 +51,8 @@ struct Options {
 Result<Options> read_options(const Spec& spec);
 // What holds the header, if that is detached: it is only read.
 Result<Spec> read_header_spec(const std::string& written);
+// Whether it says where a passphrase comes from.
+bool names_key(const Spec& spec);
 // Only the source of the passphrase.
 Result<KeySource> read_key_source(const Spec& spec);
 

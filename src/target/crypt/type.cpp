@@ -10,6 +10,7 @@
 #include "spec/size.hpp"
 #include "target/crypt/crypt_target.hpp"
 #include "target/crypt/header_bytes.hpp"
+#include "target/crypt/inherited_key.hpp"
 #include "target/crypt/option_table.hpp"
 #include "target/crypt/options.hpp"
 #include "target/crypt/passphrase.hpp"
@@ -35,12 +36,10 @@ class VolumeOpener {
     if (!layout) return std::unexpected(layout.error());
     const auto geometry = geometry_of(children.front()->geometry(), *layout);
     if (!geometry) return std::unexpected(geometry.error());
-    auto key = context_.inherits() ? inherited_key() : key_of_passphrase();
+    auto key = context_.inherits() ? key_of_server_before() : key_of_passphrase();
     if (!key) return std::unexpected(key.error());
-    Descriptor file;
-    auto kept = Secret::in_file(key->bytes(), file);
+    auto kept = keep_key(context_, *key);
     if (!kept) return std::unexpected(kept.error());
-    context_.add_private_file(file.release());  // for the next server
     tell(*layout);
     return std::make_unique<CryptTarget>(std::move(children), std::move(*layout), std::move(*kept),
                                          *geometry);
@@ -159,10 +158,8 @@ class VolumeOpener {
   }
 
   // It may be that of another volume, if the header has changed meanwhile.
-  Result<Secret> inherited_key() {
-    const Descriptor file = context_.inherit();
-    auto key = file.valid() ? Secret::from_file(file.number())
-                            : Result<Secret>(fail(EINVAL, "the server before has passed no key"));
+  Result<Secret> key_of_server_before() {
+    auto key = inherited_key(context_);
     if (!key || volume_ == nullptr) return key;
     if (auto verified = volume_->verify(*key); !verified) return std::unexpected(verified.error());
     return key;

@@ -126,7 +126,8 @@ Status Chain::check_overlay(const Header& header, ControlCall& call) const {
                                          uint64_t{header.size_bytes}, size));
   }
   const bool fits = !header.backing_name.empty() && header.backing_format == "qcow2" &&
-                    header.snapshots == 0 && !header.has(kDirty | kCorrupt | kExternalData);
+                    header.snapshots == 0 && !header.encryption &&
+                    !header.has(kDirty | kCorrupt | kExternalData);
   if (fits) return kOk;
   return call.fail(EINVAL,
                    "the new image must be a fresh one that has the present one as its backing file,"

@@ -133,7 +133,7 @@ Task Qcow2Target::find_below(Request& request, uint64_t offset, Extent nothing, 
 
 // Data that may be a hole of the file, or lie behind its end.
 Task Qcow2Target::find_in_file(Request& request, const Run& run, Extents& found) {
-  const uint64_t size = data().geometry().size_bytes;
+  const uint64_t size = data_end();
   if (run.host >= size) {
     found.add(run.length, placed({.zero = true}, run, found));
     co_return kOk;
@@ -151,7 +151,7 @@ Task Qcow2Target::find_in_file(Request& request, const Run& run, Extents& found)
 
 // The extent of the rest of a run, of which `found` has the beginning.
 Extent Qcow2Target::placed(Extent kind, const Run& run, const Extents& found) const {
-  if (found.detail() != Detail::places) return kind;
+  if (found.detail() != Detail::places || image_.header().encryption) return kind;
   if (!run.has_host && run.kind != Kind::compressed) return kind;
   const auto file = data().bare_file();
   kind.file = data_path_;

@@ -32,7 +32,7 @@ Result<uint64_t> Qcow2Target::do_resize(std::optional<uint64_t> wanted) {
                 "an image of version 2 with snapshots cannot grow, as these do not record their"
                 " size: delete them, or convert the image with sluice amend -o compat=1.1");
   }
-  if (data_ != &child(0)) {
+  if (image_.rules().external) {
     if (auto grown = data().resize(*wanted); !grown) return grown;
   }
   const uint64_t size = *wanted;

@@ -21,6 +21,7 @@ constexpr uint32_t kRefcountOrderMax = 6;
 constexpr uint32_t kExtendedClusterBitsMin = 14;  // subclusters of a sector
 constexpr uint64_t kDiskUnitBytes = 512;
 constexpr uint64_t kSnapshotEntryBytesMin = 40;
+constexpr uint32_t kEncryptedByLuks = 2;  // crypt_method
 
 constexpr uint64_t kKnownIncompatible =
     kDirty | kCorrupt | kExternalData | kCompressionType | kExtendedL2;
@@ -51,6 +52,7 @@ class HeaderParser {
   Result<void> check_backing_place() const;
   Result<void> check_features() const;
   Result<void> check_encryption() const;
+  Result<void> check_encryption_place();
   Result<void> check_compression();
   Result<void> check_cluster_size() const;
   Result<void> check_limits() const;
@@ -85,8 +87,8 @@ Result<Header> HeaderParser::parse() {
       &HeaderParser::check_features,      &HeaderParser::check_encryption,
       &HeaderParser::check_cluster_size,  &HeaderParser::check_limits};
   constexpr std::array kReaders = {&HeaderParser::check_compression, &HeaderParser::check_size,
-                                   &HeaderParser::read_backing_name,
-                                   &HeaderParser::read_extensions};
+                                   &HeaderParser::read_backing_name, &HeaderParser::read_extensions,
+                                   &HeaderParser::check_encryption_place};
   if (auto done = check_first_cluster(); !done) return std::unexpected(done.error());
   read_fields();
   for (const auto check : kRest) {
@@ -176,10 +178,18 @@ Result<void> HeaderParser::check_features() const {
 }
 
 Result<void> HeaderParser::check_encryption() const {
-  if (encryption_ == 0) return {};
-  return fail(ENOTSUP, fmt::format("crypt_method is {}: the image is encrypted, which this program "
-                                   "does not support",
+  if (encryption_ == 0 || encryption_ == kEncryptedByLuks) return {};
+  return fail(ENOTSUP, fmt::format("crypt_method is {}: the image is encrypted, which is supported "
+                                   "by LUKS (2) only: qemu-img convert reads images of AES (1)",
                                    encryption_));
+}
+
+Result<void> HeaderParser::check_encryption_place() {
+  if ((encryption_ == kEncryptedByLuks) == header_.encryption.has_value()) return {};
+  return fail(EINVAL,
+              fmt::format("crypt_method is {}, and the header extension with the place of the LUKS "
+                          "header, which belongs to {}, is {}there",
+                          encryption_, kEncryptedByLuks, header_.encryption ? "" : "not "));
 }
 
 Result<void> HeaderParser::check_cluster_size() const {
@@ -252,13 +262,15 @@ Result<void> HeaderParser::read_extensions() {
 Result<void> HeaderParser::check_tables() const {
   // The entries of a snapshot table have a length of their own: the least is checked here.
   const BitmapsExtension bitmaps = header_.bitmaps.value_or(BitmapsExtension{});
+  const auto encryption = header_.encryption.value_or(EncryptionExtension{});
   const std::array tables = {
       TablePlace{"refcount table", header_.refcount_table_offset,
                  header_.refcount_table_clusters * header_.cluster_bytes()},
       TablePlace{"L1 table", header_.l1_offset, header_.l1_entries * sizeof(uint64_t)},
       TablePlace{"snapshot table", header_.snapshots_offset,
                  header_.snapshots * kSnapshotEntryBytesMin},
-      TablePlace{"bitmap directory", bitmaps.directory_offset, bitmaps.directory_bytes}};
+      TablePlace{"bitmap directory", bitmaps.directory_offset, bitmaps.directory_bytes},
+      TablePlace{"LUKS header", encryption.offset, encryption.bytes}};
   for (const TablePlace& table : tables) {
     if (auto done = check_table(table); !done) return done;
     for (const TablePlace& other : std::span(tables.data(), &table)) {

@@ -44,6 +44,12 @@ struct BitmapsExtension {
   uint64_t directory_offset = 0;
 };
 
+// Where the LUKS header of the guest data is.
+struct EncryptionExtension {
+  uint64_t offset = 0;
+  uint64_t bytes = 0;
+};
+
 struct Header {
   uint32_t version = 3;  // 2 or 3
   uint32_t cluster_bits = 16;
@@ -65,6 +71,7 @@ struct Header {
   std::string backing_format = {};               // empty: not recorded
   std::string data_file_name = {};               // empty: not recorded
   std::optional<BitmapsExtension> bitmaps = {};  // only if kBitmapsValid
+  std::optional<EncryptionExtension> encryption = {};
 
   uint64_t cluster_bytes() const { return uint64_t{1} << cluster_bits; }
   bool has(uint64_t incompatible_feature) const {
@@ -97,7 +104,7 @@ Result<uint64_t> header_bytes_needed(std::span<const std::byte> start);
 // Reads and checks the header with its extensions. `start` has at least header_bytes_needed(), or
 // all of a shorter file; `file_bytes` is the size of the file. EINVAL with a reason that names the
 // field, its value and the limit: malformed, out of the file, overlapping, or beyond QEMU's limits;
-// ENOTSUP: unknown incompatible features, by their names in the image, or encryption.
+// ENOTSUP: unknown incompatible features, by their names in the image, or encryption but by LUKS.
 Result<Header> parse_header(std::span<const std::byte> start, uint64_t file_bytes);
 
 }  // namespace sluice::qcow2

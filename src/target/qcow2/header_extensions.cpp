@@ -22,6 +22,7 @@ constexpr uint32_t kDataFileExtension = 0x44415441;
 constexpr size_t kExtensionHeadBytes = 8;
 constexpr size_t kFeatureNameBytes = 48;  // of one entry of the table
 constexpr size_t kBitmapsExtensionBytes = 24;
+constexpr size_t kEncryptionExtensionBytes = 16;
 constexpr size_t kBackingFormatMax = 15;  // as in QEMU
 
 std::string_view text_of(std::span<const std::byte> bytes) {
@@ -67,6 +68,20 @@ Result<void> read_bitmaps(std::span<const std::byte> data, Header& header) {
   return {};
 }
 
+Result<void> read_encryption(std::span<const std::byte> data, Header& header) {
+  if (data.size() != kEncryptionExtensionBytes) {
+    return fail(EINVAL, fmt::format("the encryption extension has {} bytes, and must have {}",
+                                    data.size(), kEncryptionExtensionBytes));
+  }
+  const EncryptionExtension place{.offset = load_big_endian<uint64_t>(data, 0),
+                                  .bytes = load_big_endian<uint64_t>(data, 8)};
+  if (place.bytes == 0) {
+    return fail(EINVAL, "the LUKS header has no bytes, by the encryption extension");
+  }
+  header.encryption = place;
+  return {};
+}
+
 Result<void> read_extension(const Extension& extension, Header& header) {
   switch (extension.type) {
     case kBackingFormatExtension:
@@ -75,8 +90,7 @@ Result<void> read_extension(const Extension& extension, Header& header) {
     case kBitmapsExtensionType:
       return read_bitmaps(extension.data, header);
     case kEncryptionExtension:
-      return fail(ENOTSUP,
-                  "the image has an encryption header: encrypted images are not supported");
+      return read_encryption(extension.data, header);
     case kDataFileExtension:
       return read_name(extension.data, "data file name", extension.data.size(),
                        header.data_file_name);
@@ -126,7 +140,7 @@ Result<void> read_extensions(ExtensionArea area, Header& header) {
   for (; extension && extension->type != kEndOfExtensions; extension = area.next()) {
     const uint32_t type = extension->type;
     const bool is_known = type == kBackingFormatExtension || type == kBitmapsExtensionType ||
-                          type == kDataFileExtension;
+                          type == kDataFileExtension || type == kEncryptionExtension;
     if (is_known && std::ranges::find(known, type) != known.end()) {
       return fail(
           EINVAL,

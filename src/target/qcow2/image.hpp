@@ -41,7 +41,8 @@ class Image {
     bool outlives_server = false;  // see OpenContext
   };
 
-  // `data`: where guest data is, which is `storage` except with an external data file.
+  // `data`: where guest data is: `storage`, what enciphers it on its way there, or an external data
+  // file.
   Image(Options options, Header header, Target& storage, Target& data);
 
   // Reads and checks the tables. For `serve`, and then again after close().
@@ -127,6 +128,7 @@ class Image {
   Task release_table(Request& request, uint64_t table, BlockVersion gone);
   Task copy_cluster(Request& request, uint64_t from, uint64_t to);
   Result<void> create_cache();
+  bool has_data_file() const { return header_.has(kExternalData); }
   bool leads_to_metadata(const L2Entry& entry) const;
   void forget_counted(uint64_t table);
   Task settle_l1(Request& request);

@@ -37,7 +37,7 @@ Task Image::load(Request& request, LifeCall& call) {
   if (options_.writable) {
     // In a handover the former server may have grown the files since they were opened here.
     std::ignore = storage_.resize(std::nullopt);
-    if (&data_ != &storage_) std::ignore = data_.resize(std::nullopt);
+    if (has_data_file()) std::ignore = data_.resize(std::nullopt);
   }
   if (auto created = create_cache(); !created) {
     co_return call.fail(created.error().error, created.error().text);
@@ -67,6 +67,7 @@ Task Image::load_header(Request& request, LifeCall& call) {
   auto header = parse_header(start, bytes.exact_size());
   if (!header) co_return call.fail(header.error().error, header.error().text);
   const bool other = header->has(kExternalData) != header_.has(kExternalData) ||
+                     header->encryption.has_value() != header_.encryption.has_value() ||
                      header->backing_name != header_.backing_name ||
                      header->cluster_bits != header_.cluster_bits;
   if (other) {
@@ -79,7 +80,7 @@ Task Image::load_header(Request& request, LifeCall& call) {
   rules_.is_snapshot = !options_.snapshot.empty();
   if (!options_.writable) co_return kOk;
   const bool serves = call.purpose == LifeCall::Purpose::serve;
-  if (serves && &data_ != &storage_ && data_.geometry().size_bytes < header_.size_bytes) {
+  if (serves && has_data_file() && data_.geometry().size_bytes < header_.size_bytes) {
     if (auto grown = data_.resize(header_.size_bytes); !grown) {
       co_return call.fail(
           grown.error().error,
@@ -119,7 +120,7 @@ Result<void> Image::create_cache() {
                                        .block_bytes = static_cast<uint32_t>(block_bytes_),
                                        .blocks = static_cast<uint32_t>(std::min(wanted, most)),
                                        .resident = false,
-                                       .data = &data_ == &storage_ ? nullptr : &data_});
+                                       .data = has_data_file() ? &data_ : nullptr});
   if (!cache) return std::unexpected(cache.error());
   const std::lock_guard guard(opening_);
   cache_ = std::move(*cache);
@@ -236,9 +237,10 @@ Status Image::collect_metadata(const std::vector<uint64_t>& refcount_blocks,
   const uint64_t cluster = header_.cluster_bytes();
   const uint64_t l1_bytes = l1_.size() * sizeof(uint64_t);
   const uint64_t table_bytes = header_.refcount_table_clusters * cluster;
+  const EncryptionExtension luks = header_.encryption.value_or(EncryptionExtension{});
   ClusterSet found(l1_.size() + refcount_blocks.size() + (l1_bytes + table_bytes) / cluster +
                        snapshots.table_bytes / cluster + 2 * snapshots.snapshots.size() +
-                       bitmap_store_.claimed(),
+                       luks.bytes / cluster + bitmap_store_.claimed(),
                    header_.cluster_bits);
   snapshot_table_bytes_ = snapshots.table_bytes;
   if (metadata_ == nullptr) metadata_ = std::make_unique<ClusterSet>(0, header_.cluster_bits);
@@ -247,6 +249,7 @@ Status Image::collect_metadata(const std::vector<uint64_t>& refcount_blocks,
   metadata_->add(header_.l1_offset, l1_bytes);
   metadata_->add(header_.refcount_table_offset, table_bytes);
   metadata_->add(header_.snapshots_offset, snapshots.table_bytes);
+  metadata_->add(luks.offset, luks.bytes);
   for (const Snapshot& each : snapshots.snapshots) {
     metadata_->add(each.l1_offset, each.l1_entries * sizeof(uint64_t));
   }

@@ -1,8 +1,9 @@
 // Qcow2Target: the disk in a qcow2 image.
 //
-// Its children: the image's storage; the external data file, if the image has one; the backing
-// file, if it has one. Data that is mapped moves between the request's pages and a child, one
-// operation for each run of clusters. Zeroes, and the parts of compressed clusters, are copied.
+// Its children: the image's storage; the external data file, or what enciphers the data, if the
+// image has one; the backing file, if it has one. Data that is mapped moves between the request's
+// pages and a child, one operation for each run of clusters. Zeroes, and the parts of compressed
+// clusters, are copied.
 //
 // A request for mapped data holds its range shared, so that no change of the mapping comes in
 // between; every change holds whole clusters exclusively.
@@ -30,7 +31,9 @@ class Qcow2Target final : public Target, public StatusContexts {
  public:
   struct Parts {
     std::unique_ptr<Target> storage;
-    std::unique_ptr<Target> data;     // null: guest data is in the storage
+    // Null: guest data is in the storage. An external data file, or what enciphers the data of
+    // that.
+    std::unique_ptr<Target> data;
     std::unique_ptr<Target> backing;  // null: what is not allocated reads as zeroes
     std::string data_path = {};       // of the file with the guest data; empty: not a file
     bool names_backing = false;       // what the spec names is the backing file, not the storage
@@ -106,8 +109,8 @@ class Qcow2Target final : public Target, public StatusContexts {
   Task read_runs(Request& request, Run run);
   Task read_run(Request& request, const Run& run);
   Task read_host(Request& request, uint64_t host);
-  Task read_cut(Request& request, Target& from, uint64_t offset);
-  Task read_over_end(Request& request, Target& from, uint64_t offset);
+  Task read_cut(Request& request, Target& from, uint64_t offset, uint64_t end);
+  Task read_over_end(Request& request, Target& from, uint64_t offset, uint64_t end);
   Task read_compressed(Request& request, L2Entry entry);
   Task fill_with_zeroes(Request& request);
 
@@ -196,6 +199,9 @@ class Qcow2Target final : public Target, public StatusContexts {
   void mark(uint64_t offset, uint64_t length) { image_.bitmaps().mark(offset, length); }
 
   Target& data() const { return *data_; }
+  uint64_t data_end() const {
+    return (image_.rules().external ? *data_ : child(0)).geometry().size_bytes;
+  }
   uint64_t cluster_bytes() const { return image_.header().cluster_bytes(); }
 
   Target* const data_;

@@ -62,7 +62,9 @@ Task Qcow2Target::read_run(Request& request, const Run& run) {
     case Kind::compressed:
       return read_compressed(request, run.entry);
     case Kind::unallocated:
-      if (backing_ != nullptr) return read_cut(request, *backing_, request.offset);
+      if (backing_ != nullptr) {
+        return read_cut(request, *backing_, request.offset, backing_->geometry().size_bytes);
+      }
       break;
     case Kind::zero:
       break;
@@ -71,19 +73,18 @@ Task Qcow2Target::read_run(Request& request, const Run& run) {
 }
 
 Task Qcow2Target::read_host(Request& request, uint64_t host) {
-  return read_cut(request, data(), host);
+  return read_cut(request, data(), host, data_end());
 }
 
 // What lies beyond the end of a shorter backing file, or of the image's file, is zero.
-Task Qcow2Target::read_cut(Request& request, Target& from, uint64_t offset) {
-  const uint64_t size = from.geometry().size_bytes;
-  if (offset + request.length <= size) return forward(request, from, offset);
-  if (offset >= size) return fill_with_zeroes(request);
-  return read_over_end(request, from, offset);
+Task Qcow2Target::read_cut(Request& request, Target& from, uint64_t offset, uint64_t end) {
+  if (offset + request.length <= end) return forward(request, from, offset);
+  if (offset >= end) return fill_with_zeroes(request);
+  return read_over_end(request, from, offset, end);
 }
 
-Task Qcow2Target::read_over_end(Request& request, Target& from, uint64_t offset) {
-  const auto there = static_cast<uint32_t>(from.geometry().size_bytes - offset);
+Task Qcow2Target::read_over_end(Request& request, Target& from, uint64_t offset, uint64_t end) {
+  const auto there = static_cast<uint32_t>(end - offset);
   Request first = request.child(offset, request.data.slice(0, there, *request.arena));
   Task reading = from.submit(first);
   if (const Status read = co_await reading; !read.ok()) co_return read;

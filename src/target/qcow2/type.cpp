@@ -3,14 +3,17 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <cstring>
 #include <filesystem>
 #include <utility>
 
 #include "core/descriptor.hpp"
 #include "core/log.hpp"
+#include "spec/joined.hpp"
 #include "spec/shown.hpp"
+#include "target/crypt/image_cipher.hpp"
+#include "target/crypt/option_table.hpp"
+#include "target/crypt/options.hpp"
 #include "target/open.hpp"
 #include "target/qcow2/bitmap_verbs.hpp"
 #include "target/qcow2/chain.hpp"
@@ -28,7 +31,7 @@ namespace {
 
 constexpr size_t kChainMax = 256;  // images
 
-constexpr OptionSyntax kQcow2Options[] = {
+constexpr OptionSyntax kImageOptions[] = {
     {.name = "file", .kind = OptionKind::path, .help = "the image, if it is a file"},
     {.name = "snapshot",
      .kind = OptionKind::text,
@@ -64,15 +67,9 @@ constexpr OptionSyntax kQcow2Options[] = {
     {.name = "read_only", .kind = OptionKind::flag, .fallback = "no", .help = "refuse writes"},
 };
 
-template <size_t... kCounts>
-constexpr auto joined(const TargetSyntax (&... tables)[kCounts]) {
-  std::array<TargetSyntax, (kCounts + ...)> all{};
-  auto next = all.begin();
-  ((next = std::ranges::copy(tables, next).out), ...);
-  return all;
-}
-
 constexpr auto kVerbs = joined(kSnapshotVerbs, kChainVerbs, kBitmapVerbs);
+
+constexpr auto kQcow2Options = joined(kImageOptions, crypt::kKeyOptions);
 
 // One image of a chain.
 struct Level {
@@ -144,6 +141,7 @@ class ChainOpener {
       auto closed = close_image(level);
       if (!closed) return closed;
     }
+    if (auto checked = check_encryption(level); !checked) return checked;
     if (level.header.has(kExternalData) && levels_.empty() && spec_.flag("compress")) {
       return fail(EINVAL, fmt::format("the data of {} is in another file, where it cannot be"
                                       " compressed: leave out compress",
@@ -154,6 +152,43 @@ class ChainOpener {
       if (!opened) return opened;
     }
     levels_.push_back(std::move(level));
+    return {};
+  }
+
+  // Only the image itself may be encrypted, as there is one key.
+  Result<void> check_encryption(const Level& level) const {
+    if (!level.header.encryption) {
+      return levels_.empty() ? check_no_key(level) : Result<void>();
+    }
+    if (!levels_.empty()) {
+      return fail(ENOTSUP, fmt::format("{} is an encrypted backing file, which is not supported: "
+                                       "merge the images with qemu-img convert",
+                                       shown(level.path)));
+    }
+    if (!crypt::names_key(spec_)) {
+      return fail(EACCES, fmt::format("{} is encrypted: give the source of its passphrase, "
+                                      "key_file=PATH, key_fd=N or key_cmd=COMMAND",
+                                      shown(level.path)));
+    }
+    if (level.header.has(kExternalData)) {
+      return fail(ENOTSUP, fmt::format("{} is encrypted, and its data is in another file: only one "
+                                       "of both is supported",
+                                       shown(level.path)));
+    }
+    for (const std::string_view option : {std::string_view("compress"), kStream}) {
+      if (!spec_.flag(option)) continue;
+      return fail(EINVAL, fmt::format("{} is encrypted, which does not go with {}: leave it out",
+                                      shown(level.path), option));
+    }
+    return {};
+  }
+
+  Result<void> check_no_key(const Level& level) const {
+    for (const OptionSyntax& option : crypt::kKeyOptions) {
+      if (!spec_.has(option.name)) continue;
+      return fail(EINVAL,
+                  fmt::format("{} is not encrypted: leave out {}", shown(level.path), option.name));
+    }
     return {};
   }
 
@@ -239,13 +274,30 @@ class ChainOpener {
     return {};
   }
 
+  Result<void> encipher(Level& level) {
+    const auto& luks = level.header.encryption;
+    if (!luks) return {};
+    auto opened = crypt::open_image_cipher(spec_, context_, *level.storage,
+                                           {.offset = luks->offset, .bytes = luks->bytes},
+                                           level.path.empty() ? "qcow2" : level.path);
+    if (!opened) return std::unexpected(opened.error());
+    level.data = std::move(*opened);
+    level.data_path.clear();
+    return {};
+  }
+
   // From the end of the chain up.
   Result<std::unique_ptr<Target>> assemble(std::unique_ptr<Target> backing) {
-    const bool may_change = levels_.front().writable && !levels_.front().path.empty();
+    const bool may_change = levels_.front().writable && !levels_.front().path.empty() &&
+                            !levels_.front().header.encryption;
     const std::string path = levels_.front().path;
     if (spec_.flag(kStream) && !may_change && !context_.read_only()) {
       return fail(EINVAL,
                   "stream needs an image that is a file, and is written to: leave it out here");
+    }
+    // Last, as the files of the other images come before its own.
+    if (auto enciphered = encipher(levels_.front()); !enciphered) {
+      return std::unexpected(enciphered.error());
     }
     for (size_t i = levels_.size(); i-- != 0;) {
       Level& level = levels_[i];

@@ -188,7 +188,7 @@ Task Qcow2Target::allocate(Request& request, Change& change) {
 }
 
 bool Qcow2Target::overwrites_metadata(uint64_t host, uint64_t bytes) const {
-  return data_ == &child(0) && image_.is_metadata(host, bytes);
+  return !image_.rules().external && image_.is_metadata(host, bytes);
 }
 
 // EUCLEAN says that the image is corrupt, which the client sees as EIO.

@@ -10,7 +10,7 @@
 namespace sluice::qcow2 {
 
 Result<Check> check_image(int descriptor) {
-  const auto header = read_image_header(descriptor);
+  const auto header = read_any_header(descriptor);
   if (!header) return std::unexpected(header.error());
   const auto file_bytes = image_bytes(descriptor);
   if (!file_bytes) return std::unexpected(file_bytes.error());
@@ -19,6 +19,9 @@ Result<Check> check_image(int descriptor) {
   check.result.total_clusters =
       header->size_bytes / cluster_bytes + (header->size_bytes % cluster_bytes != 0 ? 1 : 0);
   count_references(check, 0, cluster_bytes, kUseMetadata, 1, "the header");
+  if (const auto& luks = header->encryption) {
+    count_references(check, luks->offset, luks->bytes, kUseMetadata, 1, "the LUKS header");
+  }
   check_guest_data(descriptor, check);
   check_bitmaps(descriptor, check);
   check_refcounts(descriptor, check);

@@ -67,7 +67,7 @@ Result<void> sync_image(int descriptor) {
   return fail(errno, fmt::format("cannot make the image durable: {}", std::strerror(errno)));
 }
 
-Result<Header> read_image_header(int descriptor) {
+Result<Header> read_any_header(int descriptor) {
   const auto size = image_bytes(descriptor);
   if (!size) return std::unexpected(size.error());
   const auto start = read_image(descriptor, 0, std::min(*size, kImageSector));
@@ -77,6 +77,13 @@ Result<Header> read_image_header(int descriptor) {
   const auto bytes = read_image(descriptor, 0, std::min(*size, *needed));
   if (!bytes) return std::unexpected(bytes.error());
   return parse_header(*bytes, *size);
+}
+
+Result<Header> read_image_header(int descriptor) {
+  auto header = read_any_header(descriptor);
+  if (!header || !header->encryption) return header;
+  return fail(ENOTSUP,
+              "the image is encrypted, which this command does not support: qemu-img does");
 }
 
 // The table does not say how long it is.

@@ -29,6 +29,8 @@ Result<void> sync_image(int descriptor);
 Result<bool> is_qcow2(int descriptor);
 
 // These read and parse; EINVAL for what is malformed. `file_bytes` is image_bytes().
+Result<Header> read_any_header(int descriptor);
+// ENOTSUP: also for encrypted images.
 Result<Header> read_image_header(int descriptor);
 Result<SnapshotTable> read_snapshots(int descriptor, const Header& header, uint64_t file_bytes);
 // Empty if the image has no bitmaps, or only such that are void.

@@ -125,14 +125,36 @@ TEST(Qcow2Header, HeaderLength) {
   EXPECT_EQ(header_of(ImageBytes(3, 9).put(kHeaderBytesAt, 512U)).header_bytes, 512U);
 }
 
-TEST(Qcow2Header, EncryptionIsRefused) {
-  for (const uint32_t method : {1U, 2U, 3U}) {
+// 16 bytes: where the LUKS header is.
+std::string luks_place(uint64_t offset, uint64_t bytes) {
+  std::string place;
+  for (const uint64_t number : {offset, bytes}) {
+    for (int shift = 56; shift >= 0; shift -= 8) place += static_cast<char>(number >> shift);
+  }
+  return place;
+}
+
+TEST(Qcow2Header, EncryptionOtherThanLuksIsRefused) {
+  for (const uint32_t method : {1U, 3U}) {
     EXPECT_THAT(ImageBytes().put(kEncryptionAt, method).refusal(),
                 AllOf(StartsWith("EOPNOTSUPP: crypt_method is " + std::to_string(method)),
                       HasSubstr("encrypted")));
   }
-  EXPECT_THAT(ImageBytes().extend(kEncryption, std::string(16, '\0')).refusal(),
-              AllOf(StartsWith("EOPNOTSUPP"), HasSubstr("encrypt")));
+}
+
+TEST(Qcow2Header, TheLuksHeaderHasAPlace) {
+  const auto image = [](const std::string& place) {
+    return ImageBytes().put(kEncryptionAt, 2U).extend(kEncryption, place);
+  };
+  EXPECT_THAT(ImageBytes().put(kEncryptionAt, 2U).refusal(), HasSubstr("is not there"));
+  EXPECT_THAT(ImageBytes().extend(kEncryption, luks_place(0x40000, 0x10000)).refusal(),
+              HasSubstr("crypt_method is 0"));
+  EXPECT_THAT(image(luks_place(0x40000, 0)).refusal(), HasSubstr("has no bytes"));
+  EXPECT_THAT(image("short").refusal(), HasSubstr("has 5 bytes, and must have 16"));
+  EXPECT_THAT(image(luks_place(0x40200, 0x10000)).refusal(), HasSubstr("is not aligned"));
+  EXPECT_THAT(image(luks_place(0, 0x10000)).refusal(), HasSubstr("cluster of the header"));
+  EXPECT_THAT(image(luks_place(uint64_t{1} << 60, 512)).refusal(), HasSubstr("beyond the end"));
+  EXPECT_THAT(image(luks_place(0x10000, UINT64_MAX)).refusal(), HasSubstr("beyond the end"));
 }
 
 TEST(Qcow2Header, CompressionTypeAgreesWithItsFeature) {
