@@ -9,6 +9,7 @@
 
 #include <libcryptsetup.h>
 #include <openssl/evp.h>
+#include <openssl/provider.h>
 
 #include <memory>
 
@@ -32,11 +33,9 @@ namespace sluice::crypt {
   each(crypt_keyslot_context_init_by_token) each(crypt_keyslot_context_free) \
       each(crypt_volume_key_get_by_keyslot_context)
 
-#define SLUICE_LIBCRYPTO(each)                                                                    \
-  each(EVP_CIPHER_CTX_new) each(EVP_CIPHER_CTX_free) each(EVP_CipherInit_ex)                      \
-      each(EVP_CipherUpdate) each(EVP_CIPHER_CTX_set_padding) each(EVP_aes_128_xts)               \
-          each(EVP_aes_256_xts) each(EVP_aes_128_cbc) each(EVP_aes_256_cbc) each(EVP_aes_256_ecb) \
-              each(EVP_Digest) each(EVP_sha256)
+#define SLUICE_LIBCRYPTO(each)                                                        \
+  each(OSSL_LIB_CTX_new) each(OSSL_PROVIDER_load) each(OSSL_PROVIDER_query_operation) \
+      each(OSSL_PROVIDER_get0_provider_ctx) each(EVP_Digest) each(EVP_sha256)
 
 struct Cryptsetup {
 #define SLUICE_DECLARE(name) decltype(&::name) name = nullptr;

@@ -14,6 +14,7 @@
 #include "core/big_endian.hpp"
 #include "spec/shown.hpp"
 #include "spec/size.hpp"
+#include "target/crypt/libraries.hpp"
 
 namespace sluice::crypt {
 namespace {

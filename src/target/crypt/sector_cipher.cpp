@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "spec/shown.hpp"
+#include "target/crypt/libraries.hpp"
 
 namespace sluice::crypt {
 namespace {
@@ -58,65 +59,51 @@ Result<Cipher> find_cipher(std::string_view name, size_t key_bytes) {
 Result<std::unique_ptr<SectorCipher>> SectorCipher::create(Cipher cipher,
                                                            std::span<const std::byte> key,
                                                            uint32_t sector_bytes) {
-  const auto crypto = libcrypto();
-  if (!crypto) return std::unexpected(crypto.error());
-  const Libcrypto& evp = **crypto;
-  std::unique_ptr<SectorCipher> made(new SectorCipher(evp, cipher, sector_bytes));
-  const bool is_long = key.size() > 32;
-  const EVP_CIPHER* type = is_long ? evp.EVP_aes_256_xts() : evp.EVP_aes_128_xts();
-  if (cipher == Cipher::aes_cbc_essiv_sha256) {
-    type = key.size() == 32 ? evp.EVP_aes_256_cbc() : evp.EVP_aes_128_cbc();
-    if (!made->begin_essiv(key)) return fail(ENOMEM, "OpenSSL cannot use AES for ESSIV");
-  }
-  made->encrypting_ = made->context(type, key, 1);
-  made->decrypting_ = made->context(type, key, 0);
-  if (made->encrypting_ && made->decrypting_) return made;
-  return fail(EINVAL, "OpenSSL refuses the key");
-}
-
-void SectorCipher::FreeContext::operator()(EVP_CIPHER_CTX* context) const {
-  (*libcrypto())->EVP_CIPHER_CTX_free(context);  // wipes it
-}
-
-SectorCipher::Context SectorCipher::context(const EVP_CIPHER* type, std::span<const std::byte> key,
-                                            int encrypts) const {
-  Context made(crypto_.EVP_CIPHER_CTX_new());
-  const Vector none{};
-  if (!made || crypto_.EVP_CipherInit_ex(made.get(), type, nullptr, as_chars(key.data()),
-                                         none.data(), encrypts) != 1) {
-    return nullptr;
-  }
-  crypto_.EVP_CIPHER_CTX_set_padding(made.get(), 0);
+  std::unique_ptr<SectorCipher> made(new SectorCipher(cipher, sector_bytes));
+  auto begun = made->begin(key);
+  if (begun && cipher == Cipher::aes_cbc_essiv_sha256) begun = made->begin_essiv(key);
+  if (!begun) return std::unexpected(begun.error());
   return made;
 }
 
-// The vectors are enciphered by the hash of the key.
-bool SectorCipher::begin_essiv(std::span<const std::byte> key) {
-  std::array<std::byte, 32> hash{};
-  unsigned length = 0;
-  if (crypto_.EVP_Digest(key.data(), key.size(), reinterpret_cast<unsigned char*>(hash.data()),
-                         &length, crypto_.EVP_sha256(), nullptr) == 1) {
-    essiv_ = context(crypto_.EVP_aes_256_ecb(), hash, 1);
+Result<void> SectorCipher::begin(std::span<const std::byte> key) {
+  const char* name = key.size() > 32 ? "AES-256-XTS" : "AES-128-XTS";
+  if (cipher_ == Cipher::aes_cbc_essiv_sha256) {
+    name = key.size() == 32 ? "AES-256-CBC" : "AES-128-CBC";
   }
-  explicit_bzero(hash.data(), hash.size());
-  return essiv_ != nullptr;
+  const auto functions = CipherFunctions::find(name);
+  if (!functions) return std::unexpected(functions.error());
+  encrypting_ = CipherContext(*functions, key, true);
+  decrypting_ = CipherContext(*functions, key, false);
+  if (encrypting_ && decrypting_) return {};
+  return fail(EINVAL, "OpenSSL refuses the key");
 }
 
-bool SectorCipher::run(EVP_CIPHER_CTX* context, uint64_t number, std::span<const std::byte> from,
+// The vectors are enciphered by the hash of the key.
+Result<void> SectorCipher::begin_essiv(std::span<const std::byte> key) {
+  const auto functions = CipherFunctions::find("AES-256-ECB");
+  if (!functions) return std::unexpected(functions.error());
+  const auto crypto = libcrypto();
+  std::array<std::byte, 32> hash{};
+  unsigned length = 0;
+  if (crypto &&
+      (*crypto)->EVP_Digest(key.data(), key.size(), reinterpret_cast<unsigned char*>(hash.data()),
+                            &length, (*crypto)->EVP_sha256(), nullptr) == 1) {
+    essiv_ = CipherContext(*functions, hash, true);
+  }
+  explicit_bzero(hash.data(), hash.size());
+  if (essiv_) return {};
+  return fail(ENOMEM, "OpenSSL cannot use AES for ESSIV");
+}
+
+bool SectorCipher::run(CipherContext& context, uint64_t number, std::span<const std::byte> from,
                        std::byte* to) {
   for (size_t done = 0; done < from.size(); done += sector_bytes_) {
     const uint64_t own = number + done / kSectorUnitBytes;
     Vector vector = vector_of(cipher_ == Cipher::aes_xts_plain ? static_cast<uint32_t>(own) : own);
-    int length = 0;
-    if (essiv_ && crypto_.EVP_CipherUpdate(essiv_.get(), vector.data(), &length, vector.data(),
-                                           static_cast<int>(vector.size())) != 1) {
-      return false;
-    }
-    // Only the vector changes.
-    if (crypto_.EVP_CipherInit_ex(context, nullptr, nullptr, nullptr, vector.data(), -1) != 1 ||
-        crypto_.EVP_CipherUpdate(context, reinterpret_cast<unsigned char*>(to + done), &length,
-                                 as_chars(from.data() + done),
-                                 static_cast<int>(sector_bytes_)) != 1) {
+    if (essiv_ && !essiv_.run(nullptr, vector.data(), vector.size(), vector.data())) return false;
+    if (!context.run(vector.data(), as_chars(from.data() + done), sector_bytes_,
+                     reinterpret_cast<unsigned char*>(to + done))) {
       return false;
     }
   }

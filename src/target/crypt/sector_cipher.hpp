@@ -12,7 +12,7 @@
 #include <string_view>
 
 #include "core/error.hpp"
-#include "target/crypt/libraries.hpp"
+#include "target/crypt/cipher_functions.hpp"
 
 namespace sluice::crypt {
 
@@ -39,31 +39,24 @@ class SectorCipher {
   // `number`: of the first sector. `from`: whole sectors; may be the same memory as `to`. False:
   // OpenSSL failed, and `to` holds nothing of use.
   bool encrypt(uint64_t number, std::span<const std::byte> from, std::byte* to) {
-    return run(encrypting_.get(), number, from, to);
+    return run(encrypting_, number, from, to);
   }
   bool decrypt(uint64_t number, std::span<const std::byte> from, std::byte* to) {
-    return run(decrypting_.get(), number, from, to);
+    return run(decrypting_, number, from, to);
   }
 
  private:
-  struct FreeContext {
-    void operator()(EVP_CIPHER_CTX* context) const;
-  };
-  using Context = std::unique_ptr<EVP_CIPHER_CTX, FreeContext>;
+  SectorCipher(Cipher cipher, uint32_t sector_bytes)
+      : cipher_(cipher), sector_bytes_(sector_bytes) {}
+  Result<void> begin(std::span<const std::byte> key);
+  Result<void> begin_essiv(std::span<const std::byte> key);
+  bool run(CipherContext& context, uint64_t number, std::span<const std::byte> from, std::byte* to);
 
-  SectorCipher(const Libcrypto& crypto, Cipher cipher, uint32_t sector_bytes)
-      : crypto_(crypto), cipher_(cipher), sector_bytes_(sector_bytes) {}
-  Context context(const EVP_CIPHER* type, std::span<const std::byte> key, int encrypts) const;
-  bool begin_essiv(std::span<const std::byte> key);
-  bool run(EVP_CIPHER_CTX* context, uint64_t number, std::span<const std::byte> from,
-           std::byte* to);
-
-  const Libcrypto& crypto_;
   const Cipher cipher_;
   const uint32_t sector_bytes_;
-  Context encrypting_;
-  Context decrypting_;
-  Context essiv_;  // null: the number itself is the vector
+  CipherContext encrypting_;
+  CipherContext decrypting_;
+  CipherContext essiv_;  // none: the number itself is the vector
 };
 
 }  // namespace sluice::crypt
