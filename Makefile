@@ -59,6 +59,7 @@ bench: build ## measure and plot: bench/
 	bench/run-lend
 	bench/run-nbd
 	bench/run-qcow2
+	bench/run-crypt
 
 install: program ## into DESTDIR and PREFIX (/usr/local), without debugging information
 	DESTDIR="$(DESTDIR)" cmake --install build/release --prefix "$(PREFIX)" --strip

@@ -17,6 +17,7 @@ main() {
     run_case "header in a qcow2 image" headed qcow2:head.qcow2
     run_case "header of another server" headed_by_nbd
     run_case "header of no spec" headed_wrongly
+    run_case "speeds of ciphers" compared
     finish
 }
 
@@ -228,6 +229,15 @@ headed_wrongly() {
     refused "unknown target 'strip'" "$SLUICE" add 'crypt(v, key_file=key, header="strip(a)")'
     refused "does not exist" "$SLUICE" add 'crypt(v, key_file=key, header=missing)'
     refused 'no LUKS header' "$SLUICE" add 'crypt(v, key_file=key, header=other)'
+}
+
+compared() {
+    "$SLUICE" crypt bench > bench.txt
+    grep -q '^aes-xts-plain64 *512 *4096 *[1-9]' bench.txt || fail "$(cat bench.txt)"
+    "$SLUICE" crypt bench --json > bench.json
+    /usr/bin/python3 -c 'import json; f = json.load(open("bench.json"))
+assert len(f) == 6 and all(each["decrypting_mib_per_s"] > 1 for each in f), f'
+    refused 'takes no SPEC' "$SLUICE" crypt bench v
 }
 
 main

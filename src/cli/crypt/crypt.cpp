@@ -3,6 +3,7 @@
 #include <spdlog/spdlog.h>
 
 #include "cli/command.hpp"
+#include "cli/crypt/cipher_speed.hpp"
 #include "cli/crypt/volume_facts.hpp"
 #include "image/open_disk.hpp"
 #include "spec/shown.hpp"
@@ -13,11 +14,13 @@ namespace sluice::cli {
 namespace {
 
 constexpr std::string_view kInfoAction = "info";
+constexpr double kBenchSeconds = 0.2;  // of each cipher and direction
+constexpr std::string_view kBenchAction = "bench";
 
 void declare_crypt(CommandLine& line, std::span<const std::string>) {
-  line.add_word(std::string(kInfoAction));
+  line.add_word("info|bench");
   line.add_word("SPEC");
-  line.add({.name = "json", .help = "print all values as an object"});
+  line.add({.name = "json", .help = "print all values as JSON"});
 }
 
 // Of crypt(...) the header, which needs no passphrase.
@@ -27,12 +30,7 @@ Result<Spec> holder_of(const Spec& spec) {
   return crypt::read_header_spec(spec.text("header"));
 }
 
-Outcome<void> run_crypt(const CommandLine& line, const Streams& streams) {
-  const std::string action = line.word().value_or("");
-  if (action != kInfoAction) {
-    if (action.empty()) return usage("'sluice crypt' needs an action: info");
-    return usage(fmt::format("'sluice crypt' has no action {}: give info", shown(action)));
-  }
+Outcome<void> run_info(const CommandLine& line, const Streams& streams) {
   if (line.words().size() < 2) return usage("'sluice crypt info' needs a SPEC");
   const std::string& word = line.words()[1];
   const auto spec = parse_spec(word, target_vocabulary());
@@ -53,12 +51,30 @@ Outcome<void> run_crypt(const CommandLine& line, const Streams& streams) {
   return {};
 }
 
+Outcome<void> run_bench(const CommandLine& line, const Streams& streams) {
+  if (line.words().size() > 1) return usage("'sluice crypt bench' takes no SPEC");
+  const auto speeds = measure_ciphers(kBenchSeconds);
+  if (!speeds) return failed(speeds.error());
+  streams.out << (line.has("json") ? written(speeds_json(*speeds)) : speeds_text(*speeds));
+  return {};
+}
+
+Outcome<void> run_crypt(const CommandLine& line, const Streams& streams) {
+  const std::string action = line.word().value_or("");
+  if (action == kInfoAction) return run_info(line, streams);
+  if (action == kBenchAction) return run_bench(line, streams);
+  if (action.empty()) return usage("'sluice crypt' needs an action: info or bench");
+  return usage(fmt::format("'sluice crypt' has no action {}: give info or bench", shown(action)));
+}
+
 }  // namespace
 
 constinit const Command kCryptCommand = {
     .name = "crypt",
-    .synopsis = "info [--json] SPEC",
-    .summary = "Show what the header of an encrypted volume says.",
+    .synopsis =
+        "info [--json] SPEC\n"
+        "bench [--json]",
+    .summary = "Show what the header of an encrypted volume says, or how fast ciphers are.",
     .declare = declare_crypt,
     .run = run_crypt,
     .has_state = false};

@@ -1,0 +1,49 @@
+"""table.md, results.json and the plots, from the raw lines."""
+
+import csv
+import json
+
+from luks import cells, servers, session
+from nbd import report as common
+from nbd.aims import EQUAL, IN_SPREAD, LOWER_IN_SPREAD, UNKNOWN, compare, judged
+
+LARGE = 2.0         # times the peers: 64K and 512K at depth 32
+LOOP = 0.8          # of openssl speed
+PARTS = (("Over NBD, page-cached", cells.SERVED, "server"),
+         ("The cipher alone, AES-256-XTS, one thread", cells.LOOP, "loop"))
+
+
+def write(directory):
+    with open(directory / "raw.csv", newline="", encoding="utf-8") as file:
+        results = common.summarize(list(csv.DictReader(file)))
+    (directory / "results.json").write_text(json.dumps(
+        [{"cell": cell, "server": server} | found for (cell, server), found in results.items()],
+        indent=1) + "\n", encoding="utf-8")
+    machine = (directory / "machine.txt").read_text(encoding="utf-8")
+    (directory / "table.md").write_text(
+        "# crypt\n\nMade by `bench/run-crypt`; how to read it: `bench/README.md`.\n\n## Aims\n\n"
+        + aims(results)
+        + "".join(common.part(title, of_part, who, results) for title, of_part, who in PARTS)
+        + f"\n## The machine\n\n```\n{machine}```\n", encoding="utf-8")
+    for pattern in ("read", "write"):
+        common.plot(directory / f"{pattern}.svg",
+                    [cell for cell in cells.SERVED if cell.pattern.endswith(pattern)], results)
+
+
+def aims(results):
+    rows = []
+    for cell in cells.SERVED:
+        for peer in (servers.STORAGE, servers.KIT):
+            least = LARGE if cell.block != "4k" and cell.depth > 1 else EQUAL
+            found, verdict = judged(compare(results, cell, cell.speed, servers.OURS, peer), least)
+            if least == EQUAL and verdict == LOWER_IN_SPREAD:
+                verdict = IN_SPREAD
+            what = "not below" if least == EQUAL else f"at least {least} x"
+            rows.append((f"{cell.title}: {what} {peer}", found, verdict))
+    for cell in cells.LOOP:
+        found, verdict = judged(
+            compare(results, cell, cell.speed, servers.OURS, session.OPENSSL), LOOP)
+        rows.append((f"{cell.pattern}, sectors of {cell.block}: at least {LOOP} x "
+                     f"{session.OPENSSL}", found, verdict))
+    return "| aim | found | verdict |\n|---|---|---|\n" + "".join(
+        f"| {aim} | {found} | {verdict} |\n" for aim, found, verdict in rows if verdict != UNKNOWN)
