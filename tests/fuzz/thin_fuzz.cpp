@@ -22,6 +22,7 @@
 #include "persistent/devices.hpp"
 #include "persistent/exclusive.hpp"
 #include "persistent/node.hpp"
+#include "persistent/salvage.hpp"
 #include "persistent/superblock.hpp"
 #include "persistent/transaction.hpp"
 #include "spec/shown.hpp"
@@ -171,6 +172,25 @@ void compare_devices(Image& image) {
   }
 }
 
+// What is salvaged can be made a pool of; from a pool without faults it is everything.
+void salvage_image(Image& image) {
+  const auto salvage = persistent::find_salvage(image, {.data_block_sectors = 128}, {});
+  if (!salvage) return require_sentence(salvage.error());
+  for (const std::string& sentence : salvage->sentences) require_sentence({EILSEQ, sentence});
+  require(salvage->time <= persistent::kTimeMost, "a time that no pool has");
+  for (const persistent::ThinDevice& device : salvage->devices) {
+    uint64_t mapped = 0;
+    const auto take = [&](const persistent::MappedRun& run) -> sluice::Result<void> {
+      require(run.length > 0 && run.data_block + run.length <= salvage->data_blocks,
+              "there is no such data block");
+      mapped += run.length;
+      return {};
+    };
+    const auto done = persistent::for_each_salvaged_run(image, *salvage, device, take);
+    require(done && mapped == device.details.mapped_blocks, "another number of mappings");
+  }
+}
+
 // Steps that are done leave what they should; others leave no trace. Nothing is written.
 void change_image(Image& image) {
   auto opened = persistent::Transaction::open(image);
@@ -246,6 +266,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     check_image(image);
     image.begin();
     compare_devices(image);
+    image.begin();
+    salvage_image(image);
     image.begin();
     change_image(image);
   }

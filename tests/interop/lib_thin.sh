@@ -39,7 +39,7 @@ pool() {
 
 # devices_of METADATA: their ids.
 devices_of() {
-    thin_ls --no-headers --format DEV "$1"
+    thin_ls --no-headers --format DEV "$1" | tr -d " "
 }
 
 # add_snapshots: of some devices in `pool`, and of these.

@@ -20,7 +20,9 @@ constexpr uint64_t kBlockUnit =
 constexpr uint64_t kBlockMost =
     uint64_t{persistent::kDataBlockSectorsMost} * persistent::kSectorBytes;
 
-Outcome<uint64_t> block_of(const CommandLine& line) {
+}  // namespace
+
+Outcome<uint64_t> data_block_bytes(const CommandLine& line) {
   const auto block = read_size(line, "block", kBlockUnit, {kBlockUnit, kBlockMost});
   if (!block) return failed(block.error().text);
   if (*block % kBlockUnit == 0) return *block;
@@ -28,11 +30,9 @@ Outcome<uint64_t> block_of(const CommandLine& line) {
                             advise_multiple(*block, kBlockUnit, kBlockUnit, kBlockMost)));
 }
 
-}  // namespace
-
 // The superblock is written last: what an interruption leaves is no pool.
 Outcome<void> create_pool(const CommandLine& line, const Streams& streams) {
-  const auto block = block_of(line);
+  const auto block = data_block_bytes(line);
   if (!block) return std::unexpected(block.error());
   const auto metadata = open_thin_disk(line, thin_words(line)[0], ThinAccess::write);
   if (!metadata) return std::unexpected(metadata.error());

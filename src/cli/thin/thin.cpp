@@ -47,6 +47,11 @@ constexpr ThinAction kThinTable[] = {
      {"SPEC"},
      {"clear-needs-check", "force_share", "progress", "json"},
      check_thin},
+    {"repair",
+     "make a new pool of what can be read of a damaged one",
+     {"SPEC"},
+     {"output", "block", "data-blocks", "transaction-id", "progress", "force"},
+     repair_pool},
     {"create-pool", "make a pool", {"SPEC", "DATA"}, {"block", "force"}, create_pool},
     {"create", "make a thin device", {"SPEC", "ID"}, {"force"}, create_thin_device},
     {"snapshot",
@@ -91,6 +96,9 @@ constexpr ThinOption kThinOptions[] = {
     {0, "data-size", "SIZE", "of the data device from now on"},
     {0, "metadata-size", "SIZE", "of the metadata from now on, at most what SPEC has"},
     {0, "clear-needs-check", "", "if there are no errors, the pool may be changed again"},
+    {'o', "output", "SPEC", "the metadata of the new pool"},
+    {0, "data-blocks", "NUMBER", "of the pool, if its superblock is lost"},
+    {0, "transaction-id", "NUMBER", "of the pool, if its superblock is lost"},
     {'i', "input", "FILE", "the XML; the standard input by default"},
     {0, "force", "", "overwrite what is there, or change a pool of LVM"},
     {'p', "progress", "", "show how far it is"},
@@ -185,6 +193,8 @@ constinit const Command kThinCommand = {
         "dump [-m] [-U] SPEC\n"
         "delta --from ID --to ID [-m] [-U] [--json|--xml] SPEC\n"
         "check [--clear-needs-check] [-U] [-p] [--json] SPEC\n"
+        "repair -o SPEC [-b SIZE] [--data-blocks NUMBER] [--transaction-id NUMBER] [-p] [--force] "
+        "SPEC\n"
         "create-pool [-b SIZE] [--force] SPEC DATA\n"
         "create [--force] SPEC ID\n"
         "snapshot [--force] SPEC ID ORIGIN\n"

@@ -26,6 +26,7 @@ Outcome<void> show_delta(const CommandLine& line, const Streams& streams);
 Outcome<void> check_thin(const CommandLine& line, const Streams& streams);
 Outcome<void> create_pool(const CommandLine& line, const Streams& streams);
 Outcome<void> restore_pool(const CommandLine& line, const Streams& streams);
+Outcome<void> repair_pool(const CommandLine& line, const Streams& streams);
 Outcome<void> create_thin_device(const CommandLine& line, const Streams& streams);
 Outcome<void> snapshot_thin_device(const CommandLine& line, const Streams& streams);
 Outcome<void> delete_thin_device(const CommandLine& line, const Streams& streams);
@@ -46,6 +47,9 @@ inline std::span<const std::string> thin_words(const CommandLine& line) {
 // By a word, or by an option that must be given.
 Outcome<uint64_t> device_id(const std::string& word);
 Outcome<uint64_t> option_device_id(const CommandLine& line, std::string_view option);
+
+// The option --block.
+Outcome<uint64_t> data_block_bytes(const CommandLine& line);
 
 // The metadata of a pool, open for reading.
 struct OpenMetadata {
