@@ -21,6 +21,7 @@
 #include "persistent/delta.hpp"
 #include "persistent/devices.hpp"
 #include "persistent/exclusive.hpp"
+#include "persistent/free_runs.hpp"
 #include "persistent/node.hpp"
 #include "persistent/salvage.hpp"
 #include "persistent/superblock.hpp"
@@ -191,6 +192,21 @@ void salvage_image(Image& image) {
   }
 }
 
+void list_free(Image& image) {
+  const auto superblock = persistent::load_superblock(image);
+  if (!superblock) return;
+  persistent::SpaceMapRoot data = superblock->data_space_map;
+  data.blocks = std::min<uint64_t>(data.blocks, 1'000'000);
+  uint64_t end = 0;
+  const auto listed =
+      persistent::for_each_free_run(image, data, [&](uint64_t first, uint64_t length) {
+        require(first >= end && length > 0 && first + length <= data.blocks, "no such blocks");
+        end = first + length + 1;
+        return sluice::Result<void>();
+      });
+  if (!listed) require_sentence(listed.error());
+}
+
 // Steps that are done leave what they should; others leave no trace. Nothing is written.
 void change_image(Image& image) {
   auto opened = persistent::Transaction::open(image);
@@ -268,6 +284,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     compare_devices(image);
     image.begin();
     salvage_image(image);
+    list_free(image);
     image.begin();
     change_image(image);
   }

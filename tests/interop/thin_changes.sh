@@ -8,7 +8,7 @@ set -u
 main() {
     run_thin "thin_restore thin_dump thin_check qemu-img nbdkit mkfs.ext4" \
         new_pool devices on_other_disks large_pool what_is_there restored bad_text pool_of_lvm \
-        rolled_back merged grown needs_check killed
+        rolled_back merged grown trimmed needs_check killed
     echo "thin pools are made and changed"
 }
 
@@ -258,6 +258,49 @@ grown() {
     clean meta
     pool "$SEED"
     thin 1 "pool of LVM" grow --data-size 100T pool
+}
+
+# All that is free, and nothing else.
+trimmed() {
+    truncate -s 2M meta
+    truncate -s 6553600 data
+    pool_of_text 1 '<range_mapping origin_begin="0" data_begin="3" length="2" time="0"/>' \
+        2 '<single_mapping origin_block="9" data_block="99" time="0"/>'
+    head -c 6553600 /dev/urandom > data
+    cp data before
+    cp meta meta.before
+    thin 1 "needs a DATA" trim meta
+    head -c 6500000 data > short
+    thin 1 "another pool" trim meta short
+    # Counts that are too low.
+    python3 - "$IMAGES" <<'END'
+import importlib.util, struct, sys
+sys.dont_write_bytecode = True
+spec = importlib.util.spec_from_file_location("images", sys.argv[1])
+images = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(images)
+image = bytearray(open("meta", "rb").read())
+index = struct.unpack_from("<Q", image, 80)[0] * 4096
+bitmap = struct.unpack_from("<Q", image, index + 32 + 8 * 168)[0]
+image[bitmap * 4096 + 16] = 0
+images.seal(image, bitmap, "bitmap")
+open("low", "wb").write(image)
+END
+    thin 1 "has 1 corruptions" trim low data
+    with_flags meta 1
+    thin 1 "needs a check" trim meta data
+    cp meta.before meta
+    cmp -s data before || problem "data is discarded that may be in use"
+    thin 0 "97 of 100 data blocks are free: 6.1 MiB discarded" trim meta data
+    cmp -s meta meta.before || problem "trim has written metadata"
+    python3 - <<'END' || problem "other blocks are discarded"
+before, after = open("before", "rb").read(), open("data", "rb").read()
+for block in range(100):
+    part = slice(block << 16, (block + 1) << 16)
+    assert after[part] == (before[part] if block in (3, 4, 99) else bytes(1 << 16)), block
+END
+    [ "$(stat -c %b data)" -le 512 ] || problem "it still takes $(stat -c %b data) sectors"
+    thin 0 '100.00/100%' trim -p meta data
 }
 
 # Nothing is changed before a check that finds nothing (T6.3).

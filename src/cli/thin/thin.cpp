@@ -75,6 +75,7 @@ constexpr ThinAction kThinTable[] = {
      {"SPEC"},
      {"data-size", "metadata-size", "force"},
      grow_pool},
+    {"trim", "discard all data that nothing has mapped", {"SPEC", "DATA"}, {"progress"}, trim_pool},
     {"restore", "make a pool of XML", {"SPEC"}, {"input", "force"}, restore_pool},
 };
 
@@ -202,6 +203,7 @@ constinit const Command kThinCommand = {
         "merge --origin ID --snapshot ID [--rebase] [--force] SPEC\n"
         "delete [--force] SPEC ID\n"
         "grow [--data-size SIZE] [--metadata-size SIZE] [--force] SPEC\n"
+        "trim [-p] SPEC DATA\n"
         "restore [-i FILE] [--force] SPEC",
     .summary = "Show, check or change the metadata of a thin pool, also one of LVM.",
     .declare = declare_thin,

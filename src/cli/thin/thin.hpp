@@ -32,6 +32,7 @@ Outcome<void> snapshot_thin_device(const CommandLine& line, const Streams& strea
 Outcome<void> delete_thin_device(const CommandLine& line, const Streams& streams);
 Outcome<void> roll_back_thin_device(const CommandLine& line, const Streams& streams);
 Outcome<void> merge_thin_devices(const CommandLine& line, const Streams& streams);
+Outcome<void> trim_pool(const CommandLine& line, const Streams& streams);
 Outcome<void> grow_pool(const CommandLine& line, const Streams& streams);
 
 // What the help calls an action.
@@ -77,6 +78,9 @@ enum class ThinAccess : uint8_t {
 Outcome<std::unique_ptr<image::OpenDisk>> open_thin_disk(const CommandLine& line,
                                                          const std::string& word,
                                                          ThinAccess access);
+// The data of a pool, to be changed.
+Outcome<std::unique_ptr<image::OpenDisk>> open_data_disk(const std::string& word);
+
 // Opens the pool of the first word, makes the change and commits it: as a whole, or not at all. A
 // pool of LVM is refused without --force.
 using ThinChange =
