@@ -133,6 +133,11 @@ wrong_lines() {
     thin 1 "no action 'chek'" chek pool
     thin 1 "needs a SPEC" check
     thin 1 "json" dump --json pool
+    thin 1 "needs a VG/POOL" from-lvm
+    thin 1 "is VG/POOL, found 'pool'" from-lvm pool
+    thin 1 "is VG/POOL" from-lvm -- -a/pool
+    PATH=/nonexistent "$SLUICE" thin from-lvm vg/pool > out.txt 2>&1 && problem "without lvs"
+    grep -q "cannot run lvs .*package lvm2" out.txt || problem "no lvs: $(cat out.txt)"
 }
 
 main

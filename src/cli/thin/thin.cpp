@@ -77,6 +77,7 @@ constexpr ThinAction kThinTable[] = {
      grow_pool},
     {"trim", "discard all data that nothing has mapped", {"SPEC", "DATA"}, {"progress"}, trim_pool},
     {"restore", "make a pool of XML", {"SPEC"}, {"input", "force"}, restore_pool},
+    {"from-lvm", "print the SPECs of a pool of LVM", {"VG/POOL"}, {"json"}, show_lvm_pool},
 };
 
 struct ThinOption {
@@ -133,10 +134,9 @@ std::string actions_with(std::string_view option) {
 void declare_thin(CommandLine& line, std::span<const std::string> arguments) {
   const ThinAction* const action = thin_action_of(arguments);
   line.add_word(std::string(kThinActionWord));
-  line.add_word("SPEC");
   constexpr std::array<std::string_view, 3> kAnyWords = {"SPEC", "ID", "ORIGIN"};
   for (const std::string_view word : action == nullptr ? kAnyWords : action->words) {
-    if (!word.empty() && word != "SPEC") line.add_word(std::string(word));
+    if (!word.empty()) line.add_word(std::string(word));
   }
   for (const ThinOption& option : kThinOptions) {
     if (action != nullptr && !takes(*action, option.name)) continue;
@@ -204,7 +204,8 @@ constinit const Command kThinCommand = {
         "delete [--force] SPEC ID\n"
         "grow [--data-size SIZE] [--metadata-size SIZE] [--force] SPEC\n"
         "trim [-p] SPEC DATA\n"
-        "restore [-i FILE] [--force] SPEC",
+        "restore [-i FILE] [--force] SPEC\n"
+        "from-lvm [--json] VG/POOL",
     .summary = "Show, check or change the metadata of a thin pool, also one of LVM.",
     .declare = declare_thin,
     .run = run_thin,

@@ -32,6 +32,7 @@ Outcome<void> snapshot_thin_device(const CommandLine& line, const Streams& strea
 Outcome<void> delete_thin_device(const CommandLine& line, const Streams& streams);
 Outcome<void> roll_back_thin_device(const CommandLine& line, const Streams& streams);
 Outcome<void> merge_thin_devices(const CommandLine& line, const Streams& streams);
+Outcome<void> show_lvm_pool(const CommandLine& line, const Streams& streams);
 Outcome<void> trim_pool(const CommandLine& line, const Streams& streams);
 Outcome<void> grow_pool(const CommandLine& line, const Streams& streams);
 
