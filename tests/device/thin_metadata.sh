@@ -14,6 +14,7 @@ main() {
     run_case "a pool of the kernel" theirs_is_changed
     run_case "a metadata snapshot" metadata_snapshot
     run_case "a pool that grows, and is rolled back" grown_and_rolled_back
+    run_case "a snapshot is merged into its external origin" merged
     run_case "free data is discarded" trimmed
     run_case "a pool that needs a check" needs_check
     finish
@@ -166,6 +167,39 @@ grown_and_rolled_back() {
     clean
 }
 
+# The kernel reads the same of one device as of two.
+merged() {
+    truncate -s 4M meta
+    truncate -s 256M data
+    activate
+    message create_thin 0
+    message create_thin 1
+    thin origin 0
+    fill origin 20
+    dmsetup create --noudevsync second --table "0 131072 thin /dev/mapper/pool 1 /dev/mapper/origin"
+    dmsetup mknodes second
+    fill second 20
+    message create_snap 2 1
+    deactivate second origin
+    cp meta before
+    sluice thin merge --origin 0 --snapshot 1 meta
+    clean
+    activate
+    thin origin 0
+    sum origin | cmp - second.sum
+    fill origin 5 # the snapshot of the snapshot has blocks of it
+    deactivate origin
+    clean
+    cp before meta
+    sluice thin merge --rebase --origin 0 --snapshot 1 meta
+    clean
+    activate
+    thin second 1
+    sum second | cmp - second.sum
+    deactivate second
+    clean
+}
+
 # All that neither a device nor a metadata snapshot has. thin_trim 0.9 is no judge: it also discards
 # the last block that is in use.
 trimmed() {
@@ -278,7 +312,7 @@ deactivate() {
 
 deactivate_rest() {
     local name
-    for name in origin second one three four pool; do
+    for name in second origin one three four pool; do
         ! dmsetup info $name > /dev/null 2>&1 || dmsetup remove --noudevsync --force $name || true
     done
     losetup -d "$META" "$DATA" 2> /dev/null || true

@@ -7,7 +7,7 @@ set -u
 
 main() {
     run_thin "thin_restore thin_dump thin_check thin_ls thin_delta" \
-        pools_and_damage lists deltas other_sources needs_check wrong_lines
+        pools_and_damage lists deltas damaged_devices other_sources needs_check wrong_lines
     echo "metadata of thin pools is shown and checked"
 }
 
@@ -96,6 +96,22 @@ assert [(int(offset), int(length), name) for offset, length, name in text] == wa
 found = json.load(open("json.txt"))
 assert [(each["offset"], each["length"], each["difference"]) for each in found] == wanted
 END
+}
+
+# What the superblock says is shown also if the devices cannot be read.
+damaged_devices() {
+    pool "$SEED"
+    python3 - <<'END'
+image = bytearray(open("pool", "rb").read())
+at = 4096 * int.from_bytes(image[320:328], "little")
+image[at + 40] ^= 1
+open("pool", "wb").write(image)
+END
+    thin 1 "^transaction " info pool
+    grep -q "checksum" out.txt || problem "the damage is not told: $(cat out.txt)"
+    thin 1 "checksum" info --json pool
+    thin 1 "checksum" list pool
+    thin 1 "checksum" delta --from 1 --to 1 pool
 }
 
 # Any SPEC is a source.

@@ -69,13 +69,13 @@ Outcome<void> show_thin(const CommandLine& line, const Streams& streams) {
   const auto pool = open_metadata(line);
   if (!pool) return std::unexpected(pool.error());
   const auto listing = list_thin_devices(*pool);
-  if (!listing) return std::unexpected(listing.error());
-  if (line.has("json")) {
-    streams.out << written(info_json(*pool, *listing));
-    return {};
+  if (!line.has("json")) {
+    // Also of a pool whose devices cannot be read.
+    streams.out << pool_text(*pool, line.has("metadata_snapshot"));
   }
-  streams.out << pool_text(*pool, line.has("metadata_snapshot"))
-              << devices_text(*listing, pool->superblock.data_block_bytes());
+  if (!listing) return std::unexpected(listing.error());
+  streams.out << (line.has("json") ? written(info_json(*pool, *listing))
+                                   : devices_text(*listing, pool->superblock.data_block_bytes()));
   return {};
 }
 
