@@ -11,6 +11,7 @@ main() {
     begin
     run_case "slices of two physical volumes" pool_in_slices
     run_case "a striped pool" striped_pool
+    run_case "a pool that LVM has not changed yet" new_pool
     finish
 }
 
@@ -55,6 +56,22 @@ striped_pool() {
     vgchange -q -an vg > /dev/null
     is_what_lvm_has
     [[ $DATA == stripe\(*chunk=64k\) ]] || fail "$DATA"
+}
+
+# Its transaction is 0, as that of any pool.
+new_pool() {
+    make_group
+    lvcreate -q -y --type thin-pool -L 64M -n tp vg > lvm.txt 2>&1 || fail "$(cat lvm.txt)"
+    vgchange -q -an vg > /dev/null
+    is_what_lvm_has
+    sluice thin info "$METADATA" | grep -q "^transaction  *0$"
+    ! sluice thin create "$METADATA" 1 2> error.txt || fail "a pool of LVM is changed"
+    grep -q "lies in a volume group" error.txt
+    ! sluice thin grow --data-size 1G "$METADATA" 2> error.txt || fail "a pool of LVM is changed"
+    grep -q "lies in a volume group" error.txt
+    lvchange -q -ay -y vg/tp_tmeta > lvm.txt 2>&1 || fail "$(cat lvm.txt)"
+    ! sluice thin create /dev/vg/tp_tmeta 1 2> error.txt || fail "it is active for reading only"
+    lvchange -q -an vg/tp_tmeta
 }
 
 # Both parts are what LVM makes of them. Sets METADATA and DATA to their SPECs.

@@ -64,7 +64,9 @@ damaged() {
     if timeout 60 "$SLUICE" thin repair damaged --output new > ours.txt 2>&1; then
         clean new
         ours=$(mapped new)
-        [ "$ours" -ge "$theirs" ] || problem "seed $1, $what: $ours blocks, not $theirs"
+        # thin_repair does not look at flags that no node has.
+        [ "$ours" -ge "$theirs" ] || [[ $what == "4 bytes at 4 of "* ]] ||
+            problem "seed $1, $what: $ours blocks, not $theirs"
         [ "$ours" -eq "$(mapped pool)" ] || grep -q "can be read\|lost\|damaged\|found" ours.txt ||
             problem "seed $1, $what: a loss is not told: $(cat ours.txt)"
     else
@@ -137,6 +139,8 @@ filled_pool() {
 where_it_is_written() {
     pool "$SEED"
     thin 1 "needs --output" repair pool
+    new_output
+    thin 0 '"losses": \[\]' repair --json pool -o new
     thin 1 "pool" repair pool -o pool
     thin 1 "pool" repair pool --force -o "linear(pool)"
     thin 1 "does not exist" repair pool -o absent

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "cli/image/image_source.hpp"
+#include "cli/thin/lvm_trace.hpp"
 #include "cli/thin/thin.hpp"
 #include "cli/values.hpp"
 #include "image/metadata_writer.hpp"
@@ -27,6 +29,29 @@ Outcome<uint64_t> option_device_id(const CommandLine& line, std::string_view opt
                             line.word().value_or(""), option));
 }
 
+namespace {
+
+// LVM counts its changes in the pool, and would find others than its own.
+Outcome<void> check_is_not_of_lvm(const CommandLine& line, const image::OpenDisk& disk,
+                                  const Transaction& pool) {
+  if (line.has("force")) return {};
+  std::string why;
+  if (const uint64_t id = pool.superblock().transaction_id; id != 0) {
+    why = fmt::format("has transaction {}", id);
+  } else if (const auto spec = destination_spec(thin_words(line)[0], {});
+             spec && is_of_lvm(*spec)) {
+    why = "lies in a volume group";
+  } else {
+    return {};
+  }
+  return failed(
+      fmt::format("{} {}, so that it is a pool of LVM, which keeps a list of its devices: "
+                  "change it with lvcreate and lvremove, or give --force",
+                  shown(disk.name()), why));
+}
+
+}  // namespace
+
 Outcome<void> change_pool(const CommandLine& line, const ThinChange& change) {
   const auto disk = open_thin_disk(line, thin_words(line)[0], ThinAccess::write);
   if (!disk) return std::unexpected(disk.error());
@@ -34,15 +59,7 @@ Outcome<void> change_pool(const CommandLine& line, const ThinChange& change) {
   image::MetadataWriter writer(**disk, reader);
   auto pool = Transaction::open(reader);
   if (!pool) return std::unexpected(blame_metadata(**disk, pool.error()));
-  // LVM counts its changes there, and would find others than its own.
-  const uint64_t transaction_id = (*pool)->superblock().transaction_id;
-  if (transaction_id != 0 && !line.has("force")) {
-    return failed(
-        fmt::format("{} has transaction {}, so that it is a pool of LVM, which keeps a "
-                    "list of its devices: change it with lvcreate and lvremove, or give "
-                    "--force",
-                    shown((*disk)->name()), transaction_id));
-  }
+  if (auto checked = check_is_not_of_lvm(line, **disk, **pool); !checked) return checked;
   const auto blame = [&](const Error& error) {
     return std::unexpected(blame_metadata(**disk, error));
   };

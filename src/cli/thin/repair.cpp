@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include "cli/image/progress.hpp"
+#include "cli/show.hpp"
 #include "cli/thin/thin.hpp"
 #include "cli/values.hpp"
 #include "image/pool_restore.hpp"
@@ -63,6 +64,18 @@ std::string salvage_text(const Salvage& salvage) {
                             salvage.devices.size(), mapped);
 }
 
+Json salvage_json(const Salvage& salvage) {
+  Json devices = Json::array();
+  for (const ThinDevice& device : salvage.devices) {
+    devices.push_back(Json{{"id", device.id}, {"mapped-blocks", device.details.mapped_blocks}});
+  }
+  return Json{{"transaction", salvage.transaction_id},
+              {"data-blocks", salvage.data_blocks},
+              {"devices", devices},
+              {"losses", salvage.sentences},
+              {"more-losses", salvage.more_sentences}};
+}
+
 }  // namespace
 
 // The damaged metadata is only read.
@@ -96,7 +109,7 @@ Outcome<void> repair_pool(const CommandLine& line, const Streams& streams) {
   if (auto written = write_pool(reader, *salvage, pool); !written) {
     return std::unexpected(blame_metadata(**output, written.error()));
   }
-  streams.out << salvage_text(*salvage);
+  streams.out << (line.has("json") ? written(salvage_json(*salvage)) : salvage_text(*salvage));
   return {};
 }
 

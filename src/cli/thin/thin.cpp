@@ -18,7 +18,7 @@ struct ThinAction {
   std::string_view name;
   std::string_view summary;
   std::array<std::string_view, 3> words;  // behind it
-  std::array<std::string_view, 6> options;
+  std::array<std::string_view, 7> options;
   Outcome<void> (*run)(const CommandLine& line, const Streams& streams);
 };
 constexpr ThinAction kThinTable[] = {
@@ -50,7 +50,7 @@ constexpr ThinAction kThinTable[] = {
     {"repair",
      "make a new pool of what can be read of a damaged one",
      {"SPEC"},
-     {"output", "block", "data-blocks", "transaction-id", "progress", "force"},
+     {"output", "block", "data-blocks", "transaction-id", "progress", "json", "force"},
      repair_pool},
     {"create-pool", "make a pool", {"SPEC", "DATA"}, {"block", "force"}, create_pool},
     {"create", "make a thin device", {"SPEC", "ID"}, {"force"}, create_thin_device},
@@ -194,8 +194,8 @@ constinit const Command kThinCommand = {
         "dump [-m] [-U] SPEC\n"
         "delta --from ID --to ID [-m] [-U] [--json|--xml] SPEC\n"
         "check [--clear-needs-check] [-U] [-p] [--json] SPEC\n"
-        "repair -o SPEC [-b SIZE] [--data-blocks NUMBER] [--transaction-id NUMBER] [-p] [--force] "
-        "SPEC\n"
+        "repair -o SPEC [-b SIZE] [--data-blocks NUMBER] [--transaction-id NUMBER] [-p] [--json] "
+        "[--force] SPEC\n"
         "create-pool [-b SIZE] [--force] SPEC DATA\n"
         "create [--force] SPEC ID\n"
         "snapshot [--force] SPEC ID ORIGIN\n"
