@@ -64,8 +64,8 @@ damaged() {
     if timeout 60 "$SLUICE" thin repair damaged --output new > ours.txt 2>&1; then
         clean new
         ours=$(mapped new)
-        # thin_repair does not look at flags that no node has.
-        [ "$ours" -ge "$theirs" ] || [[ $what == "4 bytes at 4 of "* ]] ||
+        # thin_repair believes some headers that no node has, in spite of thin_check.
+        [ "$ours" -ge "$theirs" ] || [[ $what =~ ^4\ bytes\ at\ (4|16|20|24)\ of ]] ||
             problem "seed $1, $what: $ours blocks, not $theirs"
         [ "$ours" -eq "$(mapped pool)" ] || grep -q "can be read\|lost\|damaged\|found" ours.txt ||
             problem "seed $1, $what: a loss is not told: $(cat ours.txt)"
