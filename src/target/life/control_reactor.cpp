@@ -9,6 +9,7 @@ namespace sluice {
 namespace {
 
 constexpr uint32_t kEntries = 64;
+constexpr uint32_t kSlots = 16;  // for pools: one that finds none works without
 
 }  // namespace
 
@@ -114,7 +115,7 @@ void ControlReactor::abandon(std::shared_ptr<Call> call) {
 }
 
 void ControlReactor::run(std::promise<Result<void>> ready) {
-  auto ring = KernelRing::create({.entries = kEntries});
+  auto ring = KernelRing::create({.entries = kEntries, .slots = kSlots});
   if (!ring) {
     ready.set_value(std::unexpected(ring.error()));
     return;

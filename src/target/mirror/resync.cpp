@@ -11,7 +11,6 @@
 #include "core/extents.hpp"
 #include "core/gather.hpp"
 #include "core/log.hpp"
-#include "core/private_loan.hpp"
 #include "core/step.hpp"
 
 namespace sluice::mirror {
@@ -28,9 +27,7 @@ nanoseconds time_of(uint64_t bytes, uint64_t rate) {
 }  // namespace
 
 Mirror::Resync::Resync(Mirror& mirror, uint64_t least, uint64_t most)
-    : Job("resync"), least_rate(least), most_rate(most), mirror_(mirror) {
-  for (size_t i = 0; i < kPieces; ++i) buffers_.emplace_back(kPieceBytes);
-}
+    : Job("resync"), least_rate(least), most_rate(most), mirror_(mirror) {}
 
 bool Mirror::Resync::has_work() const {
   const LegSet complete = mirror_.legs_.following() & mirror_.options_.write_behind;
@@ -61,8 +58,11 @@ Task Mirror::Resync::step(Request& request) {
     Task ending = end_copying(request);
     co_return co_await ending;
   }
-  Task copying = copy_some(request);
-  const Status copied = co_await copying;
+  Status copied = buffers_.begin(*request.ring);
+  if (copied.ok()) {
+    Task copying = copy_some(request);
+    copied = co_await copying;
+  }
   if (copied.ok()) co_return kOk;
   if (copied.error() == ESTALE) {  // the source has left: again, from another one
     copying_.clear();
@@ -70,6 +70,7 @@ Task Mirror::Resync::step(Request& request) {
   }
   failed_ = true;
   running_ = false;
+  buffers_.end();
   log().error("{}: the resynchronisation has ended at byte {}: {}", mirror_.name(),
               copying_.front().position, std::strerror(copied.error()));
   co_return copied;
@@ -140,7 +141,8 @@ Task Mirror::Resync::copy_some(Request& request) {
     const uint64_t end = end_of(each.region);
     while (pieces < kPieces && each.position < end) {
       const uint64_t bytes = std::min(end - each.position, kPieceBytes);
-      copying.add(copy_piece(request, each.position, bytes, each.targets, pieces++));
+      copying.add(copy_piece(request, each.position, bytes, each.targets));
+      ++pieces;
       each.position += bytes;
       step_bytes_ += bytes;
     }
@@ -156,24 +158,29 @@ Task Mirror::Resync::copy_some(Request& request) {
   co_return kOk;
 }
 
-Task Mirror::Resync::copy_piece(Request& request, uint64_t offset, uint64_t bytes, LegSet targets,
-                                size_t buffer) {
+// It holds a buffer for as long as legs take, and these never wait for one of this pool.
+Task Mirror::Resync::copy_piece(Request& request, uint64_t offset, uint64_t bytes, LegSet targets) {
   RangeLock::Hold hold(mirror_.ranges_, *request.ring, offset, bytes, RangeLock::Mode::exclusive);
   co_await hold;
   targets &= mirror_.members().written();
   if (targets == 0) co_return kOk;
-  PrivateLoan filling(Direction::destination, buffers_[buffer].bytes().first(bytes));
-  Request reading = request.child(offset, filling.view());
-  reading.op = Op::read;
+  auto taking = buffers_.take();
+  PooledBuffer buffer = co_await taking;
+  const auto length = static_cast<uint32_t>(bytes);
   bool is_zero = false;
-  Task read = read_piece(reading, targets, is_zero);
-  if (const Status status = co_await read; !status.ok()) {
+  Status status;
+  {
+    Request reading = request.child(offset, buffer.lend(Direction::destination, length));
+    reading.op = Op::read;
+    Task read = read_piece(reading, targets, is_zero);
+    status = co_await read;
+  }
+  if (!status.ok()) {
     Request whole = request.child(offset, bytes);
-    Task copying = mirror_.copy(whole, targets, buffers_[buffer].bytes().first(bytes));
+    Task copying = mirror_.copy(whole, targets, buffer.bytes().first(bytes));
     co_return co_await copying;
   }
-  PrivateLoan draining(Direction::source, buffers_[buffer].bytes().first(bytes));
-  Request writing = request.child(offset, draining.view());
+  Request writing = request.child(offset, buffer.lend(Direction::source, length));
   writing.op = Op::write;
   if (is_zero) {
     writing.op = Op::write_zeroes;
@@ -224,6 +231,7 @@ Task Mirror::Resync::end_copying(Request& request) {
   }
   if (has_work()) co_return kOk;
   running_ = false;
+  buffers_.end();
   finish();
   co_return kOk;
 }

@@ -9,8 +9,8 @@
 #include <chrono>
 #include <vector>
 
-#include "core/buffer.hpp"
 #include "target/life/jobs.hpp"
+#include "target/mirror/copy_buffers.hpp"
 #include "target/mirror/mirror.hpp"
 
 namespace sluice::mirror {
@@ -25,6 +25,8 @@ class Mirror::Resync final : public Job {
   bool has_work() const;
   bool is_running() const { return running_; }
   void note_start();
+  // No step is at work any more, and no other comes.
+  void drop_buffers() { buffers_.end(); }
 
   // Any thread.
   uint64_t left_bytes() const;
@@ -60,12 +62,12 @@ class Mirror::Resync final : public Job {
   Copying begin_region(uint64_t region) const;
   void end_region(const Copying& copied);
   Task copy_some(Request& request);
-  Task copy_piece(Request& request, uint64_t offset, uint64_t bytes, LegSet targets, size_t buffer);
+  Task copy_piece(Request& request, uint64_t offset, uint64_t bytes, LegSet targets);
   Task read_piece(Request& request, LegSet targets, bool& is_zero);
   Task end_copying(Request& request);
 
   Mirror& mirror_;
-  std::vector<Buffer> buffers_;
+  CopyBuffers buffers_{kPieceBytes, kPieces};
   std::vector<Copying> copying_;  // in their order; at most kPieces
   uint64_t step_bytes_ = 0;
   bool running_ = false;

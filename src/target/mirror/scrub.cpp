@@ -8,13 +8,12 @@
 #include <tuple>
 
 #include "core/log.hpp"
-#include "core/private_loan.hpp"
 #include "target/control_call.hpp"
 #include "target/mirror/write_behind.hpp"
 
 namespace sluice::mirror {
 
-Mirror::Scrub::Scrub(Mirror& mirror) : Job("scrub"), mirror_(mirror), buffers_(kMostLegs) {}
+Mirror::Scrub::Scrub(Mirror& mirror) : Job("scrub"), mirror_(mirror) {}
 
 void Mirror::Scrub::note_start(bool repairs) {
   repairs_ = repairs;
@@ -27,17 +26,20 @@ Task Mirror::Scrub::step(Request& request) {
   const uint64_t size = mirror_.geometry_.size_bytes;
   const uint64_t bytes = std::min(size - position_, kPieceBytes);
   if (bytes != 0) {
-    Task comparing = compare_piece(request, bytes);
-    const Status compared = co_await comparing;
+    Status compared = buffers_.begin(*request.ring);
+    if (compared.ok()) {
+      Task comparing = compare_piece(request, bytes);
+      compared = co_await comparing;
+    }
     if (compared.error() == ESTALE) co_return kOk;  // again, without the leg that has left
     if (!compared.ok()) {
-      running_ = false;
+      note_end();
       co_return compared;
     }
     position_ += bytes;
   }
   if (position_ < size) co_return kOk;
-  running_ = false;
+  note_end();
   log().info("{}: the scrub has ended: {} places in which legs differ{}", mirror_.name(),
              mismatches(), repairs_ && mismatches() != 0 ? "; they were made equal" : "");
   finish();
@@ -63,9 +65,14 @@ Task Mirror::Scrub::compare_piece(Request& request, uint64_t bytes) {
   }
   const size_t first = first_of(legs & now.in_sync());
   if (first == kMostLegs) co_return Status::from_errno(EIO);
+  Pair pair;
+  auto taking_truth = buffers_.take();
+  pair.truth = co_await taking_truth;
+  auto taking_other = buffers_.take();
+  pair.other = co_await taking_other;
   LegSet differ = 0;
   for (int look = 0; look < 2; ++look) {
-    Task reading = read_piece(request, legs, first, bytes, differ);
+    Task reading = read_piece(request, legs, first, pair, bytes, differ);
     if (const Status read = co_await reading; !read.ok()) co_return read;
     if (differ == 0) co_return kOk;
   }
@@ -76,29 +83,33 @@ Task Mirror::Scrub::compare_piece(Request& request, uint64_t bytes) {
                position() + bytes - 1);
   }
   if (!repairs_) co_return kOk;
-  Task repairing = repair_piece(request, differ, first, bytes);
+  Request whole =
+      request.child(position_, pair.truth.lend(Direction::source, static_cast<uint32_t>(bytes)));
+  whole.op = Op::write;
+  whole.fua = true;
+  Task repairing = mirror_.write_to(whole, differ);
   co_return co_await repairing;
 }
 
 // `differ`: the legs that have something else than `first`, or cannot be read.
-Task Mirror::Scrub::read_piece(Request& request, LegSet legs, size_t first, uint64_t bytes,
-                               LegSet& differ) {
+Task Mirror::Scrub::read_piece(Request& request, LegSet legs, size_t first, Pair& pair,
+                               uint64_t bytes, LegSet& differ) {
   differ = 0;
-  Task reading_first = read_leg(request, first, bytes);
+  Task reading_first = read_leg(request, first, pair.truth, bytes);
   if (const Status read = co_await reading_first; !read.ok()) co_return read;
-  const std::span<const std::byte> truth = piece_of(first, bytes);
   for (const size_t index : LegsOf(legs & ~leg_bit(first))) {
-    Task reading = read_leg(request, index, bytes);
+    Task reading = read_leg(request, index, pair.other, bytes);
     const Status read = co_await reading;
-    const bool same = read.ok() && std::ranges::equal(piece_of(index, bytes), truth);
+    const bool same = read.ok() && std::ranges::equal(pair.other.bytes().first(bytes),
+                                                      pair.truth.bytes().first(bytes));
     if (!same) differ |= leg_bit(index);
   }
   co_return kOk;
 }
 
-Task Mirror::Scrub::read_leg(Request& request, size_t index, uint64_t bytes) {
-  PrivateLoan loan(Direction::destination, piece_of(index, bytes));
-  Request part = request.child(position_, loan.view());
+Task Mirror::Scrub::read_leg(Request& request, size_t index, PooledBuffer& into, uint64_t bytes) {
+  Request part =
+      request.child(position_, into.lend(Direction::destination, static_cast<uint32_t>(bytes)));
   part.op = Op::read;
   Task reading = mirror_.read_from(part, index);
   const Status read = co_await reading;
@@ -108,20 +119,6 @@ Task Mirror::Scrub::read_leg(Request& request, size_t index, uint64_t bytes) {
                position(), std::strerror(read.error()));
   }
   co_return read;
-}
-
-Task Mirror::Scrub::repair_piece(Request& request, LegSet legs, size_t first, uint64_t bytes) {
-  PrivateLoan loan(Direction::source, piece_of(first, bytes));
-  Request whole = request.child(position_, loan.view());
-  whole.op = Op::write;
-  whole.fua = true;
-  Task writing = mirror_.write_to(whole, legs);
-  co_return co_await writing;
-}
-
-std::span<std::byte> Mirror::Scrub::piece_of(size_t leg, uint64_t bytes) {
-  if (!buffers_[leg]) buffers_[leg] = std::make_unique<Buffer>(kPieceBytes);
-  return buffers_[leg]->bytes().first(bytes);
 }
 
 // --- The verb

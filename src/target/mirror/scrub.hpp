@@ -2,10 +2,9 @@
 #pragma once
 
 #include <atomic>
-#include <vector>
 
-#include "core/buffer.hpp"
 #include "target/life/jobs.hpp"
+#include "target/mirror/copy_buffers.hpp"
 #include "target/mirror/mirror.hpp"
 
 namespace sluice::mirror {
@@ -16,7 +15,10 @@ class Mirror::Scrub final : public Job {
 
   // On the control reactor.
   void note_start(bool repairs);
-  void note_end() { running_ = false; }
+  void note_end() {
+    running_ = false;
+    buffers_.end();
+  }
 
   // Any thread.
   bool is_running() const { return running_; }
@@ -28,13 +30,16 @@ class Mirror::Scrub final : public Job {
 
   Task step(Request& request) override;
   Task compare_piece(Request& request, uint64_t bytes);
-  Task read_piece(Request& request, LegSet legs, size_t first, uint64_t bytes, LegSet& differ);
-  Task read_leg(Request& request, size_t index, uint64_t bytes);
-  Task repair_piece(Request& request, LegSet legs, size_t first, uint64_t bytes);
-  std::span<std::byte> piece_of(size_t leg, uint64_t bytes);
+  struct Pair {
+    PooledBuffer truth;
+    PooledBuffer other;
+  };
+  Task read_piece(Request& request, LegSet legs, size_t first, Pair& pair, uint64_t bytes,
+                  LegSet& differ);
+  Task read_leg(Request& request, size_t index, PooledBuffer& into, uint64_t bytes);
 
   Mirror& mirror_;
-  std::vector<std::unique_ptr<Buffer>> buffers_;  // one for each leg, when it is needed
+  CopyBuffers buffers_{kPieceBytes, 2};
   bool repairs_ = false;
   std::atomic<bool> running_ = false;
   std::atomic<uint64_t> position_ = 0;    // in bytes

@@ -377,6 +377,8 @@ Task Mirror::stop(Request& request, LifeCall& call) {
   }
   {
     const std::scoped_lock guard(observed_);
+    if (scrub_) scrub_->note_end();
+    if (resync_) resync_->drop_buffers();
     behind_.reset();
     sweep_.reset();
     scrub_.reset();
