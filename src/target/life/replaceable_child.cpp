@@ -15,6 +15,13 @@
 
 namespace sluice {
 
+// For a child that a ring could not attach.
+struct ReplaceableChild::StandIn {
+  explicit StandIn(Error why) : missing(std::move(why)) {}
+  Missing missing;
+  StackLife life{missing};
+};
+
 // The requests at one child on one ring. Used by the ring's thread.
 struct ReplaceableChild::Users {
   class Gone;
@@ -23,6 +30,7 @@ struct ReplaceableChild::Users {
   StackLife& life;  // of the child
   uint32_t count = 0;
   std::coroutine_handle<> awaits_end = {};
+  std::unique_ptr<StandIn> stand_in = {};  // which is the child
 };
 
 class ReplaceableChild::Users::Gone {
@@ -37,7 +45,7 @@ class ReplaceableChild::Users::Gone {
 };
 
 struct ReplaceableChild::OnRing : RingResident {
-  OnRing(Target& child, StackLife& life) : users(std::make_unique<Users>(child, life)) {}
+  explicit OnRing(std::unique_ptr<Users> of) : users(std::move(of)) {}
   std::unique_ptr<Users> users;  // of the child that new requests go to
 };
 
@@ -46,7 +54,6 @@ struct ReplaceableChild::Change {
   Target* next = nullptr;
   StackLife* next_life = nullptr;
   std::vector<RegisteredFile> next_files;
-  StackLife* former_life = nullptr;
   std::vector<RegisteredFile> former_files;
 
   std::unique_ptr<Target> target;      // the one that is not the child: `next`, then the former one
@@ -124,7 +131,7 @@ void ReplaceableChild::begin(Request& request, LifeCall& call) {
   jobs_ = call.jobs;
   reactor_ = call.control;
   control_ = request.ring;
-  join(*request.ring);
+  join(*request.ring, std::make_unique<Users>(owner_.child(index_), *life_));
 }
 
 void ReplaceableChild::lose(Request& request, LifeCall& call) {
@@ -147,13 +154,20 @@ Task ReplaceableChild::attach(Request& request, LifeCall& call) {
   Task attaching = life_->attach(request, call);
   const Status attached = co_await attaching;
   if (!attached.ok()) co_return attached;
-  join(*request.ring);
+  join(*request.ring, std::make_unique<Users>(owner_.child(index_), *life_));
   co_return kOk;
 }
 
+void ReplaceableChild::lack(Request& request, LifeCall& call) {
+  auto stand_in = std::make_unique<StandIn>(Error{EIO, std::exchange(call.why, {})});
+  auto users = std::make_unique<Users>(stand_in->missing, stand_in->life);
+  users->stand_in = std::move(stand_in);
+  join(*request.ring, std::move(users));
+}
+
 // From now on the ring brings requests, and takes part in changes.
-void ReplaceableChild::join(Ring& ring) {
-  on_ring_.put(ring, std::make_unique<OnRing>(owner_.child(index_), *life_));
+void ReplaceableChild::join(Ring& ring, std::unique_ptr<Users> users) {
+  on_ring_.put(ring, std::make_unique<OnRing>(std::move(users)));
   const std::scoped_lock guard(mutex_);
   rings_.push_back(&ring);
 }
@@ -204,7 +218,6 @@ Task ReplaceableChild::replace(Request& request, ControlCall& call, std::unique_
   change->life = std::make_unique<StackLife>(*next);
   change->next_life = change->life.get();
   change->next_files = registered_files_of(*next);
-  change->former_life = life_.get();
   change->former_files = registered_files_of(owner_.child(index_));
   change->next = next.get();
   change->target = std::move(next);
@@ -356,7 +369,7 @@ Service ReplaceableChild::commit(std::shared_ptr<Part> part) {
     co_await gone;
   }
   if (!part->is_control()) {
-    Task detaching = part->detach(*change.former_life);
+    Task detaching = part->detach(former->life);
     [[maybe_unused]] const Status detached = co_await detaching;  // it logs its errors
     part->drop_files(change.former_files);
   }

@@ -32,6 +32,7 @@ namespace sluice {
 class ReplaceableChild {
  private:
   struct Users;
+  struct StandIn;
 
  public:
   class Use;
@@ -50,6 +51,9 @@ class ReplaceableChild {
 
   // Goes on without the child after start() to serve has failed: a Missing target takes its place.
   void lose(Request& request, LifeCall& call);
+  // Goes on without the child on one ring after attach() has failed there: its requests fail with
+  // EIO, until the child is replaced.
+  void lack(Request& request, LifeCall& call);
 
   // On the control reactor, between start() and stop(), one call at a time. `next` has been opened.
   // Returns when all new requests go to it. EBUSY: an earlier child still has requests in flight;
@@ -63,7 +67,7 @@ class ReplaceableChild {
   struct Change;
 
   void begin(Request& request, LifeCall& call);
-  void join(Ring& ring);
+  void join(Ring& ring, std::unique_ptr<Users> users);
   std::shared_ptr<Part> leave(Ring& ring);
   Status check(const Target& next, ControlCall& call) const;
   Task switch_rings(Request& request, LifeCall& call);

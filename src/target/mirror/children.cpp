@@ -68,16 +68,28 @@ Task Mirror::stop_children(Request& request, LifeCall& call) {
   co_return kOk;
 }
 
+// A leg that one ring cannot use is out on all of them, durably, before the first request comes.
 Task Mirror::attach(Request& request, LifeCall& call) {
+  LegSet lacking = 0;
+  Error first;
   for (size_t index = 0; index < legs_.size(); ++index) {
     Task attaching = leg(index).child.attach(request, call);
     const Status attached = co_await attaching;
     if (attached.ok()) continue;
-    Task detaching = detach_first(request, call, index);
-    std::ignore = co_await detaching;
-    co_return attached;
+    log().warn("{}: leg {} ({}) cannot be used by all threads, and is left out: {}", name(),
+               number_of(index), leg(index).label, call.why);
+    if (lacking == 0) first = {attached.error(), call.why};
+    leg(index).child.lack(request, call);
+    lacking |= leg_bit(index);
   }
-  co_return kOk;
+  if (lacking == 0) co_return kOk;
+  for (const size_t index : LegsOf(lacking)) leg(index).is_unattached = true;
+  Task leaving = membership_.let_go(request, lacking, members().in_sync() & ~lacking);
+  const Status left = co_await leaving;
+  if (left.ok()) co_return kOk;
+  Task detaching = detach_first(request, call, legs_.size());
+  std::ignore = co_await detaching;
+  co_return call.fail(first.error, std::move(first.text));
 }
 
 // What waits for legs goes out while they have all their connections.

@@ -37,7 +37,7 @@ Health Mirror::health() const {
     if (leg(index).standby != Standby::no) {
       if (leg(index).standby == Standby::spare) ++spares;
     } else if ((now.written() & leg_bit(index)) == 0) {
-      const bool is_missing = child(index).missing() != nullptr;
+      const bool is_missing = leg(index).is_missing(child(index));
       note(HealthState::degraded, name + (is_missing ? " is missing" : " has left"));
     } else if ((now.behind() & ~legs_.following() & leg_bit(index)) != 0) {
       note(HealthState::degraded, fmt::format("{} is being resynchronised: {} bytes are left{}",

@@ -67,6 +67,13 @@ struct Leg {
   std::atomic<Standby> standby = Standby::no;
   // It has left by itself, not at the user's word: it may come back.
   std::atomic<bool> may_return = false;
+  // A thread of the device could not attach it: nobody takes it back until it is given again.
+  std::atomic<bool> is_unattached = false;
+
+  // Only the user can bring it back.
+  bool is_missing(const Target& target) const {
+    return is_unattached || target.missing() != nullptr;
+  }
 };
 
 }  // namespace sluice::mirror

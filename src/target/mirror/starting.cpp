@@ -231,6 +231,7 @@ Task Mirror::take_up(Request& request, LifeCall& call, Assembled found) {
     each.stale = std::make_unique<StaleMap>(layout.regions(), intents_->most_regions());
     each.has_lost = false;
     each.may_return = false;
+    each.is_unattached = false;
     LegEntry& entry = *record.find(each.id);
     if (is_in_sync(role) && role != Role::winner) {
       entry.follows |= (options_.write_behind & leg_bit(index)) != 0;

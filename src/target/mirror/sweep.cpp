@@ -82,7 +82,7 @@ bool Mirror::Sweep::waits_for_a_leg() const {
   for (const size_t index : LegsOf(mirror_.legs_.named() & ~mirror_.members().written())) {
     const Leg& leg = mirror_.leg(index);
     if (leg.standby != Standby::no) continue;
-    if (leg.may_return || mirror_.child(index).missing() != nullptr) return true;
+    if (leg.may_return || leg.is_missing(mirror_.child(index))) return true;
   }
   return false;
 }
@@ -92,7 +92,8 @@ bool Mirror::Sweep::waits_for_a_leg() const {
 bool Mirror::Sweep::may_try(size_t index) {
   const auto now = std::chrono::steady_clock::now();
   if (now < next_return_[index] || is_told_to_end()) return false;
-  if ((mirror_.taking_ & leg_bit(index)) != 0 || mirror_.child(index).missing()) return false;
+  if ((mirror_.taking_ & leg_bit(index)) != 0) return false;
+  if (mirror_.leg(index).is_missing(mirror_.child(index))) return false;
   if (now > next_return_[index] + kForgiven) returns_[index] = 0;
   if (returns_[index] > kLaterReturns) return false;
   next_return_[index] = now + mirror_.options_.later_return * (1 << returns_[index]++);

@@ -81,7 +81,7 @@ Task Mirror::readd(Request& request, ControlCall& call) {
   if ((members().written() & leg_bit(index)) != 0) {
     co_return call.fail(EINVAL, fmt::format("leg {} has not left", number_of(index)));
   }
-  if (child(index).missing() != nullptr) {
+  if (leg(index).is_missing(child(index))) {
     co_return call.fail(
         ENODEV, fmt::format("leg {} is missing: give its spec to the verb add", number_of(index)));
   }
@@ -99,7 +99,7 @@ Task Mirror::add(Request& request, ControlCall& call, Joining joining) {
   const Spec& spec = call.verb.children.front();
   size_t index = first_of(unset != 0 ? unset : free);
   for (const size_t each : LegsOf(legs_.named() & ~members().written())) {
-    const bool is_missing = child(each).missing() != nullptr;
+    const bool is_missing = leg(each).is_missing(child(each));
     if (is_missing && spec_.children[number_of(each) - 1] == spec) index = each;
   }
   if (index >= kMostLegs) {
@@ -112,6 +112,7 @@ Task Mirror::add(Request& request, ControlCall& call, Joining joining) {
   Task replacing = leg(index).child.replace(request, call, std::move(call.children.front()));
   Status status = co_await replacing;
   if (status.ok()) {
+    leg(index).is_unattached = false;
     Task taking_in = join(request, call, std::move(joining));
     status = co_await taking_in;
     if (status.ok() && is_new) {
@@ -197,6 +198,7 @@ Task Mirror::empty(Request& request, ControlCall& call, size_t index) {
   Task replacing = leg(index).child.replace(request, call, empty_place());
   const Status replaced = co_await replacing;
   leg(index).superblock.reset();
+  leg(index).is_unattached = false;
   co_return replaced;
 }
 
