@@ -157,6 +157,7 @@ TEST_F(RbdTargetTest, FlushesReachTheLibrary) {  // T8.1
   ASSERT_TRUE(start().ok());
   EXPECT_TRUE(submit(Op::flush, 0, 0).ok());
   EXPECT_EQ(stub_.calls("rbd_aio_flush"), 1);
+  EXPECT_TRUE(submit(Op::flush, UINT64_MAX - 511, 0).ok()) << "as the kernel's block layer has it";
   EXPECT_EQ(stub_.option("rbd_cache"), "false");
   stub_.set_result("rbd_aio_flush", -EIO);
   EXPECT_EQ(submit(Op::flush, 0, 0).error(), EIO);
