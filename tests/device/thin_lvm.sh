@@ -1,17 +1,19 @@
 #!/usr/bin/env bash
-# sluice thin from-lvm: what it prints of a pool of LVM is that pool, which goes on in LVM.
+# sluice thin from-lvm: what it prints of a pool of LVM is that pool, which is served, and goes on
+# in LVM.
 # seconds: 20
 . "$(dirname "$0")/lib.sh"
 
 main() {
     local tool
-    for tool in lvm thin_dump thin_check python3; do
+    for tool in lvm fio thin_dump thin_check python3; do
         command -v $tool > /dev/null || { echo "skipped: there is no $tool"; exit 77; }
     done
     begin
     run_case "slices of two physical volumes" pool_in_slices
     run_case "a striped pool" striped_pool
     run_case "a pool that LVM has not changed yet" new_pool
+    run_case "served, and back to LVM" served
     finish
 }
 
@@ -72,6 +74,31 @@ new_pool() {
     lvchange -q -ay -y vg/tp_tmeta > lvm.txt 2>&1 || fail "$(cat lvm.txt)"
     ! sluice thin create /dev/vg/tp_tmeta 1 2> error.txt || fail "it is active for reading only"
     lvchange -q -an vg/tp_tmeta
+}
+
+served() {
+    make_group
+    lvcreate -q -y -T -L 256M -V 64M -n volume vg/tp > lvm.txt 2>&1 || fail "$(cat lvm.txt)"
+    dd if=/dev/urandom of=/dev/vg/volume bs=1M count=20 oflag=direct status=none
+    sum_of /dev/vg/volume > volume.sum
+    vgchange -q -an vg > /dev/null
+    is_what_lvm_has
+    add "thin($METADATA, $DATA, volume=1, size=64M)" -q 2
+    sum_of "$DEV" | cmp - volume.sum
+    fio --name=load --filename="$DEV" --ioengine=libaio --direct=1 --rw=randrw --bsrange=4k-128k \
+        --iodepth=16 --size=48M --io_size=64M --verify=crc32c --verify_fatal=1 --output=fio.log ||
+        fail "$(tail -n 20 fio.log)"
+    sum_of "$DEV" > volume.sum
+    del
+    sluice thin check "$METADATA" > check.txt || fail "$(cat check.txt)"
+    vgchange -q -ay vg > lvm.txt 2>&1 || fail "$(cat lvm.txt)"
+    sum_of /dev/vg/volume | cmp - volume.sum
+    lvcreate -q -y -s -n taken vg/volume > lvm.txt 2>&1 || fail "$(cat lvm.txt)"
+    vgchange -q -an vg > /dev/null
+}
+
+sum_of() {
+    dd if="$1" bs=1M iflag=direct status=none | sha256sum
 }
 
 # Both parts are what LVM makes of them. Sets METADATA and DATA to their SPECs.

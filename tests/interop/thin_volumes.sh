@@ -48,7 +48,8 @@ is_sound() {
 
 # sum_of VOLUME: of what it has, by a server of its own.
 sum_of() {
-    "$SLUICE" add --frontend fuse --at look -r 0 "thin(meta, data, volume=$1, size=64M, read_only)" \
+    local spec="thin(meta, data, volume=$1, size=64M, read_only)"
+    "$SLUICE" add --frontend fuse --at look "$spec" \
         > look.txt
     sha256sum < look
     "$SLUICE" del "$CASE/look" > del.txt
