@@ -317,6 +317,7 @@ metadata_snapshot() {
     dd if=/dev/urandom of=disk bs=1M count=4 conv=notrunc status=none oflag=direct
     ctl reserve-metadata-snapshot
     "$SLUICE" thin dump -m --force_share meta > before.xml
+    thin_dump -m meta | cmp - before.xml
     dd if=/dev/urandom of=disk bs=1M count=4 seek=4 conv=notrunc,fsync status=none oflag=direct
     ctl snapshot 2
     "$SLUICE" thin dump -m --force_share meta | cmp - before.xml

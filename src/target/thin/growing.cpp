@@ -68,6 +68,7 @@ Task Pool::grow_by_itself(Request& request) {
   const PoolNumbers& numbers = live_.numbers();
   const bool data_low = numbers.is_data_low(options_.low_water_percent);
   const bool metadata_low = numbers.is_metadata_low(options_.low_water_percent);
+  if (!data_low && !metadata_low) cannot_grow_ = false;
   if ((!data_low && !metadata_low) || cannot_grow_) co_return kOk;
   const uint64_t metadata_bytes = std::max(
       kMetadataLeast, metadata_.geometry().size_bytes / 4 / kMetadataLeast * kMetadataLeast);

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <utility>
 
@@ -43,6 +44,7 @@ Task LiveTransaction::open(Request& request, Error& error) {
   reader_ = std::make_unique<CachedReader>(*cache_);
   read_only_ = false;
   is_out_of_metadata_ = false;
+  is_damaged_ = false;
   Task loading = load(request, error);
   const Status loaded = co_await loading;
   if (!loaded.ok()) {
@@ -57,6 +59,11 @@ Task LiveTransaction::close(Request& request) {
   if (is_open() && options_.writable) {
     Task committing = commit(request);
     status = co_await committing;
+    if (is_damaged_) {
+      Task marking = mark_needs_check(request);
+      const Status marked = co_await marking;
+      if (status.ok()) status = marked;
+    }
   }
   freed_.clear();
   dropped_.clear();
@@ -65,6 +72,25 @@ Task LiveTransaction::close(Request& request) {
   cache_.reset();
   changed_ = false;
   co_return status;
+}
+
+// Of the last commit, so that nobody writes to the pool before it was checked (T6.3).
+Task LiveTransaction::mark_needs_check(Request& request) {
+  alignas(8) std::array<std::byte, kBlockBytes> block;
+  {
+    ReadPin pin;
+    Task reading = cache_->read(request, persistent::kSuperblockNumber, pin);
+    if (const Status status = co_await reading; !status.ok()) co_return status;
+    std::ranges::copy(pin.bytes(), block.begin());
+  }
+  auto superblock = persistent::read_superblock(block);
+  if (!superblock) co_return Status::from_errno(superblock.error().error);
+  superblock->flags |= persistent::Superblock::kNeedsCheck;
+  persistent::write_superblock(*superblock, block);
+  const persistent::Sealed::NewBlock marked{.number = persistent::kSuperblockNumber,
+                                            .bytes = block};
+  Task writing = write_blocks(request, {&marked, 1});
+  co_return co_await writing;
 }
 
 Task LiveTransaction::load(Request& request, Error& error) {
@@ -101,6 +127,7 @@ Task LiveTransaction::read(Request& request, Step step, Error& error) {
     if (!reader_->missed()) {
       error = std::move(done.error());
       if (error.error != EILSEQ || !is_open()) co_return Status::from_errno(error.error);
+      is_damaged_ = true;
       co_return stop_changes(fmt::format("the metadata is damaged: {}", error.text));
     }
     ReadPin pin;

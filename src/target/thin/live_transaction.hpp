@@ -81,6 +81,7 @@ class LiveTransaction {
 
  private:
   Task load(Request& request, Error& error);
+  Task mark_needs_check(Request& request);
   Task flush_data(Request& request);
   Task write_commit(Request& request);
   Task write_blocks(Request& request, std::span<const persistent::Sealed::NewBlock> blocks);
@@ -97,6 +98,7 @@ class LiveTransaction {
   std::unique_ptr<persistent::ServedTransaction> transaction_;
   persistent::Sealed sealed_;
   bool is_out_of_metadata_ = false;
+  bool is_damaged_ = false;
   std::vector<uint64_t> freed_;    // data blocks, by this transaction
   std::vector<uint64_t> dropped_;  // by those before: to be discarded, then free
   Status last_commit_;

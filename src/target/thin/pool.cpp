@@ -28,6 +28,7 @@ Pool::Pool(PoolOptions options, Target& metadata, Target& data)
 Task Pool::open(Request& request, LifeCall& call) {
   AsyncMutex::Hold hold(live_.mutex(), *request.ring);
   co_await hold;
+  is_ending_ = false;
   Error error;
   Task opening = live_.open(request, error);
   if (const Status opened = co_await opening; !opened.ok()) {

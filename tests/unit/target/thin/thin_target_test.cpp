@@ -2,6 +2,7 @@
 
 #include <thread>
 
+#include "persistent/devices.hpp"
 #include "target/status_contexts.hpp"
 #include "unit/target/thin/pool_files.hpp"
 
@@ -256,6 +257,37 @@ TEST_F(ThinTarget, WhatCannotBeServedIsRefused) {
               HasSubstr("superblock"));
   ASSERT_EQ(folder.run("truncate -s 1M data"), 0);
   EXPECT_THAT(try_open(thin("volume=1")), HasSubstr("the data device only 16"));
+}
+
+// T6.3
+TEST_F(ThinTarget, DamagedMetadataNeedsACheck) {
+  make_pool();
+  open("volume=1");
+  fill(0, 4 * kPoolBlock, 1);
+  close();
+  auto metadata = folder.read("meta");
+  const auto superblock = persistent::read_superblock(
+      std::span<const std::byte>(metadata).first<persistent::kBlockBytes>());
+  ASSERT_TRUE(superblock);
+  metadata[superblock->mapping_root * persistent::kBlockBytes + 100] ^= std::byte{1};
+  folder.write("meta", metadata);
+  EXPECT_THAT(try_open(thin("volume=1")), HasSubstr("checksum"));
+  close();
+  EXPECT_EQ(folder.read("meta"), metadata) << "nothing is written before it is served";
+  metadata[superblock->mapping_root * persistent::kBlockBytes + 100] ^= std::byte{1};
+  VolatileBlocks blocks(metadata);
+  const auto devices = persistent::read_devices(blocks, *superblock);
+  ASSERT_TRUE(devices);
+  // The mappings of volume 1 alone.
+  metadata[devices->front().root * persistent::kBlockBytes + 100] ^= std::byte{1};
+  folder.write("meta", metadata);
+  open("volume=1");
+  const Buffer memory(4096);
+  EXPECT_EQ(device->read(0, memory.bytes()).error(), EIO);
+  EXPECT_EQ(stack->health().state, HealthState::failed);
+  EXPECT_THAT(stack->health().reason, HasSubstr("damaged"));
+  close();
+  EXPECT_THAT(try_open(thin("volume=1")), HasSubstr("needs a check"));
 }
 
 TEST_F(ThinTarget, ReadOnlyNothingIsWritten) {
