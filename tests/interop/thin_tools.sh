@@ -78,6 +78,7 @@ deltas() {
         done
     done
     thin 1 "needs --to" delta --from 1 pool
+    thin 1 "two forms" delta --from 1 --to 1 --json --xml pool
     thin 1 "no thin device 16777215" delta --from 16777215 --to 16777215 pool
     thin 1 "number from 0" delta --from x --to 1 pool
 }

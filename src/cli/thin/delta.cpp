@@ -109,6 +109,8 @@ Outcome<ThinDevice> find_device(const OpenMetadata& pool, const std::vector<Thin
 }  // namespace
 
 Outcome<void> show_delta(const CommandLine& line, const Streams& streams) {
+  if (line.has("json") && line.has("xml"))
+    return failed("--json and --xml are two forms: give one");
   const auto from_id = option_device_id(line, "from");
   if (!from_id) return std::unexpected(from_id.error());
   const auto to_id = option_device_id(line, "to");

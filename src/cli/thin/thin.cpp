@@ -87,7 +87,7 @@ struct ThinOption {
   std::string_view help;
 };
 constexpr ThinOption kThinOptions[] = {
-    {'m', "metadata_snapshot", "", "of the metadata snapshot, while the pool is in use"},
+    {'m', "metadata_snapshot", "", "of the metadata snapshot of a pool in use"},
     {'U', "force_share", "", "read also what another program is writing"},
     {'b', "block", "SIZE", "of the data, 64k to 1G in steps of 64k (64k)"},
     {0, "from", "ID", "the first of two devices"},
@@ -121,13 +121,17 @@ const ThinAction* thin_action_of(std::span<const std::string> arguments) {
   return nullptr;
 }
 
+// "info, list: "; nothing if many actions have the option.
 std::string actions_with(std::string_view option) {
+  constexpr size_t kNamedMost = 4;
   std::string names;
+  size_t count = 0;
   for (const ThinAction& action : kThinTable) {
     if (!takes(action, option)) continue;
     names += fmt::format("{}{}", names.empty() ? "" : ", ", action.name);
+    ++count;
   }
-  return names;
+  return count > kNamedMost ? "" : names + ": ";
 }
 
 // The options of the action, or all.
@@ -145,7 +149,7 @@ void declare_thin(CommandLine& line, std::span<const std::string> arguments) {
               .value = std::string(option.value),
               .help = action != nullptr
                           ? std::string(option.help)
-                          : fmt::format("{}: {}", actions_with(option.name), option.help)});
+                          : fmt::format("{}{}", actions_with(option.name), option.help)});
   }
 }
 
@@ -194,8 +198,7 @@ constinit const Command kThinCommand = {
         "dump [-m] [-U] SPEC\n"
         "delta --from ID --to ID [-m] [-U] [--json|--xml] SPEC\n"
         "check [--clear-needs-check] [-U] [-p] [--json] SPEC\n"
-        "repair -o SPEC [-b SIZE] [--data-blocks NUMBER] [--transaction-id NUMBER] [-p] [--json] "
-        "[--force] SPEC\n"
+        "repair -o SPEC [-b SIZE] [-p] [--json] [--force] [OPTION]... SPEC\n"
         "create-pool [-b SIZE] [--force] SPEC DATA\n"
         "create [--force] SPEC ID\n"
         "snapshot [--force] SPEC ID ORIGIN\n"
