@@ -60,6 +60,8 @@ bench: build ## measure and plot: bench/
 	bench/run-nbd
 	bench/run-qcow2
 	bench/run-crypt
+	bench/run-rbd
+	bench/run-drbd
 
 install: program ## into DESTDIR and PREFIX (/usr/local), without debugging information
 	DESTDIR="$(DESTDIR)" cmake --install build/release --prefix "$(PREFIX)" --strip
