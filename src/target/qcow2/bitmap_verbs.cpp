@@ -9,8 +9,8 @@
 #include "spec/shown.hpp"
 #include "target/control_call.hpp"
 #include "target/life/stack_life.hpp"
+#include "target/plain_request.hpp"
 #include "target/qcow2/bitmap_verbs.hpp"
-#include "target/qcow2/image_request.hpp"
 #include "target/qcow2/qcow2_target.hpp"
 
 namespace sluice::qcow2 {

@@ -10,7 +10,7 @@
 #include "core/zero.hpp"
 #include "spec/shown.hpp"
 #include "target/file/file_lock.hpp"
-#include "target/qcow2/image_request.hpp"
+#include "target/plain_request.hpp"
 #include "target/qcow2/qcow2_target.hpp"
 #include "target/tree_lock.hpp"
 

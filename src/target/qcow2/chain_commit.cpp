@@ -11,7 +11,7 @@
 #include "core/log.hpp"
 #include "core/step.hpp"
 #include "spec/shown.hpp"
-#include "target/qcow2/image_request.hpp"
+#include "target/plain_request.hpp"
 
 namespace sluice::qcow2 {
 namespace {

@@ -14,8 +14,8 @@
 #include "core/log.hpp"
 #include "core/step.hpp"
 #include "spec/shown.hpp"
+#include "target/plain_request.hpp"
 #include "target/qcow2/chain_commit.hpp"
-#include "target/qcow2/image_request.hpp"
 #include "target/tree_lock.hpp"
 
 namespace sluice::qcow2 {

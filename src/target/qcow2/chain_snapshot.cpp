@@ -17,8 +17,8 @@
 #include "core/step.hpp"
 #include "spec/shown.hpp"
 #include "target/control_call.hpp"
+#include "target/plain_request.hpp"
 #include "target/qcow2/chain_commit.hpp"
-#include "target/qcow2/image_request.hpp"
 #include "target/qcow2/storage_bytes.hpp"
 #include "target/tree_lock.hpp"
 

@@ -7,7 +7,7 @@
 #include "core/big_endian.hpp"
 #include "ring/offload.hpp"
 #include "ring/ring.hpp"
-#include "target/qcow2/image_request.hpp"
+#include "target/plain_request.hpp"
 #include "target/qcow2/refcount_block.hpp"
 #include "target/target.hpp"
 

@@ -15,7 +15,7 @@
 
 #include "core/buffer.hpp"
 #include "core/private_loan.hpp"
-#include "target/qcow2/image_request.hpp"
+#include "target/plain_request.hpp"
 #include "target/qcow2/qcow2_target.hpp"
 
 namespace sluice::qcow2 {

@@ -8,9 +8,9 @@
 #include "core/private_loan.hpp"
 #include "ring/offload.hpp"
 #include "ring/ring.hpp"
+#include "target/plain_request.hpp"
 #include "target/qcow2/change.hpp"
 #include "target/qcow2/compress.hpp"
-#include "target/qcow2/image_request.hpp"
 #include "target/qcow2/qcow2_target.hpp"
 
 namespace sluice::qcow2 {

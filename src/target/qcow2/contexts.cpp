@@ -1,8 +1,8 @@
 // Qcow2Target: what block status says of dirty bitmaps, and of the layers of the chain.
 #include <algorithm>
 
+#include "target/plain_request.hpp"
 #include "target/qcow2/bitmap_verbs.hpp"
-#include "target/qcow2/image_request.hpp"
 #include "target/qcow2/qcow2_target.hpp"
 
 namespace sluice::qcow2 {

@@ -4,7 +4,7 @@
 #include <algorithm>
 
 #include "core/big_endian.hpp"
-#include "target/qcow2/image_request.hpp"
+#include "target/plain_request.hpp"
 #include "target/qcow2/qcow2_target.hpp"
 #include "target/qcow2/refcount_block.hpp"
 #include "target/qcow2/storage_bytes.hpp"

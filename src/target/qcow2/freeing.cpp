@@ -2,8 +2,8 @@
 #include <algorithm>
 #include <tuple>
 
+#include "target/plain_request.hpp"
 #include "target/qcow2/clusters.hpp"
-#include "target/qcow2/image_request.hpp"
 #include "target/qcow2/refcount_block.hpp"
 #include "target/target.hpp"
 

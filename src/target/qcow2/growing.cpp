@@ -9,8 +9,8 @@
 #include "core/private_loan.hpp"
 #include "target/life/control_reactor.hpp"
 #include "target/life/stack_life.hpp"
+#include "target/plain_request.hpp"
 #include "target/qcow2/change.hpp"
-#include "target/qcow2/image_request.hpp"
 #include "target/qcow2/qcow2_target.hpp"
 
 namespace sluice::qcow2 {

@@ -5,8 +5,8 @@
 #include "core/big_endian.hpp"
 #include "core/buffer.hpp"
 #include "core/private_loan.hpp"
+#include "target/plain_request.hpp"
 #include "target/qcow2/image.hpp"
-#include "target/qcow2/image_request.hpp"
 
 namespace sluice::qcow2 {
 namespace {

@@ -7,8 +7,8 @@
 #include "core/private_loan.hpp"
 #include "ring/offload.hpp"
 #include "ring/ring.hpp"
+#include "target/plain_request.hpp"
 #include "target/qcow2/decompress.hpp"
-#include "target/qcow2/image_request.hpp"
 #include "target/qcow2/qcow2_target.hpp"
 #include "target/qcow2/storage_bytes.hpp"
 

@@ -6,7 +6,7 @@
 
 #include "core/big_endian.hpp"
 #include "core/private_loan.hpp"
-#include "target/qcow2/image_request.hpp"
+#include "target/plain_request.hpp"
 #include "target/qcow2/refcount_block.hpp"
 #include "target/target.hpp"
 

@@ -8,7 +8,7 @@
 
 #include "core/buffer.hpp"
 #include "core/private_loan.hpp"
-#include "target/qcow2/image_request.hpp"
+#include "target/plain_request.hpp"
 
 namespace sluice::qcow2 {
 namespace {

@@ -8,7 +8,7 @@
 
 #include "core/big_endian.hpp"
 #include "core/private_loan.hpp"
-#include "target/qcow2/image_request.hpp"
+#include "target/plain_request.hpp"
 #include "target/qcow2/storage_bytes.hpp"
 
 namespace sluice::qcow2 {

@@ -3,7 +3,7 @@
 #include <tuple>
 
 #include "core/private_loan.hpp"
-#include "target/qcow2/image_request.hpp"
+#include "target/plain_request.hpp"
 #include "target/qcow2/storage_bytes.hpp"
 #include "target/qcow2/table_switch.hpp"
 

@@ -7,8 +7,8 @@
 #include "core/gather.hpp"
 #include "core/private_loan.hpp"
 #include "ring/ring.hpp"
+#include "target/plain_request.hpp"
 #include "target/qcow2/change.hpp"
-#include "target/qcow2/image_request.hpp"
 #include "target/qcow2/qcow2_target.hpp"
 
 namespace sluice::qcow2 {

@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "ring/ring.hpp"
-#include "target/thin/pool_request.hpp"
+#include "target/plain_request.hpp"
 
 namespace sluice::thin {
 namespace {

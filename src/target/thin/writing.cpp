@@ -6,7 +6,7 @@
 #include "core/gather.hpp"
 #include "core/private_loan.hpp"
 #include "ring/ring.hpp"
-#include "target/thin/pool_request.hpp"
+#include "target/plain_request.hpp"
 #include "target/thin/thin_target.hpp"
 
 namespace sluice::thin {
@@ -14,12 +14,6 @@ namespace {
 
 constexpr size_t kRunsAtOnce = 16;
 constexpr uint64_t kCopyBytes = 1 << 20;  // of a block at once
-
-Request transfer(const Request& parent, Op op, uint64_t offset, View data) {
-  Request request = plain(parent, op, offset, data.length());
-  request.data = std::move(data);
-  return request;
-}
 
 }  // namespace
 

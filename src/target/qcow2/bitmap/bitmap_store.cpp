@@ -13,7 +13,7 @@
 #include "core/log.hpp"
 #include "core/private_loan.hpp"
 #include "spec/shown.hpp"
-#include "target/qcow2/image_request.hpp"
+#include "target/plain_request.hpp"
 
 namespace sluice::qcow2 {
 namespace {

@@ -1,11 +1,11 @@
-// Requests of a thin volume, and of its pool, to the data device.
+// plain(), transfer(): the requests of a format, such as an image or a thin pool, to its storage.
 #pragma once
 
 #include <utility>
 
 #include "core/request.hpp"
 
-namespace sluice::thin {
+namespace sluice {
 
 // Without data: flush, discard, write_zeroes. Durability is the caller's concern, whatever the
 // client asked for.
@@ -18,4 +18,11 @@ inline Request plain(const Request& parent, Op op, uint64_t offset = 0, uint64_t
   return request;
 }
 
-}  // namespace sluice::thin
+// With data: read, write.
+inline Request transfer(const Request& parent, Op op, uint64_t offset, View data) {
+  Request request = plain(parent, op, offset, data.length());
+  request.data = std::move(data);
+  return request;
+}
+
+}  // namespace sluice
