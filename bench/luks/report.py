@@ -25,9 +25,11 @@ def write(directory):
         + aims(results)
         + "".join(common.part(title, of_part, who, results) for title, of_part, who in PARTS)
         + f"\n## The machine\n\n```\n{machine}```\n", encoding="utf-8")
+    compared = {key: found for key, found in results.items()
+                if key[1] in (servers.OURS, servers.STORAGE, servers.KIT)}
     for pattern in ("read", "write"):
         common.plot(directory / f"{pattern}.svg",
-                    [cell for cell in cells.SERVED if cell.pattern.endswith(pattern)], results)
+                    [cell for cell in cells.SERVED if cell.pattern.endswith(pattern)], compared)
 
 
 def aims(results):

@@ -8,7 +8,7 @@ from nbd import servers as plain
 
 OURS, OURS_LARGE, STORAGE, KIT = "sluice", "sluice, sectors of 4096", "qemu-storage-daemon", \
     "nbdkit"
-PLAIN = "sluice, not encrypted"         # the same file without target crypt: the limit
+PLAIN = "sluice, not encrypted"         # a file without target crypt: the limit
 NAMES = (OURS, OURS_LARGE, PLAIN, STORAGE, KIT)
 # The settings of a peer that are tried; its best one for a cell is measured.
 SETTINGS = {
@@ -33,7 +33,7 @@ def serving(place, found, name, setting):
 def start(place, found, name, setting):
     address = place.new("sock")
     if name in (OURS, OURS_LARGE, PLAIN):
-        kind = volumes.LUKS2 if name == OURS_LARGE else volumes.LUKS1
+        kind = {OURS: volumes.LUKS1, OURS_LARGE: volumes.LUKS2, PLAIN: volumes.PLAIN}[name]
         spec = f"loop({found.of(kind)}, buffered_io)"
         if name != PLAIN:
             spec = f"crypt({spec}, key_file={found.key})"

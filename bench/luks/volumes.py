@@ -1,5 +1,5 @@
-"""The volumes of a run: LUKS1 by qemu-img, which all servers read, and LUKS2 with sectors of 4096
-bytes by cryptsetup. Full of random data, and in memory, which is the page cache.
+"""The volumes of a run: LUKS1 by qemu-img, which all servers read; LUKS2 with sectors of 4096 bytes
+by cryptsetup; a plain file. Full of random data, and in memory, which is the page cache.
 """
 
 import os
@@ -9,7 +9,8 @@ from nbd import processes
 
 DISK_BYTES = 256 << 20
 TRIES = 20
-LUKS1, LUKS2 = "luks1", "luks2"
+LUKS1, LUKS2, PLAIN = "luks1", "luks2", "plain"
+HEADER_BYTES = 16 << 20     # at most
 
 
 class Volumes:
@@ -33,12 +34,13 @@ class Volumes:
             except processes.Failed:
                 if attempt == TRIES - 1:
                     raise
-        with open(self.of(LUKS2), "wb") as image:
-            image.truncate(DISK_BYTES + (16 << 20))
+        for kind in (LUKS2, PLAIN):
+            with open(self.of(kind), "wb") as image:
+                image.truncate(DISK_BYTES + HEADER_BYTES)
         processes.call(["cryptsetup", "luksFormat", "--batch-mode", "--type", "luks2",
                         "--sector-size", "4096", "--pbkdf", "pbkdf2",
                         "--pbkdf-force-iterations", "1000", self.of(LUKS2), self.key])
-        for kind in (LUKS1, LUKS2):
+        for kind in (LUKS1, LUKS2, PLAIN):
             self.fill(self.of(kind))
 
     def secret(self):
@@ -47,9 +49,8 @@ class Volumes:
     @staticmethod
     def fill(path):
         """What is behind the header; deciphered, it is random as well."""
-        header = 16 << 20
         with open(path, "r+b") as image:
-            image.seek(header)
+            image.seek(HEADER_BYTES)
             while image.tell() < os.path.getsize(path):
                 left = os.path.getsize(path) - image.tell()
                 image.write(os.urandom(min(left, 1 << 20)))
