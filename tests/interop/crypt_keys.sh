@@ -50,6 +50,7 @@ is_not_dumpable() {
     cp theirs/v theirs/plain
     chown -R nobody theirs
     cd theirs
+    trap 'user ../sluice del -a --force > /dev/null 2>&1 || true' EXIT
     user ../sluice add --frontend nbd --listen unix:plain.sock plain > add.txt
     SERVER=$(user ../sluice list --json | json_pid)
     user cat "/proc/$SERVER/environ" > /dev/null || fail "no user can look at its servers"
