@@ -111,7 +111,7 @@ killed() {
 
 upgraded() {
     make_pool
-    serve "thin(meta, data, volume=1, size=64M)" -q 2
+    serve "thin(meta, data, volume=1, size=64M)" -q 2 --mode copy
     load 4
     sleep 0.5
     "$SLUICE" upgrade -n "$ID" > upgrade.txt
@@ -141,8 +141,9 @@ file_system() {
     [ "$used" -gt 1600 ] || fail "$used blocks for 100 MiB"
     ctl snapshot 2
     rm mounted/file
+    sync
     fstrim mounted
-    same "blocks that the snapshot has" "$(used_blocks)" "$used"
+    [ "$(used_blocks)" -ge "$used" ] || fail "the snapshot has lost blocks: $(used_blocks) of $used"
     ctl delete 2
     sync
     [ "$(used_blocks)" -lt $((used - 1500)) ] || fail "still $(used_blocks) of $used blocks"
@@ -152,7 +153,10 @@ file_system() {
     e2fsck -fn "$DEV" > e2fsck.txt 2>&1 || fail "$(cat e2fsck.txt)"
     "$SLUICE" del -n "$ID"
     is_sound
-    [ "$(du -m data | cut -f1)" -lt 200 ] || fail "the data file has $(du -m data)"
+    # What the snapshot alone had.
+    "$SLUICE" thin trim meta data > trim.txt
+    [ "$(du -m data | cut -f1)" -lt 140 ] || fail "the data file has $(du -m data)"
+    is_sound
 }
 
 need_loop_device() {
@@ -186,15 +190,16 @@ is_full() {
 full_and_deleted() {
     make_pool 8M
     serve "thin(meta, data, volume=1, size=64M, no_space_timeout=0s)"
-    dd if=/dev/urandom of=disk bs=1M count=8 conv=notrunc status=none oflag=direct
-    refused 'No space' dd if=/dev/zero of=disk bs=64k seek=300 count=1 conv=notrunc oflag=direct
-    "$SLUICE" stat -n "$ID" > stat.txt
+    dd if=/dev/urandom of=disk bs=1M count=6 conv=notrunc status=none oflag=direct
     ctl snapshot 2
-    refused 'No space' dd if=/dev/zero of=disk bs=64k count=1 conv=notrunc oflag=direct
+    dd if=/dev/urandom of=disk bs=1M count=2 conv=notrunc status=none oflag=direct
+    refused 'No space' dd if=/dev/zero of=disk bs=64k seek=300 count=1 conv=notrunc oflag=direct
+    refused 'No space' dd if=/dev/zero of=disk bs=64k seek=60 count=1 conv=notrunc oflag=direct
+    cmp -n $((6 << 20)) disk /dev/zero > cmp.txt || true # all can be read
     "$SLUICE" events > events.txt
     grep -q 'all data blocks are in use' events.txt || fail "no event: $(cat events.txt)"
     ctl delete 2
-    dd if=/dev/zero of=disk bs=64k count=1 conv=notrunc oflag=direct status=none
+    dd if=/dev/zero of=disk bs=64k seek=60 count=1 conv=notrunc oflag=direct status=none
     stop_server
     is_sound
 }
@@ -269,8 +274,8 @@ several_volumes() {
     make_pool
     "$SLUICE" thin create meta 2
     "$SLUICE" serve --listen "unix:$CASE/pool.sock" \
-        --export live="thin(meta, data, pool=p, volume=1, size=32M)" \
-        --export other="thin(pool=p, volume=2, size=32M)" > add.txt
+        live="thin(meta, data, pool=p, volume=1, size=32M)" \
+        other="thin(pool=p, volume=2, size=32M)" > add.txt
     note_server
     uri="nbd+unix:///live?socket=$CASE/pool.sock"
     head -c 8M /dev/urandom > content
@@ -305,7 +310,7 @@ assert 0 < moved <= 10 * 65536, moved
 END
     nbdcopy "$uri" live
     cmp live backup
-    refused 'does not offer' nbdinfo --map=sluice:thin-delta:99 "$uri"
+    refused 'does not support' nbdinfo --map=sluice:thin-delta:99 "$uri"
     "$SLUICE" del -n "$ID"
     is_sound
     same "the snapshot" "$(sum_of 12)" "$(truncate -s 64M backup && sha256sum < backup)"

@@ -28,7 +28,8 @@ LiveTransaction::LiveTransaction(const PoolOptions& options, Target& metadata, T
 
 // --- Life.
 
-Task LiveTransaction::open(Request& request, Error& error) {
+Task LiveTransaction::open(Request& request, bool only_looks, Error& error) {
+  only_looks_ = only_looks;
   const uint64_t blocks =
       std::clamp(options_.cache_bytes / kBlockBytes, kCacheBlocksLeast, kCacheBlocksMost);
   auto cache = MetadataCache::create(metadata_, {.name = options_.name,
@@ -56,7 +57,7 @@ Task LiveTransaction::open(Request& request, Error& error) {
 
 Task LiveTransaction::close(Request& request) {
   Status status;
-  if (is_open() && options_.writable) {
+  if (is_open() && options_.writable && !only_looks_) {
     Task committing = commit(request);
     status = co_await committing;
     if (is_damaged_) {

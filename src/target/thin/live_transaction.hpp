@@ -34,8 +34,9 @@ class LiveTransaction {
   // All outlive it.
   LiveTransaction(const PoolOptions& options, Target& metadata, Target& data);
 
-  // --- Life. Any error; nothing is open then.
-  Task open(Request& request, Error& error);
+  // --- Life. Any error; nothing is open then. `only_looks`: nothing is written, not even at the
+  // end.
+  Task open(Request& request, bool only_looks, Error& error);
   Task close(Request& request);
 
   AsyncMutex& mutex() { return mutex_; }
@@ -48,6 +49,7 @@ class LiveTransaction {
   Task change(Request& request, Step step, Error& error);
   // What `freed` lists is reserved until it has been discarded, after the next commit.
   std::vector<uint64_t>& freed() { return freed_; }
+  bool has_freed() const { return !freed_.empty() || !dropped_.empty(); }
 
   Task commit(Request& request);
   // Frees what waits for its discard without it. True: there is something.
@@ -99,6 +101,7 @@ class LiveTransaction {
   persistent::Sealed sealed_;
   bool is_out_of_metadata_ = false;
   bool is_damaged_ = false;
+  bool only_looks_ = false;
   std::vector<uint64_t> freed_;    // data blocks, by this transaction
   std::vector<uint64_t> dropped_;  // by those before: to be discarded, then free
   Status last_commit_;

@@ -13,6 +13,7 @@ namespace {
 
 constexpr uint64_t kUnmapMost = 256;  // blocks in one step
 constexpr std::chrono::milliseconds kSpaceLook{100};
+constexpr std::chrono::seconds kDiscardsMost{5};  // at the end
 
 }  // namespace
 
@@ -30,7 +31,7 @@ Task Pool::open(Request& request, LifeCall& call) {
   co_await hold;
   is_ending_ = false;
   Error error;
-  Task opening = live_.open(request, error);
+  Task opening = live_.open(request, call.purpose == LifeCall::Purpose::look, error);
   if (const Status opened = co_await opening; !opened.ok()) {
     const bool needs_check = error.error == EUCLEAN;
     co_return call.fail(opened.error(), needs_check
@@ -78,6 +79,11 @@ Task Pool::close_volume(Request& request, Volume& volume) {
 }
 
 Task Pool::close(Request& request) {
+  const auto end = std::chrono::steady_clock::now() + kDiscardsMost;
+  while (options_.writable && live_.has_freed() && std::chrono::steady_clock::now() < end) {
+    Task tidying = tidy(request);
+    if (const Status status = co_await tidying; !status.ok()) break;
+  }
   AsyncMutex::Hold hold(live_.mutex(), *request.ring);
   co_await hold;
   Task closing = live_.close(request);

@@ -19,7 +19,8 @@ Task Pool::note_snapshot_time(Request& request, Volume& volume, Error& error) {
     const auto details = live_->details(volume.id());
     if (!details) return std::unexpected(details.error());
     time = details->snapshotted_time;
-    return {};
+    // Its mappings can be found.
+    return live_->visit(volume.id(), 0, 1, [](uint64_t, persistent::Mapping) { return false; });
   };
   Task reading = live_.read(request, step, error);
   const Status status = co_await reading;

@@ -3,6 +3,7 @@
 #include <thread>
 
 #include "persistent/devices.hpp"
+#include "persistent/node.hpp"
 #include "target/status_contexts.hpp"
 #include "unit/target/thin/pool_files.hpp"
 
@@ -261,31 +262,41 @@ TEST_F(ThinTarget, WhatCannotBeServedIsRefused) {
 
 // T6.3
 TEST_F(ThinTarget, DamagedMetadataNeedsACheck) {
-  make_pool();
-  open("volume=1");
-  fill(0, 4 * kPoolBlock, 1);
+  make_pool({.data_blocks = 400});
+  ASSERT_EQ(try_open(fmt::format("thin({0}/meta, {0}/data, size=1G, volume=1)", folder.path())),
+            "");
+  for (uint64_t i = 0; i < 350; ++i) fill(i * kPoolBlock, 512, 1);
   close();
-  auto metadata = folder.read("meta");
-  const auto superblock = persistent::read_superblock(
-      std::span<const std::byte>(metadata).first<persistent::kBlockBytes>());
+  const auto sound = folder.read("meta");
+  VolatileBlocks blocks(sound);
+  const auto superblock = persistent::load_superblock(blocks);
   ASSERT_TRUE(superblock);
-  metadata[superblock->mapping_root * persistent::kBlockBytes + 100] ^= std::byte{1};
-  folder.write("meta", metadata);
-  EXPECT_THAT(try_open(thin("volume=1")), HasSubstr("checksum"));
-  close();
-  EXPECT_EQ(folder.read("meta"), metadata) << "nothing is written before it is served";
-  metadata[superblock->mapping_root * persistent::kBlockBytes + 100] ^= std::byte{1};
-  VolatileBlocks blocks(metadata);
   const auto devices = persistent::read_devices(blocks, *superblock);
   ASSERT_TRUE(devices);
-  // The mappings of volume 1 alone.
-  metadata[devices->front().root * persistent::kBlockBytes + 100] ^= std::byte{1};
-  folder.write("meta", metadata);
-  open("volume=1");
-  const Buffer memory(4096);
-  EXPECT_EQ(device->read(0, memory.bytes()).error(), EIO);
+  const uint64_t root = devices->front().root;
+  const auto damage = [&](uint64_t block) {
+    auto metadata = sound;
+    metadata[block * persistent::kBlockBytes + 100] ^= std::byte{1};
+    folder.write("meta", metadata);
+    return metadata;
+  };
+  const auto damaged = damage(root);
+  EXPECT_THAT(try_open(thin("volume=1")), HasSubstr("checksum"));
+  close();
+  EXPECT_EQ(folder.read("meta"), damaged) << "nothing is written before it is served";
+  const persistent::NodeView node(std::span<const std::byte>(sound)
+                                      .subspan(root * persistent::kBlockBytes)
+                                      .first<persistent::kBlockBytes>());
+  ASSERT_FALSE(node.is_leaf());
+  damage(node.value64(1));
+  ASSERT_EQ(try_open(fmt::format("thin({0}/meta, {0}/data, size=1G, volume=1)", folder.path())),
+            "");
+  EXPECT_TRUE(has(0, 512, 1));
+  const Buffer memory(512);
+  EXPECT_EQ(device->read(349 * kPoolBlock, memory.bytes()).error(), EIO);
   EXPECT_EQ(stack->health().state, HealthState::failed);
   EXPECT_THAT(stack->health().reason, HasSubstr("damaged"));
+  fill(0, 512, 2, EIO);
   close();
   EXPECT_THAT(try_open(thin("volume=1")), HasSubstr("needs a check"));
 }
