@@ -140,7 +140,7 @@ make_stack() {
     case $1 in
         loop|buffered) truncate -s "$size" disk ;;
         stripe) for leg in 0 1 2 3; do truncate -s $((${size%M} / 4))M leg$leg; done ;;
-        qcow2) sluice create -f qcow2 disk.qcow2 "$size" > create.txt ;;
+        qcow2) sluice create -f qcow2 --size "$size" disk.qcow2 > create.txt ;;
         thin)
             truncate -s "$size" disk
             truncate -s 4M meta

@@ -1,7 +1,6 @@
 # shellcheck shell=bash
 # A pool of dm-thin on the files `meta` and `data`, with blocks of 64 KiB, for the tests that have
-# the kernel as the judge.
-. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+# the kernel as the judge. Source it after lib.sh.
 
 # activate [SECTORS]: with a data device of so many.
 activate() {
@@ -51,7 +50,7 @@ sum() {
     dd if="/dev/mapper/$1" bs=1M iflag=direct status=none | sha256sum
 }
 
-same() {
+same_content() {
     [ "$(sum "$1")" = "$(sum "$2")" ] || fail "$1 and $2 differ"
 }
 

@@ -2,7 +2,8 @@
 # Target thin on ublk, with dm-thin of the kernel as the judge, both ways: pools that were
 # served under load, with snapshots, activate and are equal, and theirs are served by us.
 # SLUICE_TEST_SECONDS=N: the time of each verified load (2).
-# seconds: 60
+# seconds: 70
+. "$(dirname "$0")/lib_filesystems.sh"
 . "$(dirname "$0")/lib_thin.sh"
 
 SECONDS_EACH=${SLUICE_TEST_SECONDS:-2}
@@ -12,7 +13,6 @@ main() {
     for tool in dmsetup thin_check thin_dump fio; do
         command -v $tool > /dev/null || { echo "skipped: there is no $tool"; exit 77; }
     done
-    begin
     make_repository
     for mode in $MODES; do
         run_case "verified load and snapshots, mode $mode" verified_in "$mode"
@@ -50,7 +50,7 @@ load_is_well() {
 verified_in() {
     make_pool
     serve 1 --mode "$1"
-    same_word mode "$(field mode)" "$1"
+    same mode "$(field mode)" "$1"
     load
     sleep 0.5
     sluice ctl -n "$ID" / snapshot 2 > ctl.txt
@@ -60,10 +60,6 @@ verified_in() {
     load_is_well
     del
     clean
-}
-
-same_word() {
-    [ "$2" = "$3" ] || fail "$1: '$2' instead of '$3'"
 }
 
 device_sum() {

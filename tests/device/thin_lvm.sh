@@ -9,7 +9,6 @@ main() {
     for tool in lvm fio thin_dump thin_check python3; do
         command -v $tool > /dev/null || { echo "skipped: there is no $tool"; exit 77; }
     done
-    begin
     run_case "slices of two physical volumes" pool_in_slices
     run_case "a striped pool" striped_pool
     run_case "a pool that LVM has not changed yet" new_pool

@@ -2,6 +2,7 @@
 # The metadata of thin pools, with dm-thin of the kernel as the judge, both ways: pools of Sluice
 # activate and are written, and what dm-thin has written is read, checked and changed by Sluice.
 # seconds: 80
+. "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/lib_thin.sh"
 
 main() {
@@ -9,7 +10,6 @@ main() {
     for tool in dmsetup thin_check thin_dump thin_ls thin_delta python3; do
         command -v $tool > /dev/null || { echo "skipped: there is no $tool"; exit 77; }
     done
-    begin
     run_case "a pool of Sluice" ours_activates
     run_case "a pool of the kernel" theirs_is_changed
     run_case "a metadata snapshot" metadata_snapshot
@@ -48,7 +48,7 @@ ours_activates() {
     thin one 1
     thin three 3
     thin four 4
-    same one three
+    same_content one three
     fill three 3
     fill four 10
     sum one | cmp - one.sum
