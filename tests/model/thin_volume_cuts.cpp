@@ -130,7 +130,7 @@ void ThinVolumeRun::check_next() {
   ThinVolumeRun run(next, random_(), std::move(cut.state));
   run.start_pool();
   if (testing::Test::HasFailure()) return;
-  // T6.10: all volumes are there.
+  // T6.10: all volumes are there. T6.12: none that was deleted is.
   std::vector<uint64_t> expected;
   for (size_t i = 0; i < kVolumes; ++i) expected.push_back(thin_id_of(i));
   for (const auto& [id, content] : run.state_.snapshots) expected.push_back(id);

@@ -37,6 +37,7 @@ void run_volumes(const ThinVolumeRun::Shape& shape, uint64_t usual, int cuts) {
              counts.deletions);
 }
 
+// T6.1: no commit is on the disk before the data that it leads to.
 TEST(ThinVolumeModel, PowerCuts) { run_volumes({.data_blocks = 400}, 2, 60); }
 
 TEST(ThinVolumeModel, PowerCutsOfAFullPool) { run_volumes({}, 3, 60); }

@@ -76,7 +76,7 @@ TEST_F(ThinTarget, VolumesAreMadeAndDeleted) {
   expect_sound();
 }
 
-// T6.13
+// T6.13; T6.21: what is freed counts at once.
 TEST_F(ThinTarget, ADiscardFreesWhatIsNotShared) {
   make_pool();
   open("volume=1");
