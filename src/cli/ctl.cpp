@@ -96,11 +96,11 @@ Outcome<std::vector<std::unique_ptr<Stack>>> open_children(const Spec& verb, boo
                                                            bool locks_later) {
   std::vector<std::unique_ptr<Stack>> children;
   size_t files = 0;
+  OpenContext context(/*read_only=*/false);
+  context.set_opens_image(is_image);
+  context.set_locks_later(locks_later);
   for (const Spec& child : verb.children) {
     if (auto read = read_passphrases(child); !read) return std::unexpected(read.error());
-    OpenContext context(/*read_only=*/false);
-    context.set_opens_image(is_image);
-    context.set_locks_later(locks_later);
     auto opened = Stack::open(child, context);
     if (!opened) return failed(opened.error());
     (*opened)->own_files(false);

@@ -13,6 +13,7 @@
 #include "core/error.hpp"
 #include "core/file.hpp"
 #include "ring/file_slot.hpp"
+#include "target/file/file_slices.hpp"
 #include "target/life/control_reactor.hpp"
 #include "target/life/stack_life.hpp"
 #include "target/registry.hpp"
@@ -63,6 +64,10 @@ class OpenContext {
   // Why the server before could not open the target at this path; null: it could.
   const Error* missed_before(std::string_view path) const;
 
+  // What the stack has open so far; what other stacks of a command have, if they are to be as one.
+  const std::shared_ptr<StackFiles>& stack_files() const { return stack_files_; }
+  void set_stack_files(std::shared_ptr<StackFiles> files) { stack_files_ = std::move(files); }
+
   // Passes a descriptor to the target that is being opened (Target::own()). Returns its slot in the
   // registered files of every ring that will serve the stack.
   File add_file(int descriptor);
@@ -109,6 +114,7 @@ class OpenContext {
   InheritedFiles inherited_;
   size_t next_ = 0;
   std::vector<OpenFile> files_;
+  std::shared_ptr<StackFiles> stack_files_ = std::make_shared<StackFiles>();
   bool opens_image_ = false;
   bool without_backing_ = false;
   std::span<const TargetType> types_ = target_types();

@@ -6,14 +6,19 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <optional>
+#include <vector>
 
+#include "core/file_id.hpp"
 #include "core/log.hpp"
 #include "spec/shown.hpp"
 #include "spec/size.hpp"
 #include "target/file/file_limits.hpp"
 #include "target/file/file_lock.hpp"
+#include "target/file/file_slices.hpp"
 #include "target/file/in_use.hpp"
 #include "target/file/open_errors.hpp"
 
@@ -28,6 +33,8 @@ void settle_direct_io(BackingFile& file, const std::string& name, bool wanted,
                       uint32_t block_bytes_max = kBlockBytesMax);
 void reach_the_end(BackingFile& file, const std::string& name);
 void settle_use(BackingFile& file, const BackingFile::Options& options);
+std::shared_ptr<FileSlices> slices_of(const std::optional<FileId>& id,
+                                      const BackingFile::Options& options);
 void set_flag(int descriptor, int flag, bool on);
 int create_memory_file();
 
@@ -42,13 +49,17 @@ Result<BackingFile> BackingFile::open(const std::string& path, const Options& op
   }
   BackingFile file;
   file.block_device = S_ISBLK(status.st_mode);
-  const bool claim = file.block_device && !options.read_only;
-  const int flags = (options.read_only ? O_RDONLY : O_RDWR) | (claim ? O_EXCL : 0);
+  const bool locks = !options.unlocked && !options.lock_later;
+  if (locks) file.slices = slices_of(identify(path), options);
+  const bool claimed = file.slices != nullptr && file.slices->claimed();
+  file.claims = file.block_device && !options.read_only && !claimed;
+  const int flags = (options.read_only ? O_RDONLY : O_RDWR) | (file.claims ? O_EXCL : 0);
   if (auto opened = open_as_asked(file, path, flags, options.buffered_io); !opened) {
     return std::unexpected(opened.error());
   }
   const int descriptor = file.descriptor.number();
-  if (fstat(descriptor, &status) != 0 || S_ISBLK(status.st_mode) != file.block_device) {
+  if (fstat(descriptor, &status) != 0 || S_ISBLK(status.st_mode) != file.block_device ||
+      (file.slices != nullptr && file.slices != slices_of(identify(descriptor), options))) {
     return fail(EAGAIN, fmt::format("{} was replaced while it was opened: try again", shown(path)));
   }
   settle_direct_io(file, path, !options.buffered_io);
@@ -56,14 +67,17 @@ Result<BackingFile> BackingFile::open(const std::string& path, const Options& op
   if (file.geometry.read_only && !options.read_only) {
     return cannot_open(path, EROFS, flags, file.block_device);
   }
-  if (!options.force && !options.unlocked) {
+  std::vector<HeldLock> own;
+  if (file.slices != nullptr) own = file.slices->locks();
+  const bool has_looked = std::ranges::any_of(own, &HeldLock::for_writing);
+  if (!options.force && !options.unlocked && !has_looked) {
     if (auto unused = check_unused(descriptor, path, !options.read_only); !unused) {
       return std::unexpected(unused.error());
     }
   }
   settle_use(file, options);
-  if (options.unlocked || options.lock_later) return file;
-  if (auto locked = lock_file(descriptor, !options.read_only, path); !locked) {
+  if (!locks) return file;
+  if (auto locked = lock_file_beside(own, descriptor, !options.read_only, path); !locked) {
     return std::unexpected(locked.error());
   }
   return file;
@@ -83,6 +97,9 @@ Result<BackingFile> BackingFile::adopt(Descriptor descriptor, const std::string&
   file.direct = (fcntl(file.descriptor.number(), F_GETFL) & O_DIRECT) != 0;
   settle_direct_io(file, name, /*wanted=*/false);
   settle_use(file, options);
+  file.slices = slices_of(identify(file.descriptor.number()), options);
+  const bool claimed = file.slices != nullptr && file.slices->claimed();
+  file.claims = file.block_device && !options.read_only && !claimed;
   return file;
 }
 
@@ -165,6 +182,12 @@ void settle_use(BackingFile& file, const BackingFile::Options& options) {
   file.geometry.read_only = options.read_only;
   file.geometry.volatile_cache = !options.read_only;  // without writes it stays empty
   file.geometry.can_prefetch = !file.direct;          // into the page cache
+}
+
+std::shared_ptr<FileSlices> slices_of(const std::optional<FileId>& id,
+                                      const BackingFile::Options& options) {
+  if (!id || options.stack_files == nullptr) return nullptr;
+  return options.stack_files->find(*id);
 }
 
 void set_flag(int descriptor, int flag, bool on) {

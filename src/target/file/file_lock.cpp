@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <cstring>
@@ -65,6 +66,33 @@ Result<void> lock_file(int descriptor, bool for_writing, std::string_view path) 
     auto locked = try_to_lock(descriptor, for_writing, path);
     if (locked) return locked;
     unlock_file(descriptor);  // so that one of two waiting processes succeeds
+    if (!retry.again()) return locked;
+  }
+}
+
+// A lock for writing among its own has excluded all others already. Those for reading give way to
+// the first one for writing while it looks for others.
+Result<void> lock_file_beside(std::span<const HeldLock> own, int descriptor, bool for_writing,
+                              std::string_view path) {
+  const auto [used, unshared] = claim(for_writing);
+  if (std::ranges::any_of(own, &HeldLock::for_writing)) {
+    take(descriptor, kUsedBytes, used);  // a file system without locks has been logged
+    take(descriptor, kUnsharedBytes, unshared);
+    return {};
+  }
+  if (own.empty() || !for_writing) return lock_file(descriptor, for_writing, path);
+  const Retry retry(kGhostTimeout, std::chrono::milliseconds(5));
+  while (true) {
+    take(descriptor, kUsedBytes, used);  // a failure shows below
+    take(descriptor, kUnsharedBytes, unshared);
+    for (const HeldLock& each : own) unlock_file(each.descriptor);
+    auto locked = try_to_lock(descriptor, /*for_writing=*/true, path);
+    for (const HeldLock& each : own) {
+      take(each.descriptor, kUsedBytes, claim(false).used);
+      take(each.descriptor, kUnsharedBytes, claim(false).unshared);
+    }
+    if (locked) return locked;
+    unlock_file(descriptor);
     if (!retry.again()) return locked;
   }
 }

@@ -9,6 +9,7 @@
 // Control path only. A lock belongs to the open file, and ends with it or with unlock_file().
 #pragma once
 
+#include <span>
 #include <string_view>
 
 #include "core/error.hpp"
@@ -20,6 +21,16 @@ namespace sluice {
 // shorter conflict may come from a server that has just ended. A file system without such locks is
 // logged and is no error. `path` is for messages.
 Result<void> lock_file(int descriptor, bool for_writing, std::string_view path);
+
+struct HeldLock {
+  int descriptor = -1;
+  bool for_writing = false;
+};
+
+// The same for a file that this stack has open already, with the locks `own`: they are in nobody's
+// way, and exclude others at every moment.
+Result<void> lock_file_beside(std::span<const HeldLock> own, int descriptor, bool for_writing,
+                              std::string_view path);
 
 // Makes a lock for writing one for reading, of a file that is only read from now on.
 void lock_for_reading_only(int descriptor);

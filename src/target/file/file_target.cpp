@@ -37,6 +37,7 @@ FileTarget::FileTarget(Place place, const Geometry& geometry)
 
 FileTarget::~FileTarget() {
   if (owns_lock_) unlock_file(place_.descriptor);
+  if (place_.slices != nullptr) place_.slices->remove(place_.descriptor);
 }
 
 Result<void> FileTarget::check_recovery() const {
@@ -51,6 +52,11 @@ Result<void> FileTarget::check_handover() const {
   const auto available = available_bytes();
   if (!available) return std::unexpected(available.error());
   const uint64_t needed = geometry_.data_bytes();
+  if (place_.slices != nullptr && place_.slices->has_lost_claimant()) {
+    return fail(EOPNOTSUPP, fmt::format("the slice of {} that has claimed the device is not in the "
+                                        "stack any more: delete the device and add it again",
+                                        shown(place_.name)));
+  }
   if (*available >= needed) return {};
   return fail(ESTALE, fmt::format("{} has become smaller than its served part, {} bytes instead of "
                                   "{}: restore it to its size first",
@@ -90,8 +96,20 @@ Result<uint64_t> FileTarget::do_resize(std::optional<uint64_t> wanted) {
   const auto available = available_bytes();
   if (!available) return available;
   if (!wanted) return follow(*available);
+  const uint64_t had_bytes = geometry_.size_bytes;
+  if (!move_end(*wanted)) {
+    return fail(ENOSPC, fmt::format("another slice of {} begins before {} bytes: grow the last one",
+                                    shown(place_.name), place_.begin_bytes + *wanted));
+  }
   if (*wanted <= *available) return *wanted;
-  return extend(place_.begin_bytes + *wanted);
+  auto extended = extend(place_.begin_bytes + *wanted);
+  if (!extended) move_end(had_bytes);
+  return extended;
+}
+
+bool FileTarget::move_end(uint64_t size_bytes) const {
+  if (place_.slices == nullptr) return true;
+  return place_.slices->move_end(place_.descriptor, place_.begin_bytes + size_bytes);
 }
 
 // Up to the end of the file.

@@ -6,10 +6,12 @@
 #pragma once
 
 #include <atomic>
+#include <memory>
 #include <string>
 
 #include "core/file.hpp"
 #include "target/error_log.hpp"
+#include "target/file/file_slices.hpp"
 #include "target/target.hpp"
 
 namespace sluice {
@@ -27,6 +29,8 @@ class FileTarget final : public Target {
     uint32_t grain_bytes = 0;  // not 0: of the file's end, which need not be that of a block
     bool inherited = false;    // another process also has the file open, and its lock
     std::string swap_risk = {};
+    // Of the same file in its stack, this target's among them; null: nothing else can be.
+    std::shared_ptr<FileSlices> slices = nullptr;
   };
 
   FileTarget(Place place, const Geometry& geometry);
@@ -48,6 +52,7 @@ class FileTarget final : public Target {
   Result<uint64_t> available_bytes() const;
   Result<uint64_t> follow(uint64_t available_bytes);
   Result<uint64_t> extend(uint64_t file_bytes);
+  bool move_end(uint64_t size_bytes) const;
   Task read(Request& request);
   Task write(Request& request);
   Task flush(Request& request);

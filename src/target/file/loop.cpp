@@ -62,24 +62,31 @@ struct Bytes {
 uint32_t grain_of(const BackingFile& file, const BackingFile::Options& options);
 Result<Cut> cut_to_range(const Spec& spec, const std::string& path, const BackingFile& file,
                          uint32_t grain, bool is_image);
+Result<void> add_slice(const BackingFile& file, const Cut& cut, bool to_the_end,
+                       const std::string& path);
 std::unique_ptr<Target> serve(const Cut& cut, FileTarget::Place place, const Geometry& whole);
 Result<void> check_block_multiple(const Bytes& bytes, const std::string& path,
                                   uint32_t block_bytes);
 
 // NOLINTNEXTLINE(performance-unnecessary-value-param): all open functions are of one type
-Result<std::unique_ptr<Target>> open(const Spec& spec, Target::Children&&, OpenContext& context) {
+Result<std::unique_ptr<Target>> open_loop(const Spec& spec, Target::Children&&,
+                                          OpenContext& context) {
   const std::string path = spec.text("file");
   const BackingFile::Options options{.read_only = spec.flag("read_only") || context.read_only(),
                                      .buffered_io = spec.flag("buffered_io"),
                                      .force = context.force(),
                                      .unlocked = context.unlocked(),
                                      .lock_later = context.locks_later(),
-                                     .to_the_byte = context.to_the_byte() && !spec.has("size")};
+                                     .to_the_byte = context.to_the_byte() && !spec.has("size"),
+                                     .stack_files = context.stack_files().get()};
   auto backing = context.inherits() ? BackingFile::adopt(context.inherit(), path, options)
                                     : BackingFile::open(path, options);
   if (!backing) return std::unexpected(backing.error());
   auto cut = cut_to_range(spec, path, *backing, grain_of(*backing, options), context.opens_image());
   if (!cut) return std::unexpected(cut.error());
+  if (auto added = add_slice(*backing, *cut, !spec.has("size"), path); !added) {
+    return std::unexpected(added.error());
+  }
   // Logged by the first server only, not after a handover.
   if (cut->begin_bytes == 0 && !context.inherits() && !context.opens_image()) {
     tell_what_is_in(*backing, path, cut->geometry);
@@ -95,7 +102,8 @@ Result<std::unique_ptr<Target>> open(const Spec& spec, Target::Children&&, OpenC
                 .whole = !spec.has("size"),
                 .grain_bytes = cut->grain_bytes,
                 .inherited = context.inherits(),
-                .swap_risk = backing->swap_risk},
+                .swap_risk = backing->swap_risk,
+                .slices = std::move(backing->slices)},
                backing->geometry);
 }
 
@@ -165,6 +173,22 @@ Result<Cut> cut_to_range(const Spec& spec, const std::string& path, const Backin
   return Cut{.begin_bytes = begin, .grain_bytes = grain, .geometry = part};
 }
 
+// In whole blocks of the file: smaller ones are written with what is beside them.
+Result<void> add_slice(const BackingFile& file, const Cut& cut, bool to_the_end,
+                       const std::string& path) {
+  if (file.slices == nullptr) return {};
+  const uint64_t block = file.geometry.logical_block_bytes;
+  const uint64_t end = cut.begin_bytes + cut.geometry.size_bytes;
+  const uint64_t block_end = (end + block - 1) / block * block;
+  return file.slices->add({.descriptor = file.descriptor.number(),
+                           .begin_bytes = cut.begin_bytes / block * block,
+                           .end_bytes = to_the_end ? FileSlices::kToTheEnd : block_end,
+                           .written = !file.geometry.read_only,
+                           .direct = file.direct,
+                           .claims = file.claims},
+                          path);
+}
+
 // Blocks smaller than those of the file need read-modify-write of the file's blocks.
 std::unique_ptr<Target> serve(const Cut& cut, FileTarget::Place place, const Geometry& whole) {
   const uint64_t own_block = whole.logical_block_bytes;
@@ -208,7 +232,7 @@ constinit const TargetType kLoopTarget = {
             .prefix = "file",
             .options = kOptions,
         },
-    .open = open,
+    .open = open_loop,
 };
 
 }  // namespace sluice

@@ -33,7 +33,8 @@ TEST_F(LoopLock, OneWriterExcludesEverybodyElse) {
 }
 
 TEST_F(LoopLock, TheSameFileTwiceInOneStackIsRefused) {
-  EXPECT_THAT(open_error("stripe(" + path_ + ", " + path_ + ")"), HasSubstr("elsewhere, here or"));
+  EXPECT_THAT(open_error("stripe(" + path_ + ", " + path_ + ")"),
+              HasSubstr("this stack also has it attached"));
 }
 
 TEST_F(LoopLock, ReadersAreTogetherAndExcludeWriters) {
