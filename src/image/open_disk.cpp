@@ -34,6 +34,7 @@ Result<std::unique_ptr<OpenDisk>> OpenDisk::open(const Spec& spec, const Options
   context.let_clients_address_bytes(true);
   context.set_unlocked(options.unlocked);
   context.set_without_backing(options.without_backing);
+  if (options.beside != nullptr) context.set_stack_files(options.beside->stack_files_);
   auto stack = Stack::open(spec, context);
   if (!stack) return refuse(name, stack.error());
   if (options.writable && (*stack)->geometry().read_only) {
@@ -41,6 +42,7 @@ Result<std::unique_ptr<OpenDisk>> OpenDisk::open(const Spec& spec, const Options
   }
   if (auto started = (*stack)->start(); !started) return refuse(name, started.error());
   std::unique_ptr<OpenDisk> disk(new OpenDisk(name, std::move(*stack)));
+  disk->stack_files_ = context.stack_files();
   auto device = direct::Device::create(
       *disk->stack_, {.queues = options.queues,
                       .depth = options.depth,

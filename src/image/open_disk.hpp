@@ -18,6 +18,10 @@
 #include "spec/spec.hpp"
 #include "target/stack.hpp"
 
+namespace sluice {
+class StackFiles;
+}
+
 namespace sluice::image {
 
 class OpenDisk {
@@ -28,6 +32,8 @@ class OpenDisk {
     bool unlocked = false;  // read it whatever another program is writing to its files meanwhile
     // What an image itself has: where it has nothing, there are zeroes.
     bool without_backing = false;
+    // Another disk of the same command, which may be a slice of the same file (FileSlices).
+    const OpenDisk* beside = nullptr;
     uint16_t queues = 1;  // each with a thread
     uint16_t depth = 16;  // I/O in flight of a queue; more waits
   };
@@ -77,6 +83,7 @@ class OpenDisk {
 
   const std::string name_;
   std::unique_ptr<Stack> stack_;
+  std::shared_ptr<StackFiles> stack_files_;
   std::unique_ptr<direct::Device> device_;  // ends before the stack
 };
 

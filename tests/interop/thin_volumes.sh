@@ -20,6 +20,7 @@ main() {
     done
     run_case "killed" killed
     run_case "upgraded" upgraded
+    run_case "slices of one file, upgraded and killed" sliced
     run_case "file system on a loop device" file_system
     run_case "full and grown under load" full
     run_case "full, and nobody helps" full_and_deleted
@@ -123,6 +124,41 @@ upgraded() {
     load_is_well
     stop_server
     is_sound
+}
+
+# As LVM lays out a pool.
+sliced() {
+    local spec metadata data
+    truncate -s 400M disk.raw
+    metadata="loop(disk.raw, offset=1M, size=8M)"
+    data="linear(loop(disk.raw, offset=100M, size=128M), loop(disk.raw, offset=16M, size=64M))"
+    spec="thin($metadata, $data, volume=1, size=64M)"
+    "$SLUICE" thin create-pool "$metadata" "$data" > create.txt
+    "$SLUICE" thin create "$metadata" 1
+    refused "that do not overlap" "$SLUICE" thin trim "$metadata" "loop(disk.raw)"
+    refused "that do not overlap" "$SLUICE" add --frontend fuse --at disk \
+        "thin($metadata, loop(disk.raw, offset=8M), volume=1, size=64M)"
+    serve "$spec" -q 2 --mode copy
+    load 4
+    refused "attached for writing elsewhere" "$SLUICE" thin info "loop(disk.raw, offset=300M)"
+    "$SLUICE" upgrade -n "$ID" > upgrade.txt
+    note_server
+    ctl snapshot 2
+    "$SLUICE" upgrade -n "$ID" > upgrade.txt
+    note_server
+    refused "attached for writing elsewhere" "$SLUICE" thin info "loop(disk.raw, offset=300M)"
+    load_is_well
+    load 3
+    sleep 0.3
+    kill_server
+    wait "$LOAD" || true
+    "$SLUICE" thin check "$metadata" > check.txt || fail "$(cat check.txt)"
+    serve "$spec" -q 2 --mode copy
+    load 1
+    load_is_well
+    stop_server
+    "$SLUICE" thin trim "$metadata" "$data" > trim.txt
+    "$SLUICE" thin check "$metadata" > check.txt || fail "$(cat check.txt)"
 }
 
 # Discards reach the pool, and the data file.

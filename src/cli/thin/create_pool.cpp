@@ -36,7 +36,7 @@ Outcome<void> create_pool(const CommandLine& line, const Streams& streams) {
   if (!block) return std::unexpected(block.error());
   const auto metadata = open_thin_disk(line, thin_words(line)[0], ThinAccess::write);
   if (!metadata) return std::unexpected(metadata.error());
-  const auto data = open_thin_disk(line, thin_words(line)[1], ThinAccess::read);
+  const auto data = open_thin_disk(line, thin_words(line)[1], ThinAccess::read, metadata->get());
   if (!data) return std::unexpected(data.error());
   for (image::OpenDisk* const disk : {metadata->get(), data->get()}) {
     if (auto checked = check_is_unused(line, *disk); !checked) return checked;

@@ -17,25 +17,27 @@ using OpenedDisk = Outcome<std::unique_ptr<image::OpenDisk>>;
 
 namespace {
 
-OpenedDisk open_disk(const std::string& word, bool writable, bool unlocked) {
+OpenedDisk open_disk(const std::string& word, image::OpenDisk::Options options) {
   const auto spec = destination_spec(word, {});
   if (!spec) return std::unexpected(spec.error());
-  auto disk =
-      image::OpenDisk::open(*spec, {.name = word, .writable = writable, .unlocked = unlocked});
+  options.name = word;
+  auto disk = image::OpenDisk::open(*spec, options);
   if (!disk) return failed(disk.error());
   return std::move(*disk);
 }
 
 }  // namespace
 
-OpenedDisk open_thin_disk(const CommandLine& line, const std::string& word, ThinAccess access) {
+OpenedDisk open_thin_disk(const CommandLine& line, const std::string& word, ThinAccess access,
+                          const image::OpenDisk* beside) {
   const bool writable = access == ThinAccess::write;
   const auto has = [&](std::string_view option) {
     return line.find(option) != nullptr && line.has(option);
   };
   // A metadata snapshot is there to be read while the pool is in use.
   const bool unlocked = has(kForceShare) || has("metadata_snapshot");
-  auto disk = open_disk(word, writable, !writable && unlocked);
+  auto disk =
+      open_disk(word, {.writable = writable, .unlocked = !writable && unlocked, .beside = beside});
   if (!disk || !writable) return disk;
   if (auto checked = image::MetadataWriter::check_blocks(**disk); !checked) {
     return failed(checked.error());
@@ -43,7 +45,9 @@ OpenedDisk open_thin_disk(const CommandLine& line, const std::string& word, Thin
   return disk;
 }
 
-OpenedDisk open_data_disk(const std::string& word) { return open_disk(word, true, false); }
+OpenedDisk open_data_disk(const std::string& word, const image::OpenDisk& metadata) {
+  return open_disk(word, {.writable = true, .beside = &metadata});
+}
 
 Outcome<OpenMetadata> open_metadata(const CommandLine& line) {
   auto disk = open_thin_disk(line, thin_words(line)[0], ThinAccess::read);

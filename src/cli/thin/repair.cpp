@@ -87,7 +87,7 @@ Outcome<void> repair_pool(const CommandLine& line, const Streams& streams) {
   if (!facts) return std::unexpected(facts.error());
   const auto damaged = open_thin_disk(line, thin_words(line)[0], ThinAccess::read);
   if (!damaged) return std::unexpected(damaged.error());
-  const auto output = open_thin_disk(line, line.text("output"), ThinAccess::write);
+  const auto output = open_thin_disk(line, line.text("output"), ThinAccess::write, damaged->get());
   if (!output) return std::unexpected(output.error());
   if (auto checked = check_is_unused(line, **output); !checked) return checked;
   image::MetadataReader reader(**damaged);

@@ -75,12 +75,13 @@ enum class ThinAccess : uint8_t {
   read,   // with --force_share also while another program writes
   write,  // nobody else uses it, and it has whole metadata blocks
 };
-// Any SPEC, without a look at its contents.
+// Any SPEC, without a look at its contents. Both may be slices of one disk.
 Outcome<std::unique_ptr<image::OpenDisk>> open_thin_disk(const CommandLine& line,
-                                                         const std::string& word,
-                                                         ThinAccess access);
+                                                         const std::string& word, ThinAccess access,
+                                                         const image::OpenDisk* beside = nullptr);
 // The data of a pool, to be changed.
-Outcome<std::unique_ptr<image::OpenDisk>> open_data_disk(const std::string& word);
+Outcome<std::unique_ptr<image::OpenDisk>> open_data_disk(const std::string& word,
+                                                         const image::OpenDisk& metadata);
 
 // Opens the pool of the first word, makes the change and commits it: as a whole, or not at all. A
 // pool of LVM is refused without --force.

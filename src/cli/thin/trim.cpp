@@ -43,7 +43,7 @@ Outcome<void> trim_pool(const CommandLine& line, const Streams& streams) {
   if (auto checked = check_counts(**metadata, reader); !checked) return checked;
   const auto superblock = persistent::load_superblock(reader);
   if (!superblock) return std::unexpected(blame_metadata(**metadata, superblock.error()));
-  const auto data = open_data_disk(thin_words(line)[1]);
+  const auto data = open_data_disk(thin_words(line)[1], **metadata);
   if (!data) return std::unexpected(data.error());
   const uint64_t block_bytes = superblock->data_block_bytes();
   const uint64_t blocks = superblock->data_space_map.blocks;
