@@ -117,6 +117,8 @@ settle() {
     ulimit -c 0
     ulimit -n 1048576
     ulimit -l unlimited
+    # The host's LVM would activate the volume groups that tests make.
+    rm -f /lib/udev/rules.d/*-lvm.rules 2> /dev/null
     release=$(uname -r)
     mkdir -p "/lib/modules/$release"
     mount --bind "$guest/host$modules/lib/modules/$release" "/lib/modules/$release"
