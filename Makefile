@@ -55,6 +55,7 @@ bench: build ## measure and plot: bench/
 	bench/run
 	bench/run --nbd
 	bench/run --mirror
+	bench/run --thin
 	bench/run-host
 	bench/run-lend
 	bench/run-nbd

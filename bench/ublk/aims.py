@@ -13,6 +13,8 @@ LEAST_TO_COPY_NBD = {"64k": 1.2, "512k": 1.2}
 MOST_IDLE_TICKS = 0
 MOST_RESIDENT_MIB = 16
 MOST_FIRST_READ_MS = 50
+# Target thin.
+LEAST_TO_THIN = {"512k": 0.9, "4k": 0.8}
 # Target mirror.
 LEAST_TO_MIRRORS = 0.9
 LEAST_TO_COPY_MIRROR = 1.3
@@ -22,7 +24,8 @@ MOST_STALL_MS = 100
 
 def judge(settings, cells, once):
     """[{aim, found, met}]; met is null where it was not measured."""
-    judges = {"ublk": judge_ublk, "nbd": judge_nbd, "mirror": judge_mirror}
+    judges = {"ublk": judge_ublk, "nbd": judge_nbd, "mirror": judge_mirror,
+              "thin": judge_thin}
     return judges[matrix.suite_name(settings)](cells, once)
 
 
@@ -32,6 +35,14 @@ def judge_nbd(cells, _once):
             for other, limits in (("kernel", LEAST_TO_KERNEL), ("copy", LEAST_TO_COPY_NBD))
             for block, least in limits.items()
             for target in matrix.CONNECTIONS for direction in matrix.DIRECTIONS]
+
+
+def judge_thin(cells, _once):
+    depths = matrix.depths(matrix.THIN)
+    return [compare(cells, matrix.Cell(matrix.THIN, block, direction, depth), matrix.THIN_PEERS,
+                    least)
+            for block, least in LEAST_TO_THIN.items() for direction in matrix.DIRECTIONS
+            for depth in (depths if block == "512k" else depths[-1:])]
 
 
 def judge_mirror(cells, once):

@@ -15,6 +15,7 @@ from ublk import machine, matrix
 FILL_BYTES = 8 << 20
 NULLB = pathlib.Path("/sys/kernel/config/nullb")
 NAME = f"sluice-bench-{os.getpid()}"
+POOL = f"{NAME}-pool"
 SETUP_SECONDS = 60
 MIRROR_REGION_BYTES = 1 << 20
 KIT_SETTING = "threads=4"   # for each connection
@@ -84,6 +85,8 @@ def make(stack, target, server, place, settings):
         else:
             if target == matrix.MIRROR:
                 create_mirror(files, place, settings, "--assume_clean")
+            if target == matrix.THIN:
+                create_pool(files, place, settings)
             device = stack.enter_context(sluice(spec(target, files), server, place, settings,
                                                 matrix.queues(target)))
     except (subprocess.SubprocessError, OSError, ValueError, processes.Failed) as error:
@@ -98,6 +101,8 @@ def make_files(target, server, place):
         return []
     if target == matrix.MIRROR:
         return fill(server, 2, matrix.DEVICE_BYTES, place)
+    if target == matrix.THIN:
+        return [metadata_file(server, place), *fill(server, 1, matrix.DEVICE_BYTES, place)]
     count = matrix.LEGS if target == "stripe" else 1
     return fill(server, count, matrix.DEVICE_BYTES // count, place)
 
@@ -122,12 +127,32 @@ def spec(target, files):
         return str(files[0])
     if target == matrix.MIRROR:
         return f"mirror({','.join(map(str, files))})"
+    if target == matrix.THIN:
+        return volume(files, matrix.DEVICE_BYTES)
     return f"stripe({','.join(map(str, files))},chunk={matrix.CHUNK_BYTES >> 10}k)"
 
 
 def create_mirror(legs, place, settings, *options):
     call(machine.sluice(settings), "mirror", "create", "--force", *options, *legs,
          env=environment(place))
+
+
+def metadata_file(name, place):
+    """Full of zeroes, as a new pool needs it."""
+    path = place / f"{name}-meta.img"
+    with open(path, "wb") as file:
+        file.truncate(matrix.THIN_METADATA_BYTES)
+    return path
+
+
+def volume(files, size_bytes):
+    return f"thin({files[0]},{files[1]},volume=1,size={size_bytes})"
+
+
+def create_pool(files, place, settings):
+    """With volume 1."""
+    for words in (("create-pool", "--force", *files), ("create", files[0], 1)):
+        call(machine.sluice(settings), "thin", *words, env=environment(place))
 
 
 @contextlib.contextmanager
@@ -203,13 +228,13 @@ def dm_stripe(files):
 
 
 @contextlib.contextmanager
-def dm_device(table):
-    call("dmsetup", "create", NAME, "--table", table)
+def dm_device(table, dm_name=NAME):
+    call("dmsetup", "create", dm_name, "--table", table)
     try:
-        name = call("dmsetup", "info", "-c", "--noheadings", "-o", "blkdevname", NAME).strip()
+        name = call("dmsetup", "info", "-c", "--noheadings", "-o", "blkdevname", dm_name).strip()
         yield Device(name)
     finally:
-        call("dmsetup", "remove", "--retry", NAME)
+        call("dmsetup", "remove", "--retry", dm_name)
 
 
 @contextlib.contextmanager
@@ -252,6 +277,24 @@ def dm_mirror(legs):
                    f"{members} 1 handle_errors") as device:
         device.note = "log in memory"
         yield device
+
+
+@contextlib.contextmanager
+def dm_thin(files, size_bytes=matrix.DEVICE_BYTES, new=True):
+    """Volume 1 of a pool on loop devices with these files; without `new` the pool is there."""
+    with contextlib.ExitStack() as stack:
+        legs = [stack.enter_context(kernel_loop([path])) for path in files]
+        for leg in legs:
+            leg.level()
+        sectors = size_of(legs[1].name)
+        pool = stack.enter_context(dm_device(
+            f"0 {sectors} thin-pool {legs[0].path} {legs[1].path} "
+            f"{matrix.THIN_BLOCK_BYTES >> 9} 0", POOL))
+        if new:
+            call("dmsetup", "message", POOL, "0", "create_thin 1")
+        with dm_device(f"0 {size_bytes >> 9} thin {pool.path} 1") as device:
+            device.note = f"over loop devices, {legs[1].note}"
+            yield device
 
 
 @contextlib.contextmanager
@@ -301,6 +344,7 @@ KERNEL = {"null": null_blk, "loop": kernel_loop, "stripe": dm_stripe,
           "md": functools.partial(kernel_mirror, md),
           "md-bitmap": functools.partial(kernel_mirror, functools.partial(md, bitmap="internal")),
           "dm-mirror": functools.partial(kernel_mirror, dm_mirror),
+          "dm-thin": dm_thin,
           **{target: functools.partial(nbd_client, count)
              for target, count in matrix.CONNECTIONS.items()}}
 

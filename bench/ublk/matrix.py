@@ -6,10 +6,12 @@ import re
 # Target nbd on an export of nbdkit, with so many connections, each of a queue of its own.
 CONNECTIONS = {"nbd-1": 1, "nbd-2": 2}
 MIRROR = "mirror"
+THIN = "thin"
 MODES = ("auto", "register", "user_copy", "get_data", "copy")
 # The kernel's own devices: "kernel" is the one of the target's kind; a mirror has several.
 MIRROR_PEERS = ("md", "md-bitmap", "dm-mirror")
-KERNEL = ("kernel", *MIRROR_PEERS)
+THIN_PEERS = ("dm-thin",)
+KERNEL = ("kernel", *MIRROR_PEERS, *THIN_PEERS)
 PEERS = {"null": "null_blk", "loop": "loop", "stripe": "dm-stripe", "nbd-1": "nbd",
          "nbd-2": "nbd"}
 SERVERS = (*MODES, *KERNEL)
@@ -28,7 +30,14 @@ IDLE_SECONDS = 2.0
 # And of a mirror, in each round: a first copy, and requests while a leg dies.
 RESYNC_BYTES = 768 << 20
 FAILOVER_SECONDS = 3.0
-LAST_QUANTITY = {"footprint": "idle_wakeups", "resync": "resync_p99", "failover": "stall"}
+# And of a pool: first writes, writes after a snapshot, a pool of a million mappings.
+THIN_BYTES = 512 << 20
+THIN_BLOCK_BYTES = 64 << 10
+THIN_METADATA_BYTES = 16 << 20
+MAPPINGS = 1_000_000
+ONCE_OF_ALL = ("footprint", "mappings")     # have their samples in one round
+LAST_QUANTITY = {"footprint": "idle_wakeups", "resync": "resync_p99", "failover": "stall",
+                 "provision": "first_512k", "snapshot": "after_512k", "mappings": "memory"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +69,11 @@ SUITES = {
                     ("auto", "copy", *MIRROR_PEERS), blocks=("4k", "512k"),
                     once=("resync", "failover"), once_title="A resync, and the death of a leg",
                     once_servers=("auto", "md-bitmap")),
+    "thin": Suite("Target thin on ublk, and dm-thin", "bench/run --thin", "thin",
+                  ("losetup", "dmsetup"), (THIN,), ("auto", "copy", *THIN_PEERS),
+                  blocks=("4k", "512k"), once=("provision", "snapshot", "mappings"),
+                  once_title="First writes, writes after a snapshot, and a large pool",
+                  once_servers=("auto", "dm-thin", "qcow2")),
 }
 
 
@@ -185,8 +199,9 @@ def once_plan(settings):
     wanted = re.compile(settings["only"])
     here = suite(settings)
     found = [Once(what, server, number) for what in here.once
-             for number in range(1, (1 if what == "footprint" else settings["runs"]) + 1)
-             for server in rotated(here.once_servers, number - 1)]
+             for number in range(1, (1 if what in ONCE_OF_ALL else settings["runs"]) + 1)
+             for server in rotated(here.once_servers, number - 1)
+             if (what, server) != ("mappings", "qcow2")]
     return [once for once in found if wanted.search(once.name)]
 
 

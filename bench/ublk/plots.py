@@ -8,7 +8,7 @@ from ublk import matrix
 
 COLORS = {"auto": "#1b5e9e", "register": "#6aaed6", "user_copy": "#e8a33d", "get_data": "#d3703a",
           "copy": "#a8382c", "kernel": "#8a8a8a", "md": "#8a8a8a", "md-bitmap": "#5c5c5c",
-          "dm-mirror": "#b9b9b9"}
+          "dm-mirror": "#b9b9b9", "dm-thin": "#8a8a8a"}
 ROWS = 2        # of panels: throughput, processor time
 PANEL_WIDTH, PANEL_HEIGHT, HEAD_HEIGHT = 330, 280, 80
 

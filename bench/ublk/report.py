@@ -16,6 +16,14 @@ ONCE_TITLES = {
     "rest_stall": "longest request, both legs alive",
     "stall": "while a local leg dies",
     "nbd_stall": "while the server of an NBD leg is killed",
+    "first_4k": "first writes of 4K, one to each block of 64K",
+    "first_64k": "first writes of whole blocks",
+    "first_512k": "first writes of 512K",
+    "after_4k": "after a snapshot, writes of 4K, one to each block",
+    "after_512k": "after a snapshot, writes of 512K",
+    "open": "from the start to the first read of a pool of 1,000,000 mappings",
+    "metadata": "its metadata in use",
+    "memory": "memory once each of them was used",
 }
 
 

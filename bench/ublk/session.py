@@ -4,10 +4,11 @@ import contextlib
 import sys
 import time
 
-from ublk import devices, footprint, guest, load, machine, matrix, mirrors
+from ublk import devices, footprint, guest, load, machine, matrix, mirrors, pools
 
 ONCE = {"footprint": footprint.measure, "resync": mirrors.measure_resync,
-        "failover": mirrors.measure_failover}
+        "failover": mirrors.measure_failover, "provision": pools.measure_first_writes,
+        "snapshot": pools.measure_after_snapshot, "mappings": pools.measure_mappings}
 
 
 class Session:
@@ -44,6 +45,8 @@ class Session:
                 for server in servers_of(groups):
                     made[server] = devices.make(stack, target, server, place, self.settings)
                     self.note_device(target, server, made[server])
+                if target == matrix.THIN:
+                    pools.provision(usable(made))
                 load.warm_up(usable(made), target)
                 for (cell, number), runs in groups.items():
                     self.measure_group(cell, number, runs, usable(made))
