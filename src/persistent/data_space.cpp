@@ -37,6 +37,7 @@ Result<void> DataSpace::create(uint64_t data_blocks) {
 Result<void> DataSpace::grow(uint64_t data_blocks) {
   const uint64_t bitmaps = root_.bitmaps();
   root_.blocks = data_blocks;
+  has_none_.clear();
   if (bitmaps != 0) {
     auto last = find(root_, (bitmaps - 1) * kBlocksOfBitmap);
     if (!last) return std::unexpected(last.error());
@@ -102,6 +103,7 @@ Result<uint64_t> DataSpace::find_unused() {
 
 Result<std::optional<uint64_t>> DataSpace::find_free_in(uint64_t index, uint32_t begin,
                                                         bool trusting) {
+  if (has_none_.contains(index)) return std::nullopt;
   const uint64_t first = index * kBlocksOfBitmap;
   const auto now = find(root_, first);
   if (!now) return std::unexpected(now.error());
@@ -121,7 +123,14 @@ Result<std::optional<uint64_t>> DataSpace::find_free_in(uint64_t index, uint32_t
     if (before && bitmap_count(*before, *bit) != 0) continue;
     if (!reserved_.contains(first + *bit)) return first + *bit;
   }
+  if (begin == 0) has_none_.insert(index);
   return std::nullopt;
+}
+
+void DataSpace::begin_transaction() {
+  last_ = root_;
+  for (const uint64_t index : frees_) has_none_.erase(index);
+  frees_.clear();
 }
 
 Result<uint64_t> DataSpace::count(uint64_t block) {
@@ -165,6 +174,7 @@ Result<void> DataSpace::set(uint64_t block, uint64_t before, uint64_t now) {
   } else if (now == 0) {
     --root_.allocated;
     ++entry.free;
+    frees_.insert(place->index);
     entry.none_free_before = std::min(entry.none_free_before, place->bit);
   }
   if (entry != place->entry) {

@@ -35,7 +35,10 @@ class DataSpace final : public ValueReferences {
   Result<uint64_t> reserve();
   // Its count becomes 1. It stays reserved until give_back(), for the operation may be undone.
   Result<void> take(uint64_t block) { return set(block, 0, 1); }
-  void give_back(uint64_t block) { reserved_.erase(block); }
+  void give_back(uint64_t block) {
+    reserved_.erase(block);
+    has_none_.erase(block / kBlocksOfBitmap);
+  }
   // A block of which something outside is still to be done before it is used again.
   void hold(uint64_t block) { reserved_.insert(block); }
   void adopt_reserved(DataSpace& from) { reserved_ = std::move(from.reserved_); }
@@ -46,8 +49,11 @@ class DataSpace final : public ValueReferences {
   Result<void> decrease(std::span<const std::byte> value) override;
 
   const SpaceMapRoot& root() const { return root_; }
-  void set_root(const SpaceMapRoot& root) { root_ = root; }
-  void begin_transaction() { last_ = root_; }
+  void set_root(const SpaceMapRoot& root) {
+    if (root_ != root) has_none_.clear();
+    root_ = root;
+  }
+  void begin_transaction();
 
  private:
   // The bits of a block, and where they are.
@@ -74,6 +80,10 @@ class DataSpace final : public ValueReferences {
   SpaceMapRoot last_;
   uint64_t cursor_ = 0;  // the search for a free block begins here
   std::unordered_set<uint64_t> reserved_;
+  // Bitmaps in which the search has found nothing, so that it ends in a pool that is larger than
+  // the memory of its reader; and those of which blocks will be free after the commit.
+  std::unordered_set<uint64_t> has_none_;
+  std::unordered_set<uint64_t> frees_;
 };
 
 }  // namespace sluice::persistent

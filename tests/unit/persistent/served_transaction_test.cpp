@@ -2,7 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <array>
+#include <deque>
 #include <memory>
 #include <set>
 #include <vector>
@@ -216,6 +218,63 @@ TEST_F(ServedPool, AMetadataSnapshotIsTakenAndReleased) {
   ServedTransaction::Removal none;
   EXPECT_EQ(until_at_hand([&] { return pool->begin_metadata_removal(none); }).error().error,
             ENOENT);
+}
+
+// A reader that has few blocks at hand: those that it was asked for last.
+class Narrow final : public BlockReader {
+ public:
+  explicit Narrow(BlockReader& device) : device_(device) {}
+  uint64_t blocks() const override { return device_.blocks(); }
+  Result<void> read(uint64_t number, Block block) override {
+    ++reads;
+    if (std::ranges::find(known_, number) != known_.end()) return device_.read(number, block);
+    if (known_.size() == 64) known_.pop_front();
+    known_.push_back(number);
+    return fail(EAGAIN, "not at hand");
+  }
+
+  uint64_t reads = 0;
+
+ private:
+  BlockReader& device_;
+  std::deque<uint64_t> known_;
+};
+
+// More bitmaps than any memory holds at once.
+TEST(LargeServedPool, IsFoundToBeFull) {
+  constexpr uint64_t kBitmaps = 4300;
+  constexpr uint64_t kMetadata = 6000;
+  VolatileBlocks empty{VolatileBlocks::Bytes(kMetadata * kBlockBytes)};
+  auto made = Transaction::create(
+      empty, {.metadata_blocks = kMetadata, .data_blocks = kBitmaps * kBlocksOfBitmap});
+  ASSERT_TRUE(made) << made.error().text;
+  ASSERT_TRUE((*made)->commit(empty));
+  const auto superblock = load_superblock(empty);
+  ASSERT_TRUE(superblock);
+  auto bytes = empty.newest();
+  const auto block = [&](uint64_t number) {
+    return std::span(bytes).subspan(number * kBlockBytes).first<kBlockBytes>();
+  };
+  const uint64_t own = index_entry(block(superblock->metadata_space_map.index), 0).bitmap;
+  for (uint64_t number = 1; number < kMetadata; ++number) {
+    if (number == own || !verify(BlockKind::bitmap, number, block(number))) continue;
+    for (uint32_t bit = 0; bit < kBlocksOfBitmap; ++bit) set_bitmap_count(block(number), bit, 1);
+    seal(BlockKind::bitmap, number, block(number));
+  }
+  VolatileBlocks device(bytes);
+  Narrow reader(device);
+  const auto pool = until_at_hand(
+      [&] { return ServedTransaction::open(reader, Transaction::Access::read_write); });
+  ASSERT_TRUE(pool) << pool.error().text;
+  std::array<Placing, 2> placings{};
+  int error = EAGAIN;
+  for (uint64_t tries = 0; error == EAGAIN && tries < 2 * kBitmaps; ++tries) {
+    error = (*pool)->reserve(placings).error().error;
+  }
+  EXPECT_EQ(error, ENOSPC);
+  reader.reads = 0;
+  EXPECT_EQ((*pool)->reserve(placings).error().error, ENOSPC);
+  EXPECT_LT(reader.reads, kBitmaps) << "nothing has come free meanwhile";
 }
 
 }  // namespace
