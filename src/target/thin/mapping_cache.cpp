@@ -31,9 +31,9 @@ std::optional<Place> MappingCache::find(VolumeView volume, uint64_t block) const
     if (frame.volume.load(std::memory_order_relaxed) != volume.word()) continue;
     if (frame.number.load(std::memory_order_relaxed) != number) continue;
     const uint64_t sequence = frame.sequence.load(std::memory_order_acquire);
-    const bool is_there = frame.volume.load(std::memory_order_relaxed) == volume.word() &&
-                          frame.number.load(std::memory_order_relaxed) == number;
-    // Acquire: what is compared below is loaded after the place.
+    // Acquire: what is compared below is loaded after these and the place.
+    const bool is_there = frame.volume.load(std::memory_order_acquire) == volume.word() &&
+                          frame.number.load(std::memory_order_acquire) == number;
     const uint64_t word = frame.places[block % kGroup].load(std::memory_order_acquire);
     const bool is_whole =
         sequence % 2 == 0 && frame.sequence.load(std::memory_order_relaxed) == sequence;
