@@ -18,28 +18,38 @@ constexpr uint64_t round_up(uint64_t offset, uint64_t unit) {
 
 // Whole blocks; a volume on an external origin must not show its data again (T6.4).
 Task ThinTarget::discard(Request& request) {
-  if (pool_->options().discards == Discards::ignore || origin_ != nullptr) return kOk;
-  return unmap(request, request.offset, request.offset + request.length);
+  if (pool_->options().discards == Discards::ignore || origin_ != nullptr) co_return kOk;
+  uint64_t end = request.offset + request.length;
+  Task unmapping = unmap(request, request.offset, end);
+  co_return co_await unmapping;
 }
 
-// The whole blocks of the range. The last one of the volume may be a part of one.
-Task ThinTarget::unmap(Request& request, uint64_t begin, uint64_t end) {
-  const bool to_the_end = end == geometry_.size_bytes;
+// Behind the last block that such a range has as a whole. The last one of the volume may be a part.
+uint64_t ThinTarget::last_block(uint64_t end) const {
+  return (end == geometry_.size_bytes ? round_up(end, block_bytes_) : end) / block_bytes_;
+}
+
+// The whole blocks of the range; `end` becomes where they end.
+Task ThinTarget::unmap(Request& request, uint64_t begin, uint64_t& end) {
   uint64_t block = round_up(begin, block_bytes_) / block_bytes_;
-  const uint64_t last = (to_the_end ? round_up(end, block_bytes_) : end) / block_bytes_;
+  uint64_t last = last_block(end);
   while (block < last) {
     Task finding = pool_->find_mapped(request, volume_, block, last);
     if (const Status status = co_await finding; !status.ok()) co_return status;
     if (block >= last) break;
-    const uint64_t until = std::min(last, block + kStepBlocks);
+    uint64_t until = std::min(last, block + kStepBlocks);
     RangeLock::Hold hold(volume_.ranges(), *request.ring, block * block_bytes_,
                          (until - block) * block_bytes_, RangeLock::Mode::exclusive);
     co_await hold;
+    // If the volume has grown, the rest of its former last block may have been written.
+    last = last_block(end);
+    until = std::min(until, last);
     while (block < until) {
       Task unmapping = pool_->unmap(request, volume_, block, until);
       if (const Status status = co_await unmapping; !status.ok()) co_return status;
     }
   }
+  end = std::min(end, last * block_bytes_);
   co_return kOk;
 }
 
@@ -58,17 +68,19 @@ Task ThinTarget::write_zeroes(Request& request) {
   if (request.fast_only && (first != request.offset || last != end)) {
     co_return Status::from_errno(EOPNOTSUPP);
   }
+  uint64_t unmapped = last;
+  Task unmapping = unmap(request, first, unmapped);
+  if (const Status status = co_await unmapping; !status.ok()) co_return status;
   Request head = request.child(request.offset, first - request.offset);
-  Request tail = request.child(last, end - last);
+  Request tail = request.child(unmapped, end - unmapped);
   for (Request* const part : {&head, &tail}) {
     if (part->length == 0) continue;
     part->fua = false;
+    part->fast_only = false;
     Task writing = write_zeroes_by_hand(*part);
     if (const Status written = co_await writing; !written.ok()) co_return written;
   }
-  Task unmapping = unmap(request, first, last);
-  const Status unmapped = co_await unmapping;
-  if (!unmapped.ok() || (!request.fua && !pool_->options().outlives_server)) co_return unmapped;
+  if (!request.fua && !pool_->options().outlives_server) co_return kOk;
   Task flushing = pool_->transaction().flush(request);
   co_return co_await flushing;
 }

@@ -87,7 +87,8 @@ class ThinTarget final : public Target, private StatusContexts {
 
   // --- Discards and zeroes (discarding.cpp).
   Task discard(Request& request);
-  Task unmap(Request& request, uint64_t begin, uint64_t end);
+  Task unmap(Request& request, uint64_t begin, uint64_t& end);
+  uint64_t last_block(uint64_t end) const;
   Task write_zeroes(Request& request);
   Task extents_of_origin(Request& request, Extents& found);
 
