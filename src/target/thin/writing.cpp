@@ -17,20 +17,20 @@ constexpr uint64_t kCopyBytes = 1 << 20;  // of a block at once
 
 }  // namespace
 
-// FUA: a mapping that is not durable needs a commit, and then the whole is as good as flushed. So
-// does a new mapping of a device that goes on when its server is killed.
+// FUA: a mapping that is not durable needs a commit, and then the whole is as good as flushed. A
+// device that goes on when its server is killed needs one without FUA as well.
 Task ThinTarget::write(Request& request) {
   bool written = false;
   Task in_place = write_in_place(request, written);
   Status status = co_await in_place;
-  if (!status.ok() || (written && !request.fua)) co_return status;
+  if (!status.ok()) co_return status;
   if (!written) {
     Task writing = write_new(request);
     status = co_await writing;
-    if (!status.ok() || (!request.fua && !pool_->options().outlives_server)) co_return status;
-  } else if (pool_->transaction().is_committed()) {
-    co_return status;
+    if (!status.ok()) co_return status;
   }
+  if (!request.fua && !pool_->options().outlives_server) co_return status;
+  if (written && pool_->transaction().is_committed()) co_return status;
   Task flushing = pool_->transaction().flush(request);
   co_return co_await flushing;
 }
