@@ -43,8 +43,11 @@ Task LiveTransaction::open(Request& request, bool only_looks, Error& error) {
   }
   cache_ = std::move(*cache);
   reader_ = std::make_unique<CachedReader>(*cache_);
-  read_only_ = false;
-  is_out_of_metadata_ = false;
+  {
+    const std::scoped_lock guard(reason_mutex_);
+    read_only_ = false;
+    is_out_of_metadata_ = false;
+  }
   is_damaged_ = false;
   Task loading = load(request, error);
   const Status loaded = co_await loading;
@@ -263,21 +266,31 @@ void LiveTransaction::release(std::span<const uint64_t> blocks) {
 // --- What it tells.
 
 Status LiveTransaction::stop_changes(std::string reason) {
-  if (!read_only_.exchange(true)) {
-    log().error("{}: {}; it takes no writes any more", options_.name, reason);
-    tell(reason);
-    const std::scoped_lock guard(reason_mutex_);
-    reason_ = std::move(reason);
-  }
-  return Status::from_errno(EIO);
+  return stop(Until::opened_again, std::move(reason));
 }
 
 Status LiveTransaction::stop_for_metadata() {
-  is_out_of_metadata_ = !is_read_only();
-  return stop_changes("there is no space for metadata: let its device grow, then resize");
+  return stop(Until::more_metadata,
+              "there is no space for metadata: let its device grow, then resize");
+}
+
+// What is worse than that it waits for metadata ends the wait: it must not resume then.
+Status LiveTransaction::stop(Until until, std::string reason) {
+  const bool waits = until == Until::more_metadata;
+  {
+    const std::scoped_lock guard(reason_mutex_);
+    if (is_read_only() && (waits || !is_out_of_metadata_)) return Status::from_errno(EIO);
+    reason_ = reason;
+    is_out_of_metadata_ = waits;
+    read_only_ = true;
+  }
+  log().error("{}: {}; it takes no writes any more", options_.name, reason);
+  tell(reason);
+  return Status::from_errno(EIO);
 }
 
 void LiveTransaction::resume_with_metadata() {
+  const std::scoped_lock guard(reason_mutex_);
   if (std::exchange(is_out_of_metadata_, false)) read_only_ = false;
 }
 

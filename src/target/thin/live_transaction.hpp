@@ -70,7 +70,7 @@ class LiveTransaction {
   bool is_read_only() const { return read_only_.load(std::memory_order_relaxed); }
   // No changes any more. Returns EIO.
   Status stop_changes(std::string reason);
-  // Until resume_with_metadata(): there is more space for it. Both for the holder.
+  // Until resume_with_metadata(): there is more space for it.
   Status stop_for_metadata();
   void resume_with_metadata();
   std::string reason() const;
@@ -87,6 +87,8 @@ class LiveTransaction {
   Task flush_data(Request& request);
   Task write_commit(Request& request);
   Task write_blocks(Request& request, std::span<const persistent::Sealed::NewBlock> blocks);
+  enum class Until : uint8_t { opened_again, more_metadata };
+  Status stop(Until until, std::string reason);
   void note_numbers();
   void tell(const std::string& text) const;
 
@@ -99,7 +101,6 @@ class LiveTransaction {
   AsyncMutex mutex_;  // guards what follows
   std::unique_ptr<persistent::ServedTransaction> transaction_;
   persistent::Sealed sealed_;
-  bool is_out_of_metadata_ = false;
   bool is_damaged_ = false;
   bool only_looks_ = false;
   std::vector<uint64_t> freed_;    // data blocks, by this transaction
@@ -115,6 +116,7 @@ class LiveTransaction {
   PoolNumbers numbers_;
   mutable std::mutex reason_mutex_;
   std::string reason_;
+  bool is_out_of_metadata_ = false;
 };
 
 }  // namespace sluice::thin
