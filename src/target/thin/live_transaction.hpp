@@ -49,7 +49,8 @@ class LiveTransaction {
   Task change(Request& request, Step step, Error& error);
   // What `freed` lists is reserved until it has been discarded, after the next commit.
   std::vector<uint64_t>& freed() { return freed_; }
-  bool has_freed() const { return !freed_.empty() || !dropped_.empty(); }
+  // True: there is something that a commit or a discard makes free.
+  bool has_freed() const { return (!freed_.empty() && !is_read_only()) || !dropped_.empty(); }
 
   Task commit(Request& request);
   // Frees what waits for its discard without it. True: there is something.
