@@ -13,7 +13,8 @@ namespace {
 
 constexpr uint64_t kUnmapMost = 256;  // blocks in one step
 constexpr std::chrono::milliseconds kSpaceLook{100};
-constexpr std::chrono::seconds kDiscardsMost{5};  // at the end
+constexpr std::chrono::seconds kDiscardsMost{5};        // at the end
+constexpr std::chrono::milliseconds kDiscardTime{500};  // of a step, at most
 
 }  // namespace
 
@@ -242,18 +243,21 @@ Task Pool::tidy(Request& request) {
   }
   Task growing = grow_by_itself(request);
   if (const Status status = co_await growing; !status.ok()) co_return status;
-  std::vector<uint64_t> blocks;
-  {
+  const auto end = std::chrono::steady_clock::now() + kDiscardTime;
+  do {
+    std::vector<uint64_t> blocks;
+    {
+      AsyncMutex::Hold hold(live_.mutex(), *request.ring);
+      co_await hold;
+      blocks = live_.take_dropped();
+    }
+    if (blocks.empty()) co_return kOk;
+    Task discarding = discard(request, blocks);
+    std::ignore = co_await discarding;  // advice
     AsyncMutex::Hold hold(live_.mutex(), *request.ring);
     co_await hold;
-    blocks = live_.take_dropped();
-  }
-  if (blocks.empty()) co_return kOk;
-  Task discarding = discard(request, blocks);
-  std::ignore = co_await discarding;  // advice
-  AsyncMutex::Hold hold(live_.mutex(), *request.ring);
-  co_await hold;
-  live_.release(blocks);
+    live_.release(blocks);
+  } while (std::chrono::steady_clock::now() < end);
   co_return kOk;
 }
 
