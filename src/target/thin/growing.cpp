@@ -60,25 +60,37 @@ Task Pool::grow(Request& request, std::string& why) {
   co_return status;
 }
 
-// At the low water.
-Task Pool::grow_by_itself(Request& request) {
+// At the low water, or where a request finds too little. A device that has more than the pool uses
+// is not extended, so that a pool that cannot use it does not let it grow for ever.
+Task Pool::grow_by_itself(Request& request, bool is_full) {
   if (options_.autogrow_bytes == 0 || !options_.writable) co_return kOk;
   AsyncMutex::Hold hold(growing_by_itself_, *request.ring);
   co_await hold;
   const PoolNumbers& numbers = live_.numbers();
-  const bool data_low = numbers.is_data_low(options_.low_water_percent);
+  const bool data_low = is_full || numbers.is_data_low(options_.low_water_percent);
   const bool metadata_low = numbers.is_metadata_low(options_.low_water_percent);
-  if (!data_low && !metadata_low) cannot_grow_ = false;
-  if ((!data_low && !metadata_low) || cannot_grow_) co_return kOk;
-  const uint64_t metadata_bytes = std::max(
-      kMetadataLeast, metadata_.geometry().size_bytes / 4 / kMetadataLeast * kMetadataLeast);
-  const bool extended = (!metadata_low || extend(metadata_, metadata_bytes)) &&
-                        (!data_low || extend(data_, options_.autogrow_bytes));
-  cannot_grow_ = !extended;
+  if (!data_low && !metadata_low) {
+    cannot_grow_ = false;
+    co_return kOk;
+  }
+  bool has_grown = true;
+  const uint64_t metadata_bytes = metadata_.geometry().size_bytes;
+  const uint64_t metadata_blocks = metadata_bytes / persistent::kBlockBytes;
+  if (metadata_low && metadata_blocks <= numbers.metadata_blocks &&
+      metadata_blocks < persistent::kMetadataBlocksMost) {
+    has_grown &= extend(
+        metadata_, std::max(kMetadataLeast, metadata_bytes / 4 / kMetadataLeast * kMetadataLeast));
+  }
+  if (data_low && data_.geometry().size_bytes / block_bytes_ <= numbers.data_blocks) {
+    has_grown &= extend(data_, options_.autogrow_bytes);
+  }
   std::string why;
   Task growing = grow(request, why);
-  const Status status = co_await growing;
-  if (!status.ok()) log().error("{}: it cannot grow: {}", options_.name, why);
+  if (const Status status = co_await growing; !status.ok()) {
+    has_grown = false;
+    if (!cannot_grow_) log().error("{}: it cannot grow: {}", options_.name, why);
+  }
+  cannot_grow_ = !has_grown;
   co_return kOk;
 }
 
@@ -86,7 +98,7 @@ bool Pool::extend(Target& device, uint64_t bytes) {
   const std::scoped_lock guard(growing_);
   const uint64_t size = device.geometry().size_bytes;
   const auto grown = device.resize(size + bytes);
-  if (!grown) {
+  if (!grown && !cannot_grow_) {
     log().error("{}: {} cannot grow by {} bytes: {}", options_.name, device.name(), bytes,
                 grown.error().text);
   }

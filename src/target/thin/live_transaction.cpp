@@ -263,6 +263,11 @@ void LiveTransaction::release(std::span<const uint64_t> blocks) {
   ++space_made_;
 }
 
+void LiveTransaction::give_back(std::span<const ServedTransaction::Placing> placings) {
+  transaction_->give_back(placings);
+  ++space_made_;
+}
+
 // --- What it tells.
 
 Status LiveTransaction::stop_changes(std::string reason) {

@@ -58,6 +58,8 @@ class LiveTransaction {
   // Some of what waits for its discard. They stay reserved until release().
   std::vector<uint64_t> take_dropped();
   void release(std::span<const uint64_t> blocks);
+  // Blocks that were reserved, and are not mapped.
+  void give_back(std::span<const persistent::ServedTransaction::Placing> placings);
   // As after the last commit, but for what is reserved.
   Task reload(Request& request, Error& error);
 
@@ -115,7 +117,7 @@ class LiveTransaction {
   std::atomic<uint64_t> commits_begun_ = 0;
   std::atomic<uint64_t> space_made_ = 0;
   PoolNumbers numbers_;
-  mutable std::mutex reason_mutex_;
+  mutable std::mutex reason_mutex_;  // guards what follows, and that read_only_ agrees with it
   std::string reason_;
   bool is_out_of_metadata_ = false;
 };

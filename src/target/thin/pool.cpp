@@ -122,10 +122,16 @@ Task Pool::reserve(Request& request, std::span<Placing> placings) {
   AsyncMutex::Hold hold(live_.mutex(), *request.ring);
   co_await hold;
   const auto step = [&] { return live_->reserve(placings); };
+  Task reserving = change(request, step);
+  co_return co_await reserving;
+}
+
+// Again after a commit if there is no space.
+Task Pool::change(Request& request, Step step) {
   for (bool has_room : {false, true}) {
     Error error;
-    Task reserving = live_.change(request, step, error);
-    const Status status = co_await reserving;
+    Task changing = live_.change(request, step, error);
+    const Status status = co_await changing;
     if (status.error() != ENOSPC || has_room) co_return status;
     Task making = make_room(request);
     if (const Status made = co_await making; !made.ok()) co_return made;
@@ -145,16 +151,9 @@ Task Pool::map(Request& request, Volume& volume, std::span<const Placing> placin
   AsyncMutex::Hold hold(live_.mutex(), *request.ring);
   co_await hold;
   const auto step = [&] { return live_->map(volume.id(), placings); };
-  Status status;
-  for (bool has_room : {false, true}) {
-    Error error;
-    Task mapping = live_.change(request, step, error);
-    status = co_await mapping;
-    if (status.error() != ENOSPC || has_room) break;
-    Task making = make_room(request);
-    if (const Status made = co_await making; !made.ok()) break;
-  }
-  live_->give_back(placings);
+  Task mapping = change(request, step);
+  const Status status = co_await mapping;
+  status.ok() ? live_->give_back(placings) : live_.give_back(placings);
   // What was committed can be read, and blocks that are mapped can be written (T6.2).
   if (status.error() == ENOSPC) co_return live_.stop_for_metadata();
   if (!status.ok()) co_return status;
@@ -168,7 +167,7 @@ Task Pool::map(Request& request, Volume& volume, std::span<const Placing> placin
 Task Pool::give_back(Request& request, std::span<const Placing> placings) {
   AsyncMutex::Hold hold(live_.mutex(), *request.ring);
   co_await hold;
-  live_->give_back(placings);
+  live_.give_back(placings);
   co_return kOk;
 }
 
@@ -191,8 +190,7 @@ Task Pool::unmap(Request& request, Volume& volume, uint64_t& begin, uint64_t end
     if (auto found = live_->visit(volume.id(), begin, end, take); !found) return found;
     return blocks.empty() ? Result<void>() : live_->unmap(volume.id(), blocks, live_.freed());
   };
-  Error error;
-  Task unmapping = live_.change(request, step, error);
+  Task unmapping = change(request, step);
   if (const Status status = co_await unmapping; !status.ok()) co_return status;
   for (const uint64_t block : blocks) mappings_.change(volume.view(), block, Place());
   live_.numbers().unmapped.fetch_add(blocks.size(), std::memory_order_relaxed);
@@ -218,9 +216,9 @@ Task Pool::find_mapped(Request& request, Volume& volume, uint64_t& begin, uint64
   co_return status;
 }
 
-Task Pool::wait_for_space(Request& request, std::chrono::steady_clock::time_point deadline) {
-  const uint64_t made = live_.space_made();
-  Task growing = grow_by_itself(request);
+Task Pool::wait_for_space(Request& request, uint64_t made,
+                          std::chrono::steady_clock::time_point deadline) {
+  Task growing = grow_by_itself(request, true);
   if (const Status status = co_await growing; !status.ok()) co_return status;
   if (live_.space_made() != made) co_return kOk;
   live_.note_full();
@@ -241,7 +239,7 @@ Task Pool::tidy(Request& request) {
     Task flushing = live_.flush_changes(request);
     if (const Status status = co_await flushing; !status.ok()) co_return status;
   }
-  Task growing = grow_by_itself(request);
+  Task growing = grow_by_itself(request, false);
   if (const Status status = co_await growing; !status.ok()) co_return status;
   const auto end = std::chrono::steady_clock::now() + kDiscardTime;
   do {

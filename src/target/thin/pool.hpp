@@ -56,8 +56,11 @@ class Pool {
   Task unmap(Request& request, Volume& volume, uint64_t& begin, uint64_t end);
   // The first mapped block from `begin` on; `end` if there is none before. Nothing is held.
   Task find_mapped(Request& request, Volume& volume, uint64_t& begin, uint64_t end);
-  // Waits until there may be space again. ENOSPC: the time for it is over.
-  Task wait_for_space(Request& request, std::chrono::steady_clock::time_point deadline);
+  // Waits until there may be more space than when space_made() was `made`. ENOSPC: the time for it
+  // is over.
+  uint64_t space_made() const { return live_.space_made(); }
+  Task wait_for_space(Request& request, uint64_t made,
+                      std::chrono::steady_clock::time_point deadline);
 
   // --- Volumes (volumes.cpp). Changes are durable when they return. `why` gets the reason of a
   // failure.
@@ -96,8 +99,9 @@ class Pool {
   const PoolOptions& options() const { return options_; }
 
  private:
+  Task change(Request& request, Step step);
   Task make_room(Request& request);
-  Task grow_by_itself(Request& request);
+  Task grow_by_itself(Request& request, bool is_full);
   bool extend(Target& device, uint64_t bytes);
   Task discard(Request& request, std::span<const uint64_t> blocks);
   Task note_snapshot_time(Request& request, Volume& volume, Error& error);
@@ -121,7 +125,7 @@ class Pool {
   std::vector<uint64_t> ids_;  // guarded by ids_mutex_
   std::mutex growing_;         // of the devices
   AsyncMutex growing_by_itself_;
-  bool cannot_grow_ = false;  // guarded by it: this was said
+  bool cannot_grow_ = false;  // guarded by it: that it cannot was said
 };
 
 }  // namespace sluice::thin

@@ -76,7 +76,7 @@ class ThinTarget final : public Target, private StatusContexts {
   Task write_in_place(Request& request, bool& written);
   Task write_run(Request& request, const Run& run);
   Task write_new(Request& request);
-  Task try_write_new(Request& request);
+  Task try_write_new(Request& request, bool& is_full);
   Task plan(Request& request, std::span<NewBlock> blocks);
   Task fill(Request& request, std::span<const NewBlock> blocks);
   Task fill_edge(Request& request, const NewBlock& block, uint64_t begin, uint64_t end);

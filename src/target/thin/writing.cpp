@@ -70,19 +70,21 @@ Task ThinTarget::write_run(Request& request, const Run& run) {
   return forward(request, pool_->data(), run.offset);
 }
 
-// Again when there is space.
+// Again when there is space in the pool. A data device that has none fails the write at once.
 Task ThinTarget::write_new(Request& request) {
   const auto deadline = std::chrono::steady_clock::now() + pool_->options().no_space_timeout;
   for (;;) {
-    Task trying = try_write_new(request);
+    const uint64_t made = pool_->space_made();
+    bool is_full = false;
+    Task trying = try_write_new(request, is_full);
     const Status status = co_await trying;
-    if (status.error() != ENOSPC) co_return status;
-    Task waiting = pool_->wait_for_space(request, deadline);
+    if (!is_full) co_return status;
+    Task waiting = pool_->wait_for_space(request, made, deadline);
     if (const Status waited = co_await waiting; !waited.ok()) co_return waited;
   }
 }
 
-Task ThinTarget::try_write_new(Request& request) {
+Task ThinTarget::try_write_new(Request& request, bool& is_full) {
   const uint64_t first = request.offset / block_bytes_;
   const uint64_t end = (request.offset + request.length - 1) / block_bytes_ + 1;
   RangeLock::Hold hold(volume_.ranges(), *request.ring, first * block_bytes_,
@@ -98,7 +100,9 @@ Task ThinTarget::try_write_new(Request& request) {
   }
   if (!placings.empty()) {
     Task reserving = pool_->reserve(request, placings);
-    if (const Status status = co_await reserving; !status.ok()) co_return status;
+    const Status status = co_await reserving;
+    is_full = status.error() == ENOSPC;
+    if (!status.ok()) co_return status;
     auto placing = placings.begin();
     for (NewBlock& each : blocks) {
       if (!each.in_place) each.data_block = (placing++)->data_block;
