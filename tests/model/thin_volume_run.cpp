@@ -9,6 +9,7 @@
 #include "model/qcow2_run_verbs.hpp"
 #include "model/thin_volume_parts.hpp"
 #include "model/volatile_blocks.hpp"
+#include "target/life/control_reactor.hpp"
 
 namespace sluice::test {
 namespace {
@@ -21,10 +22,39 @@ constexpr uint64_t kThinSector = BlockOracle::kBlock;
 constexpr uint64_t kThinBlock = 64 << 10;
 constexpr size_t kThinRequests = 8;
 
+// What a VolatileDisk changes is seen as soon as it is asked to. This one takes its time before,
+// now and then a long time, so that what should have waited for the end of a request comes first.
+class LateDisk final : public Target {
+ public:
+  explicit LateDisk(VolatileDisk& disk) : disk_(disk) {
+    geometry_ = disk.geometry();
+    geometry_.needs_bytes = false;
+  }
+
+ private:
+  Task do_submit(Request& request) override {
+    return request.changes_data() ? change(request) : disk_.submit(request);
+  }
+  Task change(Request& request) {
+    for (int left = ++changes_ % kLateEach == 0 ? kLateSteps : 1; left != 0; --left) {
+      auto pause = request.ring->sleep(std::chrono::milliseconds(1));
+      if (const Status status = co_await pause; !status.ok()) co_return status;
+    }
+    Task changing = disk_.submit(request);
+    co_return co_await changing;
+  }
+
+  static constexpr uint64_t kLateEach = 7;
+  static constexpr int kLateSteps = 30;
+
+  VolatileDisk& disk_;
+  uint64_t changes_ = 0;
+};
+
 Target::Children opened(VolatileDisk& metadata, VolatileDisk& data) {
   Target::Children children;
   children.push_back(std::make_unique<OpenedDisk>(metadata, Descriptor(), true));
-  children.push_back(std::make_unique<OpenedDisk>(data, Descriptor(), true));
+  children.push_back(std::make_unique<LateDisk>(data));
   return children;
 }
 
