@@ -83,7 +83,7 @@ class ThinTarget final : public Target, private StatusContexts {
   Task zero_edge(Request& request, uint64_t to, uint64_t length);
   Task copy_origin(Request& request, uint64_t begin, uint64_t to, uint64_t length);
   Task copy_edge(Request& request, Target& from, uint64_t from_offset, uint64_t to_offset,
-                 uint64_t length);
+                 uint64_t length, uint64_t there);
 
   // --- Discards and zeroes (discarding.cpp).
   Task discard(Request& request);

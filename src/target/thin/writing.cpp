@@ -170,7 +170,7 @@ Task ThinTarget::fill_edge(Request& request, const NewBlock& block, uint64_t beg
   if (block.before.is_mapped()) {
     pool_->transaction().numbers().copied.fetch_add(1, std::memory_order_relaxed);
     const uint64_t from = block.before.data_block() * block_bytes_ + begin % block_bytes_;
-    return copy_edge(request, pool_->data(), from, to, end - begin);
+    return copy_edge(request, pool_->data(), from, to, end - begin, end - begin);
   }
   if (origin_ != nullptr) {
     const uint64_t size = origin_->geometry().size_bytes;
@@ -186,21 +186,27 @@ Task ThinTarget::zero_edge(Request& request, uint64_t to, uint64_t length) {
   co_return co_await zeroed;
 }
 
+// Its end may be no whole block of the data device.
 Task ThinTarget::copy_origin(Request& request, uint64_t begin, uint64_t to, uint64_t length) {
   const uint64_t there = std::min(length, origin_->geometry().size_bytes - begin);
-  Task copying = copy_edge(request, *origin_, begin, to, there);
-  if (const Status status = co_await copying; !status.ok() || there == length) co_return status;
-  Task zeroing = zero_edge(request, to + there, length - there);
+  const uint64_t unit = pool_->data().geometry().logical_block_bytes;
+  const uint64_t copied = std::min(length, (there + unit - 1) / unit * unit);
+  Task copying = copy_edge(request, *origin_, begin, to, copied, there);
+  if (const Status status = co_await copying; !status.ok() || copied == length) co_return status;
+  Task zeroing = zero_edge(request, to + copied, length - copied);
   co_return co_await zeroing;
 }
 
+// `from` has the first `there` bytes; the others are zeroes.
 Task ThinTarget::copy_edge(Request& request, Target& from, uint64_t from_offset, uint64_t to_offset,
-                           uint64_t length) {
+                           uint64_t length, uint64_t there) {
   const Buffer memory(std::min(length, kCopyBytes));
   for (uint64_t done = 0; done < length;) {
     const uint64_t step = std::min(length - done, kCopyBytes);
+    const uint64_t read_bytes = std::min(step, there - done);
+    std::ranges::fill(memory.bytes().subspan(read_bytes, step - read_bytes), std::byte{0});
     {
-      PrivateLoan loan(Direction::destination, memory.bytes().first(step));
+      PrivateLoan loan(Direction::destination, memory.bytes().first(read_bytes));
       Request reading = transfer(request, Op::read, from_offset + done, loan.view());
       Task read = from.submit(reading);
       if (const Status status = co_await read; !status.ok()) co_return status;

@@ -226,6 +226,23 @@ TEST_F(ThinTarget, WhatAnExternalOriginHasIsSeenAndCopied) {
   expect_sound();
 }
 
+// Its blocks are smaller than those of the data device.
+TEST_F(ThinTarget, TheEndOfAnExternalOriginMayBeNoBlock) {
+  make_pool();
+  folder.write("base", std::vector<std::byte>(kPoolBlock + 512, std::byte{9}));
+  ASSERT_EQ(
+      try_open(fmt::format("thin({0}/meta, loop({0}/data, block=4k), {0}/base, size=1M, volume=1)",
+                           folder.path())),
+      "");
+  fill(kPoolBlock + 8192, 4096, 1);
+  EXPECT_TRUE(has(0, kPoolBlock, 9));
+  EXPECT_TRUE(has(kPoolBlock + 4096, 4096, 0));
+  const Buffer memory(4096);
+  ASSERT_TRUE(device->read(kPoolBlock, memory.bytes()).ok());
+  EXPECT_EQ(memory.bytes()[511], std::byte{9});
+  EXPECT_EQ(memory.bytes()[512], std::byte{0});
+}
+
 TEST_F(ThinTarget, SeveralVolumesOfOnePool) {
   make_pool();
   const std::string first = thin("volume=1, pool=p");
