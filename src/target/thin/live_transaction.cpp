@@ -243,11 +243,10 @@ Task LiveTransaction::write_blocks(Request& request,
 
 // --- What is free again.
 
-bool LiveTransaction::free_dropped() {
-  if (dropped_.empty()) return false;
-  release(dropped_);
-  dropped_.clear();
-  return true;
+void LiveTransaction::free_dropped() {
+  if (dropped_.empty()) return;
+  for (const uint64_t block : std::exchange(dropped_, {})) transaction_->free_data(block);
+  ++space_made_;
 }
 
 std::vector<uint64_t> LiveTransaction::take_dropped() {
@@ -255,11 +254,13 @@ std::vector<uint64_t> LiveTransaction::take_dropped() {
   std::vector<uint64_t> taken(dropped_.end() - static_cast<ptrdiff_t>(count), dropped_.end());
   dropped_.resize(dropped_.size() - count);
   std::ranges::sort(taken);
+  is_discarding_ = !taken.empty();
   return taken;
 }
 
 void LiveTransaction::release(std::span<const uint64_t> blocks) {
   for (const uint64_t block : blocks) transaction_->free_data(block);
+  is_discarding_ = false;
   ++space_made_;
 }
 

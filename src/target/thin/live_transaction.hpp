@@ -53,8 +53,8 @@ class LiveTransaction {
   bool has_freed() const { return (!freed_.empty() && !is_read_only()) || !dropped_.empty(); }
 
   Task commit(Request& request);
-  // Frees what waits for its discard without it. True: there is something.
-  bool free_dropped();
+  // Frees what waits for its discard without it.
+  void free_dropped();
   // Some of what waits for its discard. They stay reserved until release().
   std::vector<uint64_t> take_dropped();
   void release(std::span<const uint64_t> blocks);
@@ -79,6 +79,8 @@ class LiveTransaction {
   std::string reason() const;
   // How often there may have come to be more space.
   uint64_t space_made() const { return space_made_.load(); }
+  // There will be more as soon as a discard has ended.
+  bool is_discarding() const { return is_discarding_.load(); }
   // Says so to the operator, once until there is enough space.
   void note_full();
   PoolNumbers& numbers() { return numbers_; }
@@ -116,6 +118,7 @@ class LiveTransaction {
   std::atomic<bool> was_full_ = false;  // since they were not low
   std::atomic<uint64_t> commits_begun_ = 0;
   std::atomic<uint64_t> space_made_ = 0;
+  std::atomic<bool> is_discarding_ = false;
   PoolNumbers numbers_;
   mutable std::mutex reason_mutex_;  // guards what follows, and that read_only_ agrees with it
   std::string reason_;

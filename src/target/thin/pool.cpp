@@ -223,9 +223,8 @@ Task Pool::wait_for_space(Request& request, uint64_t made,
   if (live_.space_made() != made) co_return kOk;
   live_.note_full();
   while (live_.space_made() == made) {
-    if (is_ending_.load() || std::chrono::steady_clock::now() >= deadline) {
-      co_return Status::from_errno(ENOSPC);
-    }
+    const bool is_late = std::chrono::steady_clock::now() >= deadline && !live_.is_discarding();
+    if (is_ending_.load() || is_late) co_return Status::from_errno(ENOSPC);
     auto pause = request.ring->sleep(kSpaceLook);
     if (const Status status = co_await pause; !status.ok()) co_return status;
   }
