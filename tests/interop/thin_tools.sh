@@ -72,7 +72,8 @@ deltas() {
                 "$SLUICE" thin delta --from "$from" --to "$to" --xml pool | cmp -s theirs.txt ||
                     problem "seed $((SEED + turn)): thin_delta $from $to finds something else"
                 # Mappings beyond 8 EiB have no place in bytes.
-                if ! "$SLUICE" thin delta --from "$from" --to "$to" pool > text.txt 2> error.txt; then
+                if ! "$SLUICE" thin delta --from "$from" --to "$to" pool > text.txt 2> error.txt
+                then
                     grep -q 'beyond 8 EiB' error.txt || problem "$(cat error.txt)"
                     continue
                 fi
