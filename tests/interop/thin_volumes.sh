@@ -22,7 +22,7 @@ main() {
     run_case "upgraded" upgraded
     run_case "slices of one file, upgraded and killed" sliced
     run_case "file system on a loop device" file_system
-    run_case "full and grown under load" full
+    run_case "full and grown under load" full_under_load
     run_case "full, and nobody helps" full_and_deleted
     run_case "grows by itself" grows_by_itself
     run_case "on a qcow2 image, and on a mirror of exports" stacked
@@ -88,7 +88,7 @@ killed() {
     local round
     make_pool
     serve "thin(meta, data, volume=1, size=64M)" -q 2
-    for round in {1..6}; do
+    for round in $(up_to 3 6); do
         fio --name=flushed --filename=disk --rw=randwrite --bs=16k --size=16M --offset=32M \
             --io_size=2M --randseed="$round" --verify=crc32c --do_verify=0 --end_fsync=1 \
             --direct=1 --verify_state_save=0 --output=fio.log
@@ -105,7 +105,7 @@ killed() {
             --io_size=2M --randseed="$round" --verify=crc32c --verify_only=1 --direct=1 \
             --verify_state_save=0 --output=fio.log || fail "$(cat fio.log)"
     done
-    same volumes "$("$SLUICE" ctl -n "$ID" / list --json | grep -c '"id"')" 7
+    same volumes "$("$SLUICE" ctl -n "$ID" / list --json | grep -c '"id"')" $((round + 1))
     stop_server
     is_sound
 }
@@ -205,7 +205,7 @@ used_blocks() {
 }
 
 # Writes wait, and go on once there is space.
-full() {
+full_under_load() {
     make_pool 8M
     serve "thin(meta, data, volume=1, size=64M, no_space_timeout=60s)" -q 2
     load 8
