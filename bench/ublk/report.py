@@ -2,6 +2,7 @@
 
 from ublk import matrix
 
+WHOLE = ("IOPS", "MiB/s")    # shown without a fraction
 VERDICTS = {True: "met", False: "NOT MET", None: "not measured"}
 ONCE_TITLES = {
     "resident": "resident (VmRSS)",
@@ -84,8 +85,10 @@ def quantity(found):
         text = f"{found['median']:.1f} ms"
     if found["unit"] == "GiB/s":
         text = f"{found['median']:.2f} GiB/s"
+    if found["unit"] in WHOLE:
+        text = f"{found['median']:.0f} {found['unit']}"
     if found["samples"] > 1:
-        digits = 2 if found["unit"] == "GiB/s" else 1
+        digits = 2 if found["unit"] == "GiB/s" else 0 if found["unit"] in WHOLE else 1
         text += f" ({found['min']:.{digits}f}-{found['max']:.{digits}f})"
     return text
 
