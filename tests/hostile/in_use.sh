@@ -224,7 +224,7 @@ swap() {
 twice() {
     image a.img
     ln a.img b.img
-    refused "is attached for writing elsewhere" add 'stripe(a.img, b.img)'
+    refused "this stack also has it attached as a whole" add 'stripe(a.img, b.img)'
 }
 
 # A file system that hangs does not matter for files on other file systems.
