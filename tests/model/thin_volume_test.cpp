@@ -29,7 +29,7 @@ void run_volumes(const ThinVolumeRun::Shape& shape, uint64_t usual, int cuts) {
     SCOPED_TRACE(fmt::format("SLUICE_TEST_SEED={}", seed));
     ThinVolumeRun run({.shape = shape, .folder = folder, .counts = counts, .cuts = cuts}, seed,
                       ThinVolumeRun::make(shape));
-    run.run(4000);
+    run.run(3000);
   }
   log().set_level(spdlog::level::info);
   fmt::print("[  counts  ] {} cuts, {} judged, {} requests, {} failed, {} snapshots, {} deleted\n",
