@@ -165,6 +165,7 @@ void ThinVolumeRun::stop_pool() {
     perform_until(stopping);
     if (!served_->pool->transaction().is_read_only()) EXPECT_EQ(stopping.status().error(), 0);
   }
+  ring_.perform_all();  // what has cancelled the pause of the job
 }
 
 void ThinVolumeRun::perform_until(const Task& task) {
