@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <map>
 #include <memory>
 #include <span>
 #include <string>
@@ -21,6 +22,10 @@
 #include "target/target.hpp"
 
 namespace sluice {
+
+namespace thin {
+class Pool;
+}
 
 class OpenContext {
  public:
@@ -67,6 +72,9 @@ class OpenContext {
   // What the stack has open so far; what other stacks of a command have, if they are to be as one.
   const std::shared_ptr<StackFiles>& stack_files() const { return stack_files_; }
   void set_stack_files(std::shared_ptr<StackFiles> files) { stack_files_ = std::move(files); }
+
+  // The thin pools of the stack so far, by their names: its other volumes find them here.
+  std::map<std::string, std::shared_ptr<thin::Pool>>& pools() { return pools_; }
 
   // Passes a descriptor to the target that is being opened (Target::own()). Returns its slot in the
   // registered files of every ring that will serve the stack.
@@ -115,6 +123,7 @@ class OpenContext {
   size_t next_ = 0;
   std::vector<OpenFile> files_;
   std::shared_ptr<StackFiles> stack_files_ = std::make_shared<StackFiles>();
+  std::map<std::string, std::shared_ptr<thin::Pool>> pools_;
   bool opens_image_ = false;
   bool without_backing_ = false;
   std::span<const TargetType> types_ = target_types();

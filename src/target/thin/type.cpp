@@ -2,8 +2,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <map>
-#include <mutex>
 #include <utility>
 
 #include "spec/duration.hpp"
@@ -60,42 +58,21 @@ constexpr OptionSyntax kThinOptions[] = {
     {.name = "read_only", .kind = OptionKind::flag, .fallback = "no", .help = "refuse writes"},
 };
 
-// The pools of this process that have a name.
-class Pools {
- public:
-  static Result<void> add(const std::string& name, const std::shared_ptr<Pool>& pool) {
-    Pools& all = instance();
-    const std::scoped_lock guard(all.mutex_);
-    std::weak_ptr<Pool>& place = all.pools_[name];
-    if (!place.expired()) {
-      return fail(
-          EEXIST,
-          fmt::format("thin: there is a pool {} already: give this one another name", shown(name)));
-    }
-    place = pool;
-    return {};
-  }
-  static Result<std::shared_ptr<Pool>> find(const std::string& name) {
-    Pools& all = instance();
-    const std::scoped_lock guard(all.mutex_);
-    const auto found = all.pools_.find(name);
-    if (found != all.pools_.end()) {
-      if (auto pool = found->second.lock()) return pool;
-    }
-    return fail(ENOENT, fmt::format("thin: there is no pool {}: the first volume that has pool={} "
-                                    "needs its devices, thin(METADATA, DATA, ...)",
-                                    shown(name), shown(name)));
-  }
+Result<void> add_pool(const std::string& name, const std::shared_ptr<Pool>& pool,
+                      OpenContext& context) {
+  if (context.pools().try_emplace(name, pool).second) return {};
+  return fail(EEXIST, fmt::format("thin: there is a pool {} in this stack already: give this one "
+                                  "another name",
+                                  shown(name)));
+}
 
- private:
-  static Pools& instance() {
-    static Pools all;
-    return all;
-  }
-
-  std::mutex mutex_;
-  std::map<std::string, std::weak_ptr<Pool>> pools_;
-};
+Result<std::shared_ptr<Pool>> find_pool(const std::string& name, OpenContext& context) {
+  const auto found = context.pools().find(name);
+  if (found != context.pools().end()) return found->second;
+  return fail(ENOENT, fmt::format("thin: there is no pool {} in this stack: the first volume that "
+                                  "has pool={} needs its devices, thin(METADATA, DATA, ...)",
+                                  shown(name), shown(name)));
+}
 
 Result<PoolOptions> read_options(const Spec& spec) {
   PoolOptions options;
@@ -138,7 +115,7 @@ bool has_living(const Target& target) {
 }
 
 Result<std::shared_ptr<Pool>> open_pool(const Spec& spec, Target::Children& children,
-                                        const OpenContext& context) {
+                                        OpenContext& context) {
   auto options = read_options(spec);
   if (!options) return std::unexpected(options.error());
   Target& metadata = *children[0];
@@ -155,7 +132,7 @@ Result<std::shared_ptr<Pool>> open_pool(const Spec& spec, Target::Children& chil
   options->outlives_server = context.outlives_server();
   auto pool = std::make_shared<Pool>(std::move(*options), metadata, data);
   if (spec.has("pool")) {
-    if (auto added = Pools::add(spec.text("pool"), pool); !added) {
+    if (auto added = add_pool(spec.text("pool"), pool, context); !added) {
       return std::unexpected(added.error());
     }
   }
@@ -182,7 +159,7 @@ Result<std::unique_ptr<Target>> open_thin(const Spec& spec, Target::Children&& c
                 "another volume of the stack has that pool");
   }
   auto pool =
-      children.empty() ? Pools::find(spec.text("pool")) : open_pool(spec, children, context);
+      children.empty() ? find_pool(spec.text("pool"), context) : open_pool(spec, children, context);
   if (!pool) return std::unexpected(pool.error());
   const auto id = static_cast<uint32_t>(spec.number("volume", 0));
   auto target = std::make_unique<ThinTarget>(

@@ -253,6 +253,12 @@ TEST_F(ThinTarget, SeveralVolumesOfOnePool) {
   EXPECT_EQ(stack->disks().size(), 2);
   close();
   EXPECT_THAT(try_open("thin(volume=2, pool=p, size=8M)"), HasSubstr("there is no pool 'p'"));
+  // Two stacks may use the same name, and a pool is none of another stack's.
+  ASSERT_EQ(try_open(first), "");
+  const auto other = parse_spec("thin(volume=2, pool=p, size=8M)", target_vocabulary());
+  ASSERT_TRUE(other);
+  EXPECT_FALSE(Stack::open(*other, false));
+  close();
   EXPECT_THAT(
       try_open(fmt::format("exports({}, thin(volume=1, pool=p, size=8M), names=a+b)", first)),
       HasSubstr("volume 1 is served already"));
