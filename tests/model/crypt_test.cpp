@@ -12,6 +12,8 @@
 #include <thread>
 
 #include "model/block_oracle.hpp"
+#include "model/in_flight.hpp"
+#include "model/seeds.hpp"
 #include "ring/kernel_ring.hpp"
 #include "support/manual_ring.hpp"
 #include "support/member_target.hpp"
@@ -198,30 +200,23 @@ class CryptRun {
     const uint64_t count = number(1, most);
     running.offset = number(0, sectors - count) * sector;
     running.length = count * sector;
-    return std::ranges::none_of(running_, [&](const auto& other) {
-      return running.offset < other->offset + other->length &&
-             other->offset < running.offset + running.length;
-    });
+    return lies_apart(running_, running);
   }
 
   void collect() {
-    for (size_t i = 0; i < running_.size();) {
-      if (!running_[i]->task->finished()) {
-        ++i;
-        continue;
-      }
-      const auto ended = std::move(running_[i]);
-      running_.erase(running_.begin() + static_cast<std::ptrdiff_t>(i));
-      const Status status = ended->task->status();
-      ended->task.reset();
-      EXPECT_TRUE(status.ok() || (fails_ && status.error() == EIO)) << status.error();
-      if (!status.ok()) continue;
-      if (ended->op == Op::read) EXPECT_EQ(oracle_.check(ended->offset, ended->memory), "");
-      if (ended->op == Op::write || ended->op == Op::write_zeroes) {
-        oracle_.end(ended->offset, ended->length, ended->fua);
-      }
-      if (ended->op == Op::flush) oracle_.flushed(ended->begun_at);
+    collect_ended(running_, [this](Running& ended) { end(ended); });
+  }
+
+  void end(Running& ended) {
+    const Status status = ended.task->status();
+    ended.task.reset();
+    EXPECT_TRUE(status.ok() || (fails_ && status.error() == EIO)) << status.error();
+    if (!status.ok()) return;
+    if (ended.op == Op::read) EXPECT_EQ(oracle_.check(ended.offset, ended.memory), "");
+    if (ended.op == Op::write || ended.op == Op::write_zeroes) {
+      oracle_.end(ended.offset, ended.length, ended.fua);
     }
+    if (ended.op == Op::flush) oracle_.flushed(ended.begun_at);
   }
 
   std::vector<std::byte> content(OpenVolume& volume) {
@@ -296,16 +291,9 @@ TEST(CryptModel, ThreadsShareAKey) {
 }
 
 TEST(CryptModel, PowerCutsAndFaults) {
-  const char* const chosen = std::getenv("SLUICE_TEST_SEED");
-  const char* const rounds = std::getenv("SLUICE_TEST_ROUNDS");
-  const uint64_t first =
-      chosen == nullptr ? std::random_device()() : std::strtoull(chosen, nullptr, 0);
-  const uint64_t count = rounds != nullptr   ? std::strtoull(rounds, nullptr, 0)
-                         : chosen != nullptr ? 1
-                                             : 30;
-  fmt::print("[  seeds   ] {} and the {} after it\n", first, count - 1);
+  const Seeds seeds = choose_seeds(30);
   size_t cuts = 0;
-  for (uint64_t seed = first; seed < first + count && !testing::Test::HasFailure(); ++seed) {
+  for (uint64_t seed = seeds.first; seed < seeds.end() && !testing::Test::HasFailure(); ++seed) {
     SCOPED_TRACE(fmt::format("SLUICE_TEST_SEED={}", seed));
     CryptRun run(seed);
     run.run(1500);

@@ -8,6 +8,7 @@
 #include <cstdlib>
 
 #include "model/metadata_world.hpp"
+#include "model/seeds.hpp"
 
 namespace sluice::test {
 namespace {
@@ -16,15 +17,9 @@ class MetadataCacheModel : public testing::Test {
  protected:
   template <typename Check>
   void repeat(uint64_t worlds, bool errors, Check check) {
-    const char* const chosen = std::getenv("SLUICE_TEST_SEED");
-    const char* const rounds = std::getenv("SLUICE_TEST_ROUNDS");
-    const uint64_t first =
-        chosen == nullptr ? std::random_device()() : std::strtoull(chosen, nullptr, 0);
-    if (chosen != nullptr) worlds = 1;
-    if (rounds != nullptr) worlds = std::strtoull(rounds, nullptr, 0);
-    fmt::print("[  seeds   ] {} and the {} after it\n", first, worlds - 1);
+    const Seeds seeds = choose_seeds(worlds);
     uint64_t cuts = 0;
-    for (uint64_t seed = first; seed < first + worlds && !HasFailure(); ++seed) {
+    for (uint64_t seed = seeds.first; seed < seeds.end() && !HasFailure(); ++seed) {
       MetadataWorld world(seed, MetadataWorld::choose(seed, errors));
       SCOPED_TRACE(fmt::format("SLUICE_TEST_SEED={} is {}", seed, world.text()));
       check(world);

@@ -8,6 +8,8 @@
 #include <cstdlib>
 
 #include "model/block_oracle.hpp"
+#include "model/in_flight.hpp"
+#include "model/seeds.hpp"
 #include "support/manual_ring.hpp"
 #include "support/remap_target.hpp"
 #include "support/test_tag.hpp"
@@ -116,19 +118,15 @@ class RemapRun {
   }
 
   void collect() {
-    for (size_t i = 0; i < running_.size();) {
-      if (!running_[i]->task->finished()) {
-        ++i;
-        continue;
-      }
-      const auto ended = std::move(running_[i]);
-      running_.erase(running_.begin() + static_cast<std::ptrdiff_t>(i));
-      EXPECT_EQ(ended->task->status().error(), 0) << to_string(ended->op);
-      ended->task.reset();
-      if (ended->op == Op::read) EXPECT_EQ(oracle_.check(ended->offset, ended->memory), "");
-      if (ended->op == Op::write) oracle_.end(ended->offset, ended->length, false);
-      if (ended->op == Op::flush) oracle_.flushed(ended->begun_at);
-    }
+    collect_ended(running_, [this](Running& ended) { end(ended); });
+  }
+
+  void end(Running& ended) {
+    EXPECT_EQ(ended.task->status().error(), 0) << to_string(ended.op);
+    ended.task.reset();
+    if (ended.op == Op::read) EXPECT_EQ(oracle_.check(ended.offset, ended.memory), "");
+    if (ended.op == Op::write) oracle_.end(ended.offset, ended.length, false);
+    if (ended.op == Op::flush) oracle_.flushed(ended.begun_at);
   }
 
   Bytes content(Remap& remap) {
@@ -169,16 +167,9 @@ class RemapRun {
 };
 
 TEST(RemapModel, PowerCuts) {
-  const char* const chosen = std::getenv("SLUICE_TEST_SEED");
-  const char* const rounds = std::getenv("SLUICE_TEST_ROUNDS");
-  const uint64_t first =
-      chosen == nullptr ? std::random_device()() : std::strtoull(chosen, nullptr, 0);
-  const uint64_t count = rounds != nullptr   ? std::strtoull(rounds, nullptr, 0)
-                         : chosen != nullptr ? 1
-                                             : 10;
-  fmt::print("[  seeds   ] {} and the {} after it\n", first, count - 1);
+  const Seeds seeds = choose_seeds(10);
   size_t cuts = 0;
-  for (uint64_t seed = first; seed < first + count && !testing::Test::HasFailure(); ++seed) {
+  for (uint64_t seed = seeds.first; seed < seeds.end() && !testing::Test::HasFailure(); ++seed) {
     SCOPED_TRACE(fmt::format("SLUICE_TEST_SEED={}", seed));
     RemapRun run(seed);
     run.run(1500);

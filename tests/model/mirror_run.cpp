@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "model/in_flight.hpp"
 #include "spec/spec.hpp"
 #include "target/registry.hpp"
 
@@ -204,22 +205,11 @@ bool MirrorRun::choose_range(Running& running) {
   if (random_() % 2 == 0) first %= blocks / 8;
   running.offset = first * kOracleBlock;
   running.length = std::min(1 + random_() % most, blocks - first) * kOracleBlock;
-  return std::ranges::none_of(running_, [&](const auto& other) {
-    return running.offset < other->offset + other->length &&
-           other->offset < running.offset + running.length;
-  });
+  return lies_apart(running_, running);
 }
 
 void MirrorRun::collect() {
-  for (size_t i = 0; i < running_.size();) {
-    if (!running_[i]->task->finished()) {
-      ++i;
-      continue;
-    }
-    const auto ended = std::move(running_[i]);
-    running_.erase(running_.begin() + static_cast<std::ptrdiff_t>(i));
-    end(*ended);
-  }
+  collect_ended(running_, [this](Running& ended) { end(ended); });
 }
 
 void MirrorRun::end(Running& ended) {

@@ -6,6 +6,7 @@
 #include <cstdlib>
 
 #include "model/mirror_run.hpp"
+#include "model/seeds.hpp"
 
 namespace sluice::test {
 namespace {
@@ -14,15 +15,9 @@ namespace {
 constexpr uint64_t kUsualSeed = 1;
 
 TEST(MirrorModel, PowerCutsAndDyingLegs) {
-  const char* const chosen = std::getenv("SLUICE_TEST_SEED");
-  const char* const rounds = std::getenv("SLUICE_TEST_ROUNDS");
-  const uint64_t first = chosen == nullptr ? kUsualSeed : std::strtoull(chosen, nullptr, 0);
-  const uint64_t count = rounds != nullptr   ? std::strtoull(rounds, nullptr, 0)
-                         : chosen != nullptr ? 1
-                                             : 34;  // some 500 power cuts
-  fmt::print("[  seeds   ] {} and the {} after it\n", first, count - 1);
+  const Seeds seeds = choose_seeds(34, kUsualSeed);  // some 500 power cuts
   MirrorCounts counts;
-  for (uint64_t seed = first; seed < first + count && !HasFailure(); ++seed) {
+  for (uint64_t seed = seeds.first; seed < seeds.end() && !HasFailure(); ++seed) {
     std::mt19937_64 random(seed);
     MirrorShape shape{.legs = 2 + random() % 3};
     if (random() % 3 == 0) shape.placement = mirror::Placement::end;

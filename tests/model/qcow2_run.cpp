@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "model/in_flight.hpp"
 #include "model/qcow2_run_verbs.hpp"
 
 namespace sluice::test {
@@ -266,22 +267,11 @@ bool Qcow2Run::choose_range(Running& running) {
   }
   running.offset = first * kDiskBlock;
   running.length = count * kDiskBlock;
-  return std::ranges::none_of(running_, [&](const auto& other) {
-    return running.offset < other->offset + other->length &&
-           other->offset < running.offset + running.length;
-  });
+  return lies_apart(running_, running);
 }
 
 void Qcow2Run::collect() {
-  for (size_t i = 0; i < running_.size();) {
-    if (!running_[i]->task->finished()) {
-      ++i;
-      continue;
-    }
-    const auto ended = std::move(running_[i]);
-    running_.erase(running_.begin() + static_cast<std::ptrdiff_t>(i));
-    end(*ended);
-  }
+  collect_ended(running_, [this](Running& ended) { end(ended); });
 }
 
 void Qcow2Run::end(Running& ended) {

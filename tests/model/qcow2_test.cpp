@@ -8,29 +8,12 @@
 
 #include "core/log.hpp"
 #include "model/qcow2_run.hpp"
+#include "model/seeds.hpp"
 
 namespace sluice::test {
 namespace {
 
-struct Seeds {
-  uint64_t first;
-  uint64_t count;
-};
-
-bool all_cases() { return std::getenv("SLUICE_TEST_FULL") != nullptr; }
-
-Seeds qcow2_seeds(uint64_t usual) {
-  const char* const chosen = std::getenv("SLUICE_TEST_SEED");
-  const char* const rounds = std::getenv("SLUICE_TEST_ROUNDS");
-  const uint64_t first =
-      chosen == nullptr ? std::random_device()() : std::strtoull(chosen, nullptr, 0);
-  const uint64_t count = rounds != nullptr   ? std::strtoull(rounds, nullptr, 0)
-                         : chosen != nullptr ? 1
-                         : all_cases()       ? 3 * usual
-                                             : usual;
-  fmt::print("[  seeds   ] {} and the {} after it\n", first, count - 1);
-  return {.first = first, .count = count};
-}
+Seeds qcow2_seeds(uint64_t usual) { return choose_seeds(usual * (runs_all_cases() ? 3 : 1)); }
 
 // Verbs that fail or succeed say so.
 struct Quiet {
@@ -68,7 +51,7 @@ void run_images(const Seeds& seeds, Kind kind) {
          .cuts = 60,
          .events = kind.commits ? 9000 : 2400,
          .commits = kind.commits,
-         .qemu_each = all_cases() ? 1UL : 12UL},
+         .qemu_each = runs_all_cases() ? 1UL : 12UL},
         random(),
         {.image = folder.read("image.qcow2"),
          .data = folder.read("data.raw"),

@@ -6,6 +6,7 @@
 
 #include <cstdlib>
 
+#include "model/seeds.hpp"
 #include "model/thin_run.hpp"
 
 namespace sluice::test {
@@ -15,18 +16,10 @@ void run_pools(const ThinRun::Shape& shape, uint64_t usual, int transactions) {
   if (std::system("command -v thin_check >/dev/null") != 0) {
     GTEST_SKIP() << "needs thin_check (package thin-provisioning-tools)";
   }
-  const char* const chosen = std::getenv("SLUICE_TEST_SEED");
-  const char* const rounds = std::getenv("SLUICE_TEST_ROUNDS");
-  const uint64_t first =
-      chosen == nullptr ? std::random_device()() : std::strtoull(chosen, nullptr, 0);
-  const uint64_t full = std::getenv("SLUICE_TEST_FULL") == nullptr ? 1 : 10;
-  const uint64_t count = rounds != nullptr   ? std::strtoull(rounds, nullptr, 0)
-                         : chosen != nullptr ? 1
-                                             : usual * full;
-  fmt::print("[  seeds   ] {} and the {} after it\n", first, count - 1);
+  const Seeds seeds = choose_seeds(usual * (runs_all_cases() ? 10 : 1));
   ThinCounts counts;
   const WorkFolder folder;
-  for (uint64_t seed = first; seed < first + count && !testing::Test::HasFailure(); ++seed) {
+  for (uint64_t seed = seeds.first; seed < seeds.end() && !testing::Test::HasFailure(); ++seed) {
     SCOPED_TRACE(fmt::format("SLUICE_TEST_SEED={}", seed));
     ThinRun(shape, seed, folder, counts).run(transactions);
   }

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "model/in_flight.hpp"
 #include "model/qcow2_run_verbs.hpp"
 #include "model/thin_volume_parts.hpp"
 #include "model/volatile_blocks.hpp"
@@ -264,21 +265,12 @@ bool ThinVolumeRun::choose_range(Running& running) {
   running.offset = first * kThinSector;
   running.length = count * kThinSector;
   return std::ranges::none_of(running_, [&](const auto& other) {
-    return running.volume == other->volume && running.offset < other->offset + other->length &&
-           other->offset < running.offset + running.length;
+    return running.volume == other->volume && overlap(running, *other);
   });
 }
 
 void ThinVolumeRun::collect() {
-  for (size_t i = 0; i < running_.size();) {
-    if (!running_[i]->task->finished()) {
-      ++i;
-      continue;
-    }
-    const auto ended = std::move(running_[i]);
-    running_.erase(running_.begin() + static_cast<std::ptrdiff_t>(i));
-    end(*ended);
-  }
+  collect_ended(running_, [this](Running& ended) { end(ended); });
 }
 
 void ThinVolumeRun::end(Running& ended) {
