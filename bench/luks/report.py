@@ -1,11 +1,8 @@
 """table.md, results.json and the plots, from the raw lines."""
 
-import csv
-import json
-
 from luks import cells, servers, session
 from nbd import report as common
-from nbd.aims import EQUAL, IN_SPREAD, LOWER_IN_SPREAD, UNKNOWN, compare, judged
+from nbd.aims import EQUAL, UNKNOWN, compare, judged
 
 LARGE = 2.0         # times the peers: 64K and 512K at depth 32
 LOOP = 0.8          # of openssl speed
@@ -14,17 +11,9 @@ PARTS = (("Over NBD, page-cached", cells.SERVED, "server"),
 
 
 def write(directory):
-    with open(directory / "raw.csv", newline="", encoding="utf-8") as file:
-        results = common.summarize(list(csv.DictReader(file)))
-    (directory / "results.json").write_text(json.dumps(
-        [{"cell": cell, "server": server} | found for (cell, server), found in results.items()],
-        indent=1) + "\n", encoding="utf-8")
-    machine = (directory / "machine.txt").read_text(encoding="utf-8")
-    (directory / "table.md").write_text(
-        "# crypt\n\nMade by `bench/run-crypt`; how to read it: `bench/README.md`.\n\n## Aims\n\n"
-        + aims(results)
-        + "".join(common.part(title, of_part, who, results) for title, of_part, who in PARTS)
-        + f"\n## The machine\n\n```\n{machine}```\n", encoding="utf-8")
+    results = common.summarized(directory)
+    common.write_table(directory, "crypt", "run-crypt",
+                       aims(results) + common.parts(PARTS, results))
     compared = {key: found for key, found in results.items()
                 if key[1] in (servers.OURS, servers.STORAGE, servers.KIT)}
     for pattern in ("read", "write"):
@@ -38,8 +27,6 @@ def aims(results):
         for peer in (servers.STORAGE, servers.KIT):
             least = LARGE if cell.block != "4k" and cell.depth > 1 else EQUAL
             found, verdict = judged(compare(results, cell, cell.speed, servers.OURS, peer), least)
-            if least == EQUAL and verdict == LOWER_IN_SPREAD:
-                verdict = IN_SPREAD
             what = "not below" if least == EQUAL else f"at least {least} x"
             rows.append((f"{cell.title}: {what} {peer}", found, verdict))
     for cell in cells.LOOP:

@@ -58,8 +58,6 @@ def small_read(results, cell):
 
 def not_below(results, cell, ours, peer):
     found, verdict = judged(compare(results, cell, cell.speed, ours, peer), EQUAL)
-    if verdict == LOWER_IN_SPREAD:
-        verdict = IN_SPREAD
     return f"{cell.part}, {cell.title}: not below {peer}", found, verdict
 
 

@@ -29,20 +29,33 @@ COLORS = ("#1b5e9e", "#e8a33d", "#6b4c9a")
 
 
 def write(directory):
+    results = summarized(directory)
+    write_table(directory, "NBD, both ways", "run-nbd",
+                aims.lines(results) + parts(PARTS, results))
+    for name, plotted in PLOTTED.items():
+        plot(directory / f"{name}.svg", plotted, results)
+
+
+def summarized(directory):
+    """What summarize() makes of the raw lines, which is also in results.json from then on."""
     with open(directory / "raw.csv", newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    results = summarize(rows)
+        results = summarize(list(csv.DictReader(file)))
     (directory / "results.json").write_text(json.dumps(
         [{"cell": cell, "server": server} | found for (cell, server), found in results.items()],
         indent=1) + "\n", encoding="utf-8")
+    return results
+
+
+def write_table(directory, title, program, text):
+    """table.md: `text` begins with the aims."""
     machine = (directory / "machine.txt").read_text(encoding="utf-8")
     (directory / "table.md").write_text(
-        "# NBD, both ways\n\nMade by `bench/run-nbd`; how to read it: `bench/README.md`.\n\n"
-        "## Aims\n\n" + aims.lines(results)
-        + "".join(part(title, of_part, who, results) for title, of_part, who in PARTS)
-        + f"\n## The machine\n\n```\n{machine}```\n", encoding="utf-8")
-    for name, plotted in PLOTTED.items():
-        plot(directory / f"{name}.svg", plotted, results)
+        f"# {title}\n\nMade by `bench/{program}`; how to read it: `bench/README.md`.\n\n"
+        f"## Aims\n\n{text}\n## The machine\n\n```\n{machine}```\n", encoding="utf-8")
+
+
+def parts(titled, results):
+    return "".join(part(title, of_part, who, results) for title, of_part, who in titled)
 
 
 def summarize(rows):

@@ -1,6 +1,5 @@
 """table.md, results.json and the plots, from the raw lines."""
 
-import csv
 import json
 import statistics
 
@@ -18,18 +17,10 @@ PARTS = tuple((f"Image over NBD: {kind}", [cell for cell in cells.SERVED if cell
 
 
 def write(directory):
-    with open(directory / "raw.csv", newline="", encoding="utf-8") as file:
-        results = common.summarize(list(csv.DictReader(file)))
+    results = common.summarized(directory)
     once = json.loads((directory / "once.json").read_text(encoding="utf-8"))
-    (directory / "results.json").write_text(json.dumps(
-        [{"cell": cell, "server": server} | found for (cell, server), found in results.items()],
-        indent=1) + "\n", encoding="utf-8")
-    machine = (directory / "machine.txt").read_text(encoding="utf-8")
-    (directory / "table.md").write_text(
-        "# qcow2\n\nMade by `bench/run-qcow2`; how to read it: `bench/README.md`.\n\n## Aims\n\n"
-        + aims(results, once)
-        + "".join(common.part(title, of_part, who, results) for title, of_part, who in PARTS)
-        + single(once) + f"\n## The machine\n\n```\n{machine}```\n", encoding="utf-8")
+    common.write_table(directory, "qcow2", "run-qcow2",
+                       aims(results, once) + common.parts(PARTS, results) + single(once))
     for kind in images.KINDS:
         common.plot(directory / f"{kind}.svg",
                     [cell for cell in cells.SERVED if cell.part == kind and cell.depth > 1],
