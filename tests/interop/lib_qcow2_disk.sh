@@ -74,16 +74,22 @@ in_turn() {
     check_image "$1"
 }
 
-# by_qemu IMAGE: some requests of qemu-io, and the same to `oracle`.
-by_qemu() {
-    local commands=() i size offset
+# choose_commands: random ones of qemu-io within the disk. Sets COMMANDS.
+choose_commands() {
+    local i size offset
+    COMMANDS=()
     size=$(stat -c %s oracle)
     for i in {1..12}; do
         offset=$(((RANDOM * 32768 + RANDOM) % (size - 70000) / 512 * 512))
-        commands+=(-c "write -P $((i + 16)) $offset $((RANDOM % 128 * 512 + 512))")
+        COMMANDS+=(-c "write -P $((i + 16)) $offset $((RANDOM % 128 * 512 + 512))")
         offset=$(((RANDOM * 32768 + RANDOM) % (size - 300000) / 512 * 512))
-        commands+=(-c "write -z -u $offset 200k")
+        COMMANDS+=(-c "write -z -u $offset 200k")
     done
-    qemu-io -f qcow2 "${commands[@]}" "$1" > qemu-io.txt
-    qemu-io -f raw "${commands[@]}" oracle > qemu-io.txt
+}
+
+# by_qemu IMAGE: some requests of qemu-io, and the same to `oracle`.
+by_qemu() {
+    choose_commands
+    qemu-io -f qcow2 "${COMMANDS[@]}" "$1" > qemu-io.txt
+    qemu-io -f raw "${COMMANDS[@]}" oracle > qemu-io.txt
 }

@@ -71,16 +71,9 @@ same_as_oracle() {
 }
 
 changed_by_qemu() {
-    local commands=() i size offset
-    size=$(stat -c %s oracle)
-    for i in {1..12}; do
-        offset=$(((RANDOM * 32768 + RANDOM) % (size - 70000) / 512 * 512))
-        commands+=(-c "write -P $((i + 16)) $offset $((RANDOM % 128 * 512 + 512))")
-        offset=$(((RANDOM * 32768 + RANDOM) % (size - 300000) / 512 * 512))
-        commands+=(-c "write -z -u $offset 200k")
-    done
-    qemu-io "${SECRET[@]}" --image-opts "${commands[@]}" "$IMAGE" > qemu-io.txt
-    qemu-io -f raw "${commands[@]}" oracle > qemu-io.txt
+    choose_commands
+    qemu-io "${SECRET[@]}" --image-opts "${COMMANDS[@]}" "$IMAGE" > qemu-io.txt
+    qemu-io -f raw "${COMMANDS[@]}" oracle > qemu-io.txt
 }
 
 # both_ways OPTIONS
