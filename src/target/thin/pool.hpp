@@ -109,6 +109,7 @@ class Pool {
                      std::string& why);
   Task remove_steps(Request& request, Step begin, persistent::ServedTransaction::Removal& removal,
                     std::string& why);
+  Task change_durably(Request& request, Step step, std::string& why);
   Task commit_change(Request& request, std::string& why);
   Task note_ids(Request& request);
   Volume* served(uint64_t id) const;

@@ -32,9 +32,14 @@ Task Pool::create(Request& request, uint64_t id, std::string& why) {
   AsyncMutex::Hold hold(live_.mutex(), *request.ring);
   co_await hold;
   const auto step = [&] { return live_->create_device(id); };
+  Task creating = change_durably(request, step, why);
+  co_return co_await creating;
+}
+
+Task Pool::change_durably(Request& request, Step step, std::string& why) {
   Error error;
-  Task creating = live_.change(request, step, error);
-  if (const Status status = co_await creating; !status.ok()) {
+  Task changing = live_.change(request, step, error);
+  if (const Status status = co_await changing; !status.ok()) {
     why = std::move(error.text);
     co_return status;
   }
@@ -187,14 +192,8 @@ Task Pool::take_metadata_snapshot(Request& request, std::string& why) {
   Task committing = commit_change(request, why);
   if (const Status status = co_await committing; !status.ok()) co_return status;
   const auto step = [&] { return live_->take_metadata_snapshot(); };
-  Error error;
-  Task taking = live_.change(request, step, error);
-  if (const Status status = co_await taking; !status.ok()) {
-    why = std::move(error.text);
-    co_return status;
-  }
-  Task ending = commit_change(request, why);
-  co_return co_await ending;
+  Task taking = change_durably(request, step, why);
+  co_return co_await taking;
 }
 
 Task Pool::release_metadata_snapshot(Request& request, std::string& why) {
